@@ -1,0 +1,38 @@
+# weft_options: how every file of ours is compiled. Dependencies are not compiled with it.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Release or Debug" FORCE)
+endif()
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+check_pie_supported()
+
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g -DNDEBUG")
+set(CMAKE_C_FLAGS_DEBUG "-Og -g3")
+
+add_library(weft_options INTERFACE)
+target_compile_options(weft_options INTERFACE
+    -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings
+    $<$<BOOL:${WEFT_WERROR}>:-Werror>
+    -fno-omit-frame-pointer # profilers see whole stacks; costs a register we do not miss
+    -fstack-protector-strong)
+
+if(WEFT_FUZZ)
+    if(NOT CMAKE_C_COMPILER_ID MATCHES Clang)
+        message(FATAL_ERROR "WEFT_FUZZ needs clang; use the preset `fuzz`")
+    endif()
+    target_compile_options(weft_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+if(WEFT_SANITIZE)
+    # A finding ends the program, so that a test which provokes it fails.
+    target_compile_options(weft_options INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-sanitize-recover=all)
+    target_link_options(weft_options INTERFACE -fsanitize=${WEFT_SANITIZE})
+else()
+    target_compile_options(weft_options INTERFACE $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2>)
+    target_link_options(weft_options INTERFACE -Wl,-z,defs)
+endif()
+target_link_options(weft_options INTERFACE -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack)

@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# Builds the static, position-independent wolfSSL that weft carries inside itself, and prints its prefix.
+#
+#   scripts/wolfssl.sh            print the prefix of a ready build, building it first if there is none
+#   scripts/wolfssl.sh --cached   print the prefix of a ready build, or fail at once
+#
+# The prefix is $WEFT_CACHE/wolfssl-<version>-<hash of everything that shapes the build>; it appears by one rename when
+# all is done, so a prefix that exists is complete. A lock lets any number of builds ask at once; one does the work.
+#
+# The source archive comes from the first of these that has it, and is used only if its SHA-256 is one we pinned:
+#   1. the file named by WEFT_WOLFSSL_TARBALL        (a machine without network)
+#   2. upstream's release download
+#   3. the distribution's source archive, through apt, from the mirrors this machine is already configured for
+# 3 lets a machine build that reaches nothing but its own package mirror.
+#
+# Environment: WEFT_CACHE (default ~/.cache/weft), WEFT_WOLFSSL_TARBALL, WEFT_JOBS, CC, and for a cross build WEFT_HOST.
+set -euo pipefail
+
+# version  SHA-256 of the source archive. The first is the one we want; the others work too and are tried in order.
+PINS='
+5.9.2 2f4ef3d4fd387a9b3191d36a6316d69116c46ff69bb9583b6c82b36d7b8ca114
+5.7.2 0f2ed82e345b833242705bbc4b08a2a2037a33f7bf9c610efae6464f6b10e305
+'
+
+CC=${CC:-cc}
+CACHE=${WEFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft}
+MACHINE=${WEFT_HOST:-$($CC -dumpmachine)}
+
+# What weft needs of it: the QUIC handshake with tickets and 0-RTT, TLS 1.2 and 1.3 over TCP, raw AEADs and header
+# protection, HKDF, exporters, and certificate generation (a server that is given no certificate makes its own).
+FLAGS='--disable-shared --enable-static --with-pic --disable-examples --disable-crypttests
+ --enable-quic --enable-earlydata --enable-session-ticket --enable-alpn --enable-sni --enable-keying-material
+ --enable-hkdf --enable-certgen --enable-certreq --enable-certext --enable-keygen
+ --enable-sp --enable-sp-asm'
+case $MACHINE in
+    x86_64-*) FLAGS="$FLAGS --enable-intelasm" ;;
+    aarch64-*) FLAGS="$FLAGS --enable-armasm" ;;
+esac
+# AES_DIRECT: single AES blocks for header protection. ALT_NAMES: subjectAltName in certificates that we generate.
+WOLF_CFLAGS='-O2 -g1 -fno-omit-frame-pointer -fstack-protector-strong -DHAVE_AES_ECB -DWOLFSSL_AES_DIRECT -DWOLFSSL_ALT_NAMES'
+[ -n "${WEFT_HOST:-}" ] && FLAGS="$FLAGS --host=$WEFT_HOST"
+
+say() { printf 'wolfssl.sh: %s\n' "$*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+# One line each: the pins as "version sha256".
+pins() { printf '%s\n' "$PINS" | grep .; }
+
+prefix_of() { # version
+    local id
+    id=$(printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$MACHINE" "$($CC --version | head -n 1)" | sha256sum | cut -c1-12)
+    printf '%s/wolfssl-%s-%s\n' "$CACHE" "$1" "$id"
+}
+
+# The prefix of the first pinned version that is already built.
+cached() {
+    local version sha prefix
+    while read -r version sha; do
+        prefix=$(prefix_of "$version")
+        if [ -e "$prefix/lib/libwolfssl.a" ]; then
+            printf '%s\n' "$prefix"
+            return 0
+        fi
+    done < <(pins)
+    return 1
+}
+
+has_sum() { # file sha256
+    [ -f "$1" ] && [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$2" ]
+}
+
+from_upstream() { # version sha256 file
+    local url="https://github.com/wolfSSL/wolfssl/archive/refs/tags/v$1-stable.tar.gz"
+    if command -v curl >/dev/null; then
+        curl -fsSL --connect-timeout 4 --speed-limit 1024 --speed-time 10 --max-time 300 -o "$3" "$url" 2>/dev/null || return 1
+    elif command -v wget >/dev/null; then
+        wget -q --tries=1 --connect-timeout=4 --read-timeout=10 -O "$3" "$url" 2>/dev/null || return 1
+    else
+        return 1
+    fi
+    has_sum "$3" "$2"
+}
+
+# The archive mirrors of this machine, from one-line and deb822 sources; mirror lists are opened.
+apt_mirrors() {
+    local uri
+    {
+        { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
+            sed -nE 's/^[[:space:]]*deb(-src)?[[:space:]]+(\[[^]]*\][[:space:]]*)?([^[:space:]]+).*/\3/p'
+        { cat /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } | sed -nE 's/^URIs:[[:space:]]*(.*)/\1/Ip' | tr -s ' \t' '\n\n'
+    } | while read -r uri; do
+        case $uri in
+            mirror+file:*) sed -nE 's/^[[:space:]]*([a-z]+:[^[:space:]]+).*/\1/p' "${uri#mirror+file:}" 2>/dev/null || true ;;
+            *) printf '%s\n' "$uri" ;;
+        esac
+    done | sed 's#/*$##' | awk 'NF && !seen[$0]++'
+}
+
+# The source index of a mirror knows where the archive lies, but is of no further use to us: the place follows from the
+# package's name, and the pin, not the index, says whether the bytes are right. So a stale or absent index cannot hurt.
+from_apt() { # version sha256 file
+    local helper=/usr/lib/apt/apt-helper mirror component
+    [ -x $helper ] || return 1
+    while read -r mirror; do
+        for component in main universe; do
+            if $helper -o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10 -o Acquire::Retries=1 -o APT::Sandbox::User= \
+                download-file "$mirror/pool/$component/w/wolfssl/wolfssl_$1.orig.tar.gz" "$3" "SHA256:$2" >/dev/null 2>&1 &&
+                has_sum "$3" "$2"; then
+                return 0
+            fi
+            rm -f "$3"
+        done
+    done < <(apt_mirrors)
+    return 1
+}
+
+# Leaves the archive of `version` in `file`; fails when no source has it.
+obtain() { # version sha256 file
+    if [ -n "${WEFT_WOLFSSL_TARBALL:-}" ]; then
+        has_sum "$WEFT_WOLFSSL_TARBALL" "$2" || return 1
+        cp -- "$WEFT_WOLFSSL_TARBALL" "$3"
+        return 0
+    fi
+    local source
+    for source in from_upstream from_apt; do
+        if $source "$1" "$2" "$3"; then
+            say "wolfSSL $1 ($source), SHA-256 as pinned"
+            return 0
+        fi
+        rm -f "$3"
+    done
+    return 1
+}
+
+build() { # version archive prefix
+    local work=$CACHE/build.$$ log=$CACHE/wolfssl-$1.log stage
+    stage=$work/stage
+    say "building wolfSSL $1 for $MACHINE; log: $log"
+    mkdir -p "$work/src"
+    tar -xzf "$2" -C "$work/src" --strip-components=1
+    (
+        cd "$work/src"
+        export CC
+        ./autogen.sh
+        # A jobs' worth of make is ours to choose; the archive's own guess would oversubscribe small machines.
+        # shellcheck disable=SC2086
+        ./configure --prefix="$3" --enable-jobserver=no $FLAGS CFLAGS="$WOLF_CFLAGS"
+        make -j"${WEFT_JOBS:-$(nproc)}"
+        make install DESTDIR="$stage"
+    ) >"$log" 2>&1 || {
+        tail -n 25 "$log" >&2
+        die "the build of wolfSSL failed; the whole log is $log"
+    }
+    cp "$work/src"/COPYING "$stage$3/"
+    cp "$work/src"/LICENSING "$stage$3/" 2>/dev/null || true
+    [ -e "$stage$3/lib/libwolfssl.a" ] || die "the build left no libwolfssl.a; log: $log"
+    rm -rf "$3"
+    mv "$stage$3" "$3"
+    rm -rf "$work"
+}
+
+main() {
+    local version sha prefix archive
+    cached && return 0
+    [ "${1:-}" = --cached ] && return 1
+
+    for tool in $CC make autoconf automake libtoolize sha256sum flock tar; do
+        command -v "$tool" >/dev/null || die "'$tool' is missing; scripts/setup.sh installs what weft needs"
+    done
+    mkdir -p "$CACHE"
+    exec 9>"$CACHE/wolfssl.lock"
+    flock 9
+    cached && return 0 # someone else built it while we waited
+
+    trap 'rm -rf "$CACHE/build.$$" "$CACHE/archive.$$"' EXIT
+    archive=$CACHE/archive.$$
+    while read -r version sha; do
+        obtain "$version" "$sha" "$archive" || continue
+        prefix=$(prefix_of "$version")
+        build "$version" "$archive" "$prefix" 9>&-
+        printf '%s\n' "$prefix"
+        return 0
+    done < <(pins)
+    [ -n "${WEFT_WOLFSSL_TARBALL:-}" ] && die "$WEFT_WOLFSSL_TARBALL is not one of the archives that are pinned here"
+    die "no source of wolfSSL could be reached; name a downloaded release with WEFT_WOLFSSL_TARBALL"
+}
+
+main "$@"
