@@ -1,0 +1,166 @@
+/* keys.c - from TLS secrets to expanded packet keys: RFC 9001 section 5 and Appendix B, RFC 9369 section 3.3.
+ *
+ * Knows: the salts and labels of each QUIC version, the sizes and limits of each AEAD, HKDF-Expand-Label. Does not know
+ * packets, key phases or who holds a key; connections replace keys, this file only makes and destroys them.
+ *
+ * The invariant that matters: every secret that passes through here, on the stack or in a block, is wiped before its memory
+ * can be seen by anybody else, on the failing paths too.
+ *
+ * All facts that differ by version or cipher stand in the two tables below; no function asks which version it is.
+ */
+#include "keys.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "keys_impl.h"
+
+#include <wolfssl/wolfcrypt/hash.h>
+#include <wolfssl/wolfcrypt/hmac.h>
+#include <wolfssl/wolfcrypt/kdf.h>
+#include <wolfssl/wolfcrypt/memory.h>
+
+#define INITIAL_SALT_SIZE 20u
+
+struct version_facts {
+    uint8_t salt[INITIAL_SALT_SIZE];
+    const char *key, *iv, *mask, *update;
+};
+
+static const struct version_facts versions[CRYPTO_VERSIONS] = {
+    [CRYPTO_QUIC_V1] = {{0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17,
+                         0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a},
+                        "quic key", "quic iv", "quic hp", "quic ku"},
+    [CRYPTO_QUIC_V2] = {{0x0d, 0xed, 0xe3, 0xde, 0xf7, 0x00, 0xa6, 0xdb, 0x81, 0x93,
+                         0x81, 0xbe, 0x6e, 0x26, 0x9d, 0xcb, 0xf9, 0xbd, 0x2e, 0xd9},
+                        "quicv2 key", "quicv2 iv", "quicv2 hp", "quicv2 ku"},
+};
+
+struct aead_facts {
+    uint8_t key_size, hash_size;
+    int hash;
+    uint64_t confidentiality, integrity; /* RFC 9001 6.6 */
+};
+
+static const struct aead_facts aeads[CRYPTO_AEADS] = {
+    [CRYPTO_AES_128_GCM] = {16, 32, WC_SHA256, UINT64_C(1) << 23, UINT64_C(1) << 52},
+    [CRYPTO_AES_256_GCM] = {32, 48, WC_SHA384, UINT64_C(1) << 23, UINT64_C(1) << 52},
+    /* The confidentiality limit of ChaCha20-Poly1305 lies above the number of packet numbers there are. */
+    [CRYPTO_CHACHA20_POLY1305] = {32, 32, WC_SHA256, UINT64_C(1) << 62, UINT64_C(1) << 36},
+};
+
+uint64_t crypto_confidentiality_limit(enum crypto_aead aead) { return aeads[aead].confidentiality; }
+
+uint64_t crypto_integrity_limit(enum crypto_aead aead) { return aeads[aead].integrity; }
+
+void crypto_wipe(void *at, size_t len) { wc_ForceZero(at, len); }
+
+bool crypto_equal(const void *a, const void *b, size_t len) {
+    const volatile uint8_t *x = a, *y = b;
+    uint8_t differ = 0;
+    for (size_t i = 0; i < len; i++)
+        differ = (uint8_t)(differ | (x[i] ^ y[i]));
+    return differ == 0;
+}
+
+bool crypto_expand_label(const struct crypto_secret *secret, const char *label, uint8_t *out, size_t len) {
+    assert(len <= 255 && secret->len <= CRYPTO_SECRET_MAX);
+    static const uint8_t protocol[6] = {'t', 'l', 's', '1', '3', ' '};
+    return wc_Tls13_HKDF_Expand_Label(out, (word32)len, secret->bytes, secret->len, protocol, sizeof protocol,
+                                      (const byte *)label, (word32)strlen(label), NULL, 0, aeads[secret->aead].hash) == 0;
+}
+
+bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, size_t dcid_len, struct crypto_secret *client,
+                            struct crypto_secret *server) {
+    /* Initial packets are always AES-128-GCM with SHA-256, whatever TLS agrees on later (RFC 9001 5.2). */
+    struct crypto_secret initial = {.aead = CRYPTO_AES_128_GCM, .len = 32};
+    *client = *server = initial;
+    bool ok = wc_HKDF_Extract(WC_SHA256, versions[version].salt, INITIAL_SALT_SIZE, dcid, (word32)dcid_len,
+                              initial.bytes) == 0 &&
+              crypto_expand_label(&initial, "client in", client->bytes, 32) &&
+              crypto_expand_label(&initial, "server in", server->bytes, 32);
+    crypto_wipe(&initial, sizeof initial);
+    return ok;
+}
+
+bool crypto_next_secret(enum crypto_version version, const struct crypto_secret *now, struct crypto_secret *next) {
+    struct crypto_secret made = {.aead = now->aead, .len = now->len};
+    bool ok = crypto_expand_label(now, versions[version].update, made.bytes, made.len);
+    *next = made; /* `next` may be `now` */
+    crypto_wipe(&made, sizeof made);
+    return ok;
+}
+
+static bool is_aes(enum crypto_aead aead) { return aead != CRYPTO_CHACHA20_POLY1305; }
+
+static size_t key_size(enum crypto_aead aead) {
+    return is_aes(aead) ? sizeof(struct crypto_key) : offsetof(struct crypto_key, u) + KEY_CHACHA_SIZE;
+}
+
+static size_t mask_key_size(enum crypto_aead aead) {
+    return is_aes(aead) ? sizeof(struct crypto_mask_key) : offsetof(struct crypto_mask_key, u) + sizeof(ChaCha);
+}
+
+void crypto_key_free(struct base_mem *mem, struct crypto_key *key) {
+    if (!key)
+        return;
+    size_t size = key_size(key->aead);
+    if (is_aes(key->aead))
+        wc_AesFree(&key->u.aes);
+    crypto_wipe(key, size);
+    base_free(mem, key, size);
+}
+
+void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
+    if (!key)
+        return;
+    size_t size = mask_key_size(key->aead);
+    if (is_aes(key->aead))
+        wc_AesFree(&key->u.aes);
+    crypto_wipe(key, size);
+    base_free(mem, key, size);
+}
+
+struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret) {
+    const struct aead_facts *facts = &aeads[secret->aead];
+    assert(secret->len == facts->hash_size);
+    struct crypto_key *key = base_zalloc(mem, key_size(secret->aead));
+    if (!key)
+        return NULL;
+    key->aead = secret->aead;
+    uint8_t raw[32];
+    bool ok = crypto_expand_label(secret, versions[version].key, raw, facts->key_size) &&
+              crypto_expand_label(secret, versions[version].iv, key->iv, KEY_IV_SIZE);
+    if (is_aes(key->aead))
+        ok = ok && wc_AesInit(&key->u.aes, NULL, INVALID_DEVID) == 0 &&
+             wc_AesGcmSetKey(&key->u.aes, raw, facts->key_size) == 0;
+    else
+        memcpy(key->u.chacha, raw, KEY_CHACHA_SIZE);
+    crypto_wipe(raw, sizeof raw);
+    if (ok)
+        return key;
+    crypto_key_free(mem, key);
+    return NULL;
+}
+
+struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_version version,
+                                            const struct crypto_secret *secret) {
+    const struct aead_facts *facts = &aeads[secret->aead];
+    assert(secret->len == facts->hash_size);
+    struct crypto_mask_key *key = base_zalloc(mem, mask_key_size(secret->aead));
+    if (!key)
+        return NULL;
+    key->aead = secret->aead;
+    uint8_t raw[32];
+    bool ok = crypto_expand_label(secret, versions[version].mask, raw, facts->key_size);
+    if (is_aes(key->aead))
+        ok = ok && wc_AesInit(&key->u.aes, NULL, INVALID_DEVID) == 0 &&
+             wc_AesSetKey(&key->u.aes, raw, facts->key_size, NULL, AES_ENCRYPTION) == 0;
+    else
+        ok = ok && wc_Chacha_SetKey(&key->u.chacha, raw, KEY_CHACHA_SIZE) == 0;
+    crypto_wipe(raw, sizeof raw);
+    if (ok)
+        return key;
+    crypto_mask_key_free(mem, key);
+    return NULL;
+}

@@ -1,0 +1,37 @@
+/* keys_impl.h - what keys.c makes and protect.c uses. Nobody else includes this.
+ *
+ * AES keys live expanded, inside wolfCrypt's own structure. ChaCha20-Poly1305 has no schedule worth keeping: its key is
+ * its 32 bytes, and a block is made only as large as its cipher needs, so a ChaCha connection costs no AES tables.
+ */
+#ifndef CRYPTO_KEYS_IMPL_H
+#define CRYPTO_KEYS_IMPL_H
+
+#include <wolfssl/options.h>
+#include <wolfssl/wolfcrypt/settings.h>
+
+#include <wolfssl/wolfcrypt/aes.h>
+#include <wolfssl/wolfcrypt/chacha.h>
+
+#include "keys.h"
+
+#define KEY_IV_SIZE 12u
+#define KEY_CHACHA_SIZE 32u
+
+struct crypto_key {
+    enum crypto_aead aead;
+    uint8_t iv[KEY_IV_SIZE];
+    union {
+        Aes aes;
+        uint8_t chacha[KEY_CHACHA_SIZE];
+    } u;
+};
+
+struct crypto_mask_key {
+    enum crypto_aead aead;
+    union {
+        Aes aes;
+        ChaCha chacha;
+    } u;
+};
+
+#endif
