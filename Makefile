@@ -1,0 +1,59 @@
+# A thin front door: CMake builds, scripts/ does the rest. `make help` lists what there is.
+.DEFAULT_GOAL := build
+.PHONY: build debug asan test demo soak fuzz interop bench format tidy install clean help
+
+BUILD := build/release
+
+build: ## build libweft and the weft command (build/release)
+	@scripts/setup.sh build
+	@cmake --preset release -DWEFT_BUILD_TESTS=OFF
+	@cmake --build --preset release
+
+debug: ## build for the debugger (build/debug)
+	@scripts/setup.sh test
+	@cmake --preset debug
+	@cmake --build --preset debug
+
+asan: ## build with AddressSanitizer and UndefinedBehaviorSanitizer (build/asan)
+	@scripts/setup.sh test
+	@cmake --preset asan
+	@cmake --build --preset asan
+
+test: ## run every test; the last line is "N passed, N failed"
+	@scripts/test.sh
+
+demo: ## build, serve a gigabyte and 200 small files to ourselves, compare every byte
+	@scripts/demo.sh
+
+soak: ## simulate networks until interrupted, or for SECONDS=...
+	@scripts/soak.sh $(SECONDS)
+
+fuzz: ## fuzz every target for SECONDS=... each (default 60)
+	@scripts/fuzz.sh $(SECONDS)
+
+interop: ## run the tests against other implementations
+	@scripts/test.sh interop
+
+bench: ## measure
+	@scripts/setup.sh test
+	@cmake --preset release -DWEFT_BUILD_TESTS=ON
+	@cmake --build --preset release
+	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/run
+
+format: ## bring the sources into the form that .clang-format describes
+	@scripts/setup.sh dev
+	@git ls-files -z -- '*.c' '*.h' | xargs -0 clang-format -i
+
+tidy: ## static analysis with clang-tidy; silent when clean
+	@scripts/setup.sh dev
+	@cmake --preset debug
+	@git ls-files -z -- 'core/*.c' 'abi/*.c' | xargs -0 -r -n 1 -P $$(nproc) clang-tidy -p build/debug --quiet
+
+install: build ## install below PREFIX=... (default /usr/local), staged below DESTDIR=...
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(or $(PREFIX),/usr/local)
+
+clean: ## remove build/ (the cached wolfSSL stays)
+	@rm -rf build
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12

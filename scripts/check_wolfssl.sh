@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Checks that the wolfSSL we build has what weft is fast and complete by: configure options are easily ignored without a
+# word, and a build without the assembly code works, only many times slower. Prints "N passed, N failed".
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+prefix=${1:-$("$here/wolfssl.sh")}
+archive=$prefix/lib/libwolfssl.a
+
+symbols=$(nm --defined-only "$archive" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u)
+options=$prefix/include/wolfssl/options.h
+passed=0 failed=0
+
+check() { # what it is, then a command that is true when it is there
+    local what=$1
+    shift
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "missing in $archive: $what"
+    fi
+}
+symbol() { grep -qxE "$1" <<<"$symbols"; }
+option() { grep -qE "^#define $1( |$)" "$options"; }
+
+case ${WEFT_HOST:-$(${CC:-cc} -dumpmachine)} in
+    x86_64-*)
+        for level in aesni avx1 avx2; do
+            check "AES-GCM sealing, $level" symbol "AES_GCM_encrypt_(update_)?$level"
+            check "AES-GCM opening, $level" symbol "AES_GCM_decrypt_(update_)?$level"
+        done
+        check 'AES blocks with AES-NI' symbol 'AES_ECB_encrypt_AESNI'
+        check 'P-256 with AVX2/BMI2' symbol 'sp_256_mont_mul_avx2_4'
+        check 'P-384 with AVX2/BMI2' symbol 'sp_384_mont_mul_avx2_6'
+        check 'RSA-2048 with AVX2/BMI2' symbol 'sp_2048_mont_reduce_avx2_(32|16)'
+        check 'ChaCha20 with AVX2' symbol 'chacha_encrypt_avx2'
+        check 'Poly1305 with AVX2' symbol 'poly1305_blocks_avx2'
+        check 'SHA-256 with AVX2' symbol 'Transform_Sha256_AVX2'
+        ;;
+    aarch64-*)
+        check 'AES-GCM with the crypto extension' symbol 'AES_GCM_encrypt_AARCH64|AES_GCM_encrypt_update_AARCH64'
+        check 'P-256 in assembly' symbol 'sp_256_mont_mul_4'
+        ;;
+esac
+for name in wolfSSL_set_quic_method wolfSSL_provide_quic_data wolfSSL_set_quic_early_data_enabled \
+    wolfSSL_CTX_set_alpn_select_cb wolfSSL_CTX_set_TicketEncCb wolfSSL_export_keying_material \
+    wc_AesGcmEncrypt wc_AesEcbEncrypt wc_AesEncryptDirect wc_ChaCha20Poly1305_Encrypt wc_Chacha_Process \
+    wc_Tls13_HKDF_Expand_Label wc_SignCert wc_SetAltNamesBuffer wolfTLSv1_3_server_method wolfTLSv1_2_server_method; do
+    check "$name" symbol "$name"
+done
+for name in WOLFSSL_QUIC WOLFSSL_EARLY_DATA HAVE_SESSION_TICKET HAVE_ALPN HAVE_SNI WOLFSSL_ALWAYS_VERIFY_CB NO_OLD_TLS; do
+    check "the option $name" option "$name"
+done
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Installs what is missing to build and test weft, with the system's package manager. Where all is there it does nothing
+# and needs no rights.
+#
+#   scripts/setup.sh           what `make` needs             (group build)
+#   scripts/setup.sh test      ... and what `make test` needs
+#   scripts/setup.sh dev       ... and what `make fuzz`, `make format` and `make tidy` need
+set -euo pipefail
+
+want=${1:-build}
+missing=()
+
+# need <package> <command that succeeds when it is there>
+need() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+program() { command -v "$1"; }
+library() { pkg-config --exists "$1"; }
+cmake_new_enough() {
+    local have
+    have=$(cmake --version | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p')
+    [ "$(printf '3.22\n%s\n' "$have" | sort -V | head -n 1)" = 3.22 ]
+}
+
+needs_build() {
+    need build-essential sh -c 'command -v cc && command -v make && command -v ld && command -v objcopy'
+    need cmake cmake_new_enough
+    need ninja-build program ninja
+    need pkg-config program pkg-config
+    need autoconf program autoconf
+    need automake program automake
+    need libtool program libtoolize
+    need libuv1-dev library 'libuv >= 1.43'
+}
+needs_test() {
+    need check library check
+    need python3 program python3
+}
+needs_dev() {
+    need clang program clang
+    need clang-format program clang-format
+    need clang-tidy program clang-tidy
+    # libFuzzer is a part of clang's runtime; which package holds it depends on clang's version.
+    if command -v clang >/dev/null; then
+        local major machine package=
+        major=$(clang -dumpversion | cut -d. -f1)
+        machine=$(uname -m)
+        if [ ! -e "$(clang -print-file-name="libclang_rt.fuzzer-$machine.a")" ] &&
+            ! ls "$(clang -print-resource-dir)"/lib/*/libclang_rt.fuzzer*.a >/dev/null 2>&1; then
+            for package in "libclang-rt-$major-dev" "libclang-common-$major-dev"; do
+                apt-cache show "$package" >/dev/null 2>&1 && break
+            done
+            missing+=("$package")
+        fi
+    fi
+}
+
+collect() {
+    missing=()
+    needs_build
+    case $want in
+        build) ;;
+        test) needs_test ;;
+        dev)
+            needs_test
+            needs_dev
+            ;;
+        *)
+            echo "setup.sh: unknown group '$want' (build, test, dev)" >&2
+            exit 2
+            ;;
+    esac
+}
+
+install() {
+    local as_root=()
+    if ! command -v apt-get >/dev/null; then
+        echo "setup.sh: missing: ${missing[*]} (these are Debian's names). Please install them; only apt is known here." >&2
+        exit 1
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || {
+            echo "setup.sh: missing: ${missing[*]}. Run as root, or install them with: apt-get install ${missing[*]}" >&2
+            exit 1
+        }
+        as_root=(sudo)
+    fi
+    echo "setup.sh: installing with apt-get: ${missing[*]}" >&2
+    local run=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
+    if ! "${run[@]}" install --no-install-recommends "${missing[@]}" >&2; then
+        "${run[@]}" update >&2 # the package lists were old, or never fetched
+        "${run[@]}" install --no-install-recommends "${missing[@]}" >&2
+    fi
+}
+
+# Twice at most: what a package brings (clang) can show that another is needed (its runtime).
+for _ in 1 2; do
+    collect
+    [ ${#missing[@]} -eq 0 ] && exit 0
+    install
+done
+collect
+[ ${#missing[@]} -eq 0 ] || {
+    echo "setup.sh: still missing after the installation: ${missing[*]}" >&2
+    exit 1
+}
