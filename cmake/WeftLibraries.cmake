@@ -52,9 +52,14 @@ if(cli_sources)
 endif()
 
 # --- install: header, both libraries, weft.pc, find_package(weft) ------------------------------------------------------
+# weft.pc finds its prefix from where it lies, so an installed tree can be moved (and installed to any --prefix).
+file(RELATIVE_PATH WEFT_PC_PREFIX "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
+string(REGEX REPLACE "/$" "" WEFT_PC_PREFIX "${WEFT_PC_PREFIX}")
+file(RELATIVE_PATH WEFT_PC_LIBDIR "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
+file(RELATIVE_PATH WEFT_PC_INCLUDEDIR "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/weft.pc.in" weft.pc @ONLY)
 configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/weft-config.cmake.in" weft-config.cmake
-    INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/weft)
+    INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/weft PATH_VARS CMAKE_INSTALL_LIBDIR)
 write_basic_package_version_file(weft-config-version.cmake COMPATIBILITY SameMinorVersion)
 
 install(TARGETS weft_shared EXPORT weft_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -31,7 +31,7 @@ case ${WEFT_HOST:-$(${CC:-cc} -dumpmachine)} in
         done
         check 'AES blocks with AES-NI' symbol 'AES_ECB_encrypt_AESNI'
         check 'P-256 with AVX2/BMI2' symbol 'sp_256_mont_mul_avx2_4'
-        check 'P-384 with AVX2/BMI2' symbol 'sp_384_mont_mul_avx2_6'
+        check 'P-384 with AVX2/BMI2' symbol 'sp_384_cond_sub_avx2_6'
         check 'RSA-2048 with AVX2/BMI2' symbol 'sp_2048_mont_reduce_avx2_(32|16)'
         check 'ChaCha20 with AVX2' symbol 'chacha_encrypt_avx2'
         check 'Poly1305 with AVX2' symbol 'poly1305_blocks_avx2'

@@ -85,7 +85,7 @@ build() { # preset; leaves its log only when it fails
     local log=$root/build/$1.log began=$SECONDS
     mkdir -p "$root/build"
     printf 'building (%s) ...\n' "$1"
-    if ! { cmake --preset "$1" && cmake --build --preset "$1"; } >"$log" 2>&1; then
+    if ! { cmake --preset "$1" -DWEFT_BUILD_TESTS=ON && cmake --build --preset "$1"; } >"$log" 2>&1; then
         tail -n 60 "$log"
         count "build ($1)" 0 1 $((SECONDS - began))
         return 1
