@@ -1,13 +1,14 @@
 /* frame.c - frames as bytes: RFC 9000 section 19 and the frame encoding rules of section 12.4.
  *
- * Knows the layout of every frame and the limits that can be seen in the frame alone. Does not know which packet a frame
- * came in, what state it meets, or whether a stream it names exists: that is rx_frame.c.
+ * Knows the layout of every frame and the limits that can be seen in the frame alone. Does not know which packet a
+ * frame came in, what state it meets, or whether a stream it names exists: that is rx_frame.c.
  *
  * The invariant that matters: a frame that was parsed without error is wholly inside the packet, and its numbers can
  * be added up without a check: no ACK range reaches below 0, no stream or CRYPTO byte lies beyond 2^62-1.
  *
- * STREAM and ACK frames come with nearly every packet. They are tried first, by one compare each; everything else goes through
- * a table by type. A length is compared with what is left before it becomes a size_t, which may be narrower.
+ * STREAM and ACK frames come with nearly every packet. They are tried first, by one compare each; everything else
+ * goes through a table by type. A length is compared with what is left before it becomes a size_t, which may be
+ * narrower.
  */
 #include "quic/frame.h"
 
@@ -17,8 +18,8 @@
 
 /* ---- reading -------------------------------------------------------------------------------------------------- */
 
-/* Each of these reads a frame's fields after its type. False: a field is out of its range. Fields that are cut short turn the
- * reader bad, which the caller looks at; until then they read as 0. */
+/* Each of these reads a frame's fields after its type. False: a field is out of its range. Fields that are cut short
+ * turn the reader bad, which the caller looks at; until then they read as 0. */
 typedef bool (*frame_parser)(struct base_reader *in, struct quic_frame *frame);
 
 static inline const uint8_t *read_bytes64(struct base_reader *in, uint64_t len) {
@@ -292,8 +293,8 @@ void quic_frame_write_type(struct base_writer *out, uint64_t type) {
     base_write_u8(out, (uint8_t)type);
 }
 
-void quic_frame_write_stream_header(struct base_writer *out, uint64_t id, uint64_t offset, uint64_t len, size_t len_size,
-                                    bool fin) {
+void quic_frame_write_stream_header(struct base_writer *out, uint64_t id, uint64_t offset, uint64_t len,
+                                    size_t len_size, bool fin) {
     assert(len <= BASE_VARINT_MAX - offset);
     base_write_u8(out, (uint8_t)(QUIC_FRAME_STREAM | (fin ? STREAM_FIN : 0) | (len_size ? STREAM_LEN : 0) |
                                  (offset ? STREAM_OFF : 0)));
@@ -369,7 +370,7 @@ void quic_frame_write_path(struct base_writer *out, uint64_t type, const uint8_t
 /* The longest start of `reason` that fits `room` together with its length field, not ending inside a UTF-8 sequence (a
  * reason phrase should be UTF-8, 19.19). */
 static size_t close_reason_fit(const char *reason, size_t len, size_t room) {
-    size_t len_size = base_varint_size(len); /* of the cut phrase it may be less: a byte or two are not worth a search */
+    size_t len_size = base_varint_size(len); /* of the cut phrase perhaps less: not worth a search */
     if (len_size + len <= room)
         return len;
     size_t fit = room > len_size ? room - len_size : 0;

@@ -37,14 +37,14 @@ struct quic_frame {
     } u;
 };
 
-/* Reads the next frame. 0, or the transport error to close with: FRAME_ENCODING_ERROR for bytes that are no frame (unknown
- * type, cut short, a field out of its range: stream count > 2^60, offset + length > 2^62-1, connection ID length not 1..20,
- * retire_prior_to > sequence, empty NEW_TOKEN), PROTOCOL_VIOLATION for a frame type not in its shortest encoding. On an
- * error frame->type says which type it was, as far as known. */
+/* Reads the next frame. 0, or the transport error to close with: FRAME_ENCODING_ERROR for bytes that are no frame
+ * (unknown type, cut short, a field out of its range: stream count > 2^60, offset + length > 2^62-1, connection ID
+ * length not 1..20, retire_prior_to > sequence, empty NEW_TOKEN), PROTOCOL_VIOLATION for a frame type not in its
+ * shortest encoding. On an error frame->type says which type it was, as far as known. */
 enum quic_error quic_frame_parse(struct base_reader *in, struct quic_frame *frame);
 
-/* Walks a parsed ACK frame's ranges downwards. Start with *low = largest - first_range (the first range is [*low, largest]); each
- * call gives the next lower range [*low, *high]; false at the end. */
+/* Walks a parsed ACK frame's ranges downwards. Start with *low = largest - first_range (the first range is [*low,
+ * largest]); each call gives the next lower range [*low, *high]; false at the end. */
 bool quic_frame_ack_next(struct quic_frame_ack *ack, uint64_t *low, uint64_t *high);
 
 /* Bytes a STREAM frame header takes with an explicit length field of `len_size` bytes (0: no length field). */
@@ -54,10 +54,10 @@ size_t quic_frame_crypto_overhead(uint64_t offset, uint64_t len);
 /* Writers. Each turns the writer bad when there is no room (nothing partial is kept by the caller then). */
 void quic_frame_write_padding(struct base_writer *out, size_t len);
 void quic_frame_write_type(struct base_writer *out, uint64_t type); /* PING, HANDSHAKE_DONE */
-/* A STREAM frame up to its data, which the caller puts behind it: `len` bytes; len_size as above (0: the frame ends the packet).
- * The ACK frame's writer is quic_ack_write. */
-void quic_frame_write_stream_header(struct base_writer *out, uint64_t id, uint64_t offset, uint64_t len, size_t len_size,
-                                    bool fin);
+/* A STREAM frame up to its data, which the caller puts behind it: `len` bytes; len_size as above (0: the frame ends
+ * the packet). The ACK frame's writer is quic_ack_write. */
+void quic_frame_write_stream_header(struct base_writer *out, uint64_t id, uint64_t offset, uint64_t len,
+                                    size_t len_size, bool fin);
 void quic_frame_write_crypto(struct base_writer *out, uint64_t offset, const uint8_t *data, size_t len);
 void quic_frame_write_reset_stream(struct base_writer *out, uint64_t id, uint64_t code, uint64_t final_size);
 void quic_frame_write_stop_sending(struct base_writer *out, uint64_t id, uint64_t code);

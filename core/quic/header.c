@@ -1,11 +1,11 @@
 /* header.c - packet headers as bytes: RFC 8999, RFC 9000 section 17, RFC 9369 section 3.2 (version 2's type bits).
  *
- * Knows where a packet's parts lie and how packet numbers are cut short. Does not know keys or connections: what header
- * protection hides (packet number, key phase, reserved bits) is not looked at here. Packets that are nothing but a header
- * are written in header_stateless.c.
+ * Knows where a packet's parts lie and how packet numbers are cut short. Does not know keys or connections: what
+ * header protection hides (packet number, key phase, reserved bits) is not looked at here. Packets that are nothing
+ * but a header are written in header_stateless.c.
  *
- * The invariant that matters: a header that was parsed without error describes bytes inside the datagram only, and a packet
- * with a packet number is long enough to be unmasked (RFC 9001 5.4.2).
+ * The invariant that matters: a header that was parsed without error describes bytes inside the datagram only, and a
+ * packet with a packet number is long enough to be unmasked (RFC 9001 5.4.2).
  */
 #include "quic/header.h"
 
@@ -16,7 +16,8 @@
 
 #define SAMPLE_END (4u + CRYPTO_SAMPLE_SIZE) /* from the start of the packet number */
 
-/* The two type bits of a long header, by version. Anything that differs between versions on the wire is in these rows. */
+/* The two type bits of a long header, by version. Anything that differs between versions on the wire is in these
+ * rows. */
 struct version_bits {
     uint32_t version;
     uint8_t type_of[4]; /* enum quic_packet_type by bits */
@@ -137,8 +138,8 @@ bool quic_header_parse(const uint8_t *data, size_t len, size_t short_dcid_len, s
     return header->first & FORM_LONG ? parse_long(data, len, header) : parse_short(len, short_dcid_len, header);
 }
 
-bool quic_header_peek_dcid(const uint8_t *data, size_t len, size_t short_dcid_len, const uint8_t **dcid, size_t *dcid_len,
-                           bool *is_long) {
+bool quic_header_peek_dcid(const uint8_t *data, size_t len, size_t short_dcid_len, const uint8_t **dcid,
+                           size_t *dcid_len, bool *is_long) {
     if (len == 0)
         return false;
     *is_long = (data[0] & FORM_LONG) != 0;
@@ -189,15 +190,15 @@ void quic_header_write_short(struct base_writer *out, const struct quic_cid *dci
 
 /* ---- packet numbers ------------------------------------------------------------------------------------------- */
 
-/* 17.1: the range must be more than twice the distance to the largest acknowledged. QUIC_NO_NUMBER + 1 is 0, so with nothing
- * acknowledged the distance is number + 1, as in A.2. */
+/* 17.1: the range must be more than twice the distance to the largest acknowledged. QUIC_NO_NUMBER + 1 is 0, so with
+ * nothing acknowledged the distance is number + 1, as in A.2. */
 uint8_t quic_number_len(uint64_t number, uint64_t largest_acked) {
     uint64_t distance = number - largest_acked;
     return distance < UINT64_C(1) << 7 ? 1 : distance < UINT64_C(1) << 15 ? 2 : distance < UINT64_C(1) << 23 ? 3 : 4;
 }
 
-/* A.3: the number closest to the next expected one whose low bits are `truncated`. Never above 2^62-1, which A.3 lets happen
- * at the very end of the space: such a number could not be written into an ACK frame. */
+/* A.3: the number closest to the next expected one whose low bits are `truncated`. Never above 2^62-1, which A.3 lets
+ * happen at the very end of the space: such a number could not be written into an ACK frame. */
 uint64_t quic_number_expand(uint64_t largest_received, uint32_t truncated, uint8_t len) {
     assert(len >= 1 && len <= 4);
     const uint64_t window = UINT64_C(1) << 8 * len, half = window / 2;
@@ -212,9 +213,12 @@ uint64_t quic_number_expand(uint64_t largest_received, uint32_t truncated, uint8
 
 const char *quic_packet_type_name(enum quic_packet_type type) {
     static const char *const names[] = {
-        [QUIC_PACKET_INITIAL] = "Initial", [QUIC_PACKET_0RTT] = "0-RTT",
-        [QUIC_PACKET_HANDSHAKE] = "Handshake", [QUIC_PACKET_RETRY] = "Retry",
-        [QUIC_PACKET_VERSION_NEGOTIATION] = "Version Negotiation", [QUIC_PACKET_1RTT] = "1-RTT",
+        [QUIC_PACKET_INITIAL] = "Initial",
+        [QUIC_PACKET_0RTT] = "0-RTT",
+        [QUIC_PACKET_HANDSHAKE] = "Handshake",
+        [QUIC_PACKET_RETRY] = "Retry",
+        [QUIC_PACKET_VERSION_NEGOTIATION] = "Version Negotiation",
+        [QUIC_PACKET_1RTT] = "1-RTT",
     };
     return (size_t)type < sizeof names / sizeof *names ? names[type] : "unknown";
 }

@@ -1,8 +1,8 @@
-/* header_stateless.c - whole packets that carry no packet number: Version Negotiation (RFC 8999 section 6, RFC 9000 17.2.1),
- * Retry (RFC 9000 17.2.5, RFC 9001 5.8, RFC 9369 3.3.3) and stateless reset (RFC 9000 10.3).
+/* header_stateless.c - whole packets that carry no packet number: Version Negotiation (RFC 8999 section 6, RFC 9000
+ * 17.2.1), Retry (RFC 9000 17.2.5, RFC 9001 5.8, RFC 9369 3.3.3) and stateless reset (RFC 9000 10.3).
  *
- * An endpoint sends these without having a connection, so everything they say comes from the packet they answer and from
- * the arguments; nothing is kept. When and how often they may be sent is the endpoint's business.
+ * An endpoint sends these without having a connection, so everything they say comes from the packet they answer and
+ * from the arguments; nothing is kept. When and how often they may be sent is the endpoint's business.
  *
  * The invariant that matters: a packet that does not fit is not written at all; 0 is returned.
  */
@@ -32,9 +32,10 @@ uint32_t quic_header_version_at(const struct quic_header *header, size_t i) {
     return base_load_u32(header->packet + version_list_at(header) + 4 * i);
 }
 
-/* The bit that is fixed elsewhere is set here too, so that QUIC can be told from other protocols on the port (17.2.1). */
-size_t quic_header_write_version_negotiation(uint8_t *out, size_t capacity, const struct quic_header *cause, uint8_t random,
-                                             const uint32_t *versions, size_t count) {
+/* The bit that is fixed elsewhere is set here too, so that QUIC can be told from other protocols on the port
+ * (17.2.1). */
+size_t quic_header_write_version_negotiation(uint8_t *out, size_t capacity, const struct quic_header *cause,
+                                             uint8_t random, const uint32_t *versions, size_t count) {
     struct base_writer w = base_writer_of(out, capacity);
     base_write_u8(&w, 0xc0 | random);
     base_write_u32(&w, 0);
@@ -79,7 +80,8 @@ bool quic_header_retry_valid(const struct quic_header *header, const struct quic
            memcmp(tag, header->packet + len, sizeof tag) == 0;
 }
 
-size_t quic_header_write_stateless_reset(uint8_t *out, size_t len, const uint8_t token[16], const struct base_random *random) {
+size_t quic_header_write_stateless_reset(uint8_t *out, size_t len, const uint8_t token[16],
+                                         const struct base_random *random) {
     if (len < RESET_LEAST)
         return 0;
     base_random_fill(random, out, len - RESET_TOKEN_SIZE);
