@@ -1,4 +1,4 @@
-/* clock.h - time is a number that is passed in: nanoseconds of a clock that never goes back. Core code reads no clock. */
+/* clock.h - time is a number that is passed in: nanoseconds of a clock that never goes back. Core reads no clock. */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 

@@ -4,8 +4,8 @@
  * short byte strings as keys and one 64-bit value each, open addressing with linear probing and backward-shift
  * deletion: no tombstones, no per-entry allocation.
  *
- * Invariant: at most 3/4 of the table is used (a miss, the common answer to a stranger's packet, then looks at 9
- * entries in the worst case on average; at 7/8 it would be 33), and from an entry's home to the entry no place is empty.
+ * Invariant: from an entry's home to the entry no place is empty, and at most 3/4 of the table is used: a miss, the
+ * answer to every stranger's packet, then looks at 9 entries on average when the table is fullest; at 7/8 it is 33.
  */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H

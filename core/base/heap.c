@@ -29,8 +29,7 @@ bool base_heap_reserve(struct base_heap *heap, uint32_t total) {
         capacity *= 2;
     if (capacity > UINT32_MAX)
         capacity = UINT32_MAX;
-    void *cells =
-        base_resize_array(heap->mem, heap->cells, heap->capacity, (size_t)capacity, sizeof *heap->cells);
+    void *cells = base_resize_array(heap->mem, heap->cells, heap->capacity, (size_t)capacity, sizeof *heap->cells);
     if (!cells)
         return false;
     heap->cells = (struct base_heap_cell *)cells;

@@ -33,7 +33,8 @@ struct base_heap {
 
 void base_heap_init(struct base_heap *heap, struct base_mem *mem);
 void base_heap_clear(struct base_heap *heap); /* takes every entry out, frees the array */
-/* Makes sure `total` entries fit; grows by doubling, so asking for one more each time is cheap. False when out of memory. */
+/* Makes sure `total` entries fit; grows by doubling, so asking for one more each time is cheap. False when out of
+ * memory. */
 bool base_heap_reserve(struct base_heap *heap, uint32_t total);
 /* Inserts the entry or moves it to its new key. Never fails within the reserve. */
 void base_heap_set(struct base_heap *heap, struct base_heap_entry *entry, uint64_t key);

@@ -14,7 +14,7 @@ struct base_list {
     struct base_node head;
 };
 
-#define BASE_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define BASE_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 static inline void base_list_init(struct base_list *list) { list->head.next = list->head.prev = &list->head; }
 static inline bool base_list_empty(const struct base_list *list) { return list->head.next == &list->head; }

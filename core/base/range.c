@@ -38,8 +38,8 @@ static int ranges_make_room(struct base_ranges *set, struct base_mem *mem, uint3
     if (capacity > limit)
         capacity = limit; /* still more than count */
     bool is_fixed = set->list == set->fixed;
-    void *list = base_resize_array(mem, is_fixed ? NULL : set->list, is_fixed ? 0 : set->capacity, capacity,
-                                   sizeof *set->list);
+    void *list =
+        base_resize_array(mem, is_fixed ? NULL : set->list, is_fixed ? 0 : set->capacity, capacity, sizeof *set->list);
     if (!list)
         return BASE_RANGES_NOMEM;
     if (is_fixed)

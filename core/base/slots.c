@@ -91,8 +91,8 @@ void base_slots_remove(struct base_slots *table, uint64_t handle) {
     table->free_tail = index;
 }
 
-/* Why a handle with the right kind and tag found nothing. Generations below the slot's present one have all been issued,
- * the others have not: not to a handle of this kind, or not yet. */
+/* Why a handle with the right kind and tag found nothing. Generations below the slot's present one have all been
+ * issued; the others have not: not to a handle of this kind, or not yet. */
 static enum base_lookup slots_cause(const struct base_slots *table, uint64_t handle) {
     uint32_t index = base_handle_index(handle);
     uint32_t generation = base_handle_generation(handle);
@@ -104,8 +104,7 @@ static enum base_lookup slots_cause(const struct base_slots *table, uint64_t han
 void *base_slots_get(const struct base_slots *table, uint8_t kind, uint64_t handle, enum base_lookup *why) {
     uint32_t index = base_handle_index(handle);
     bool ours = kind && handle >> 48 == ((uint64_t)kind << 12 | table->tag);
-    if (ours && index < table->fresh &&
-        table->slots[index].stamp == stamp_of(kind, base_handle_generation(handle))) {
+    if (ours && index < table->fresh && table->slots[index].stamp == stamp_of(kind, base_handle_generation(handle))) {
         if (why)
             *why = BASE_LOOKUP_OK;
         return table->slots[index].object;

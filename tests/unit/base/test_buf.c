@@ -5,7 +5,8 @@
 
 #include "toolkit.h"
 
-START_TEST(references_keep_a_buffer) {
+START_TEST(references_keep_a_buffer)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     struct base_bufpool pool;
@@ -31,7 +32,8 @@ START_TEST(references_keep_a_buffer) {
 }
 END_TEST
 
-START_TEST(last_given_back_comes_first) {
+START_TEST(last_given_back_comes_first)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     struct base_bufpool pool;
@@ -55,7 +57,8 @@ START_TEST(last_given_back_comes_first) {
 }
 END_TEST
 
-START_TEST(keeps_no_more_than_told) {
+START_TEST(keeps_no_more_than_told)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     struct base_bufpool pool;
@@ -78,7 +81,8 @@ START_TEST(keeps_no_more_than_told) {
 }
 END_TEST
 
-START_TEST(limit_counts_live_buffers) {
+START_TEST(limit_counts_live_buffers)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     struct base_bufpool pool;
@@ -97,7 +101,8 @@ START_TEST(limit_counts_live_buffers) {
 }
 END_TEST
 
-START_TEST(budget_is_a_limit_too) {
+START_TEST(budget_is_a_limit_too)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 2 * BASE_BUF_SIZE + 1000);
     struct base_bufpool pool;
@@ -116,7 +121,8 @@ START_TEST(budget_is_a_limit_too) {
 }
 END_TEST
 
-START_TEST(random_life_agrees_with_a_count) {
+START_TEST(random_life_agrees_with_a_count)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     struct toolkit_dice dice = {1};
@@ -164,12 +170,8 @@ END_TEST
 
 Suite *unit_suite(void) {
     const TTest *tests[] = {
-        references_keep_a_buffer,
-        last_given_back_comes_first,
-        keeps_no_more_than_told,
-        limit_counts_live_buffers,
-        budget_is_a_limit_too,
-        random_life_agrees_with_a_count,
+        references_keep_a_buffer,  last_given_back_comes_first, keeps_no_more_than_told,
+        limit_counts_live_buffers, budget_is_a_limit_too,       random_life_agrees_with_a_count,
     };
     return TOOLKIT_SUITE("base/buf", tests);
 }

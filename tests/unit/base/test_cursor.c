@@ -37,7 +37,8 @@ static uint8_t *exact(const void *data, size_t len) {
     return block;
 }
 
-START_TEST(varint_vectors_read) {
+START_TEST(varint_vectors_read)
+{
     for (size_t i = 0; i < VARINTS; i++) {
         for (size_t behind = 0; behind < 9; behind++) { /* with and without eight bytes left */
             uint8_t wire[17];
@@ -54,7 +55,8 @@ START_TEST(varint_vectors_read) {
 }
 END_TEST
 
-START_TEST(varint_truncated_is_bad) {
+START_TEST(varint_truncated_is_bad)
+{
     for (size_t i = 0; i < VARINTS; i++) {
         for (size_t len = 0; len < varints[i].len; len++) {
             uint8_t *input = exact(varints[i].wire, len);
@@ -68,7 +70,8 @@ START_TEST(varint_truncated_is_bad) {
 }
 END_TEST
 
-START_TEST(varint_vectors_write) {
+START_TEST(varint_vectors_write)
+{
     for (size_t i = 0; i < VARINTS; i++) {
         uint8_t out[8];
         memset(out, 0xee, sizeof out);
@@ -92,7 +95,8 @@ START_TEST(varint_vectors_write) {
 }
 END_TEST
 
-START_TEST(varint_round_trip) {
+START_TEST(varint_round_trip)
+{
     struct toolkit_dice dice = {2};
     for (int i = 0; i < 100000; i++) {
         uint64_t value = toolkit_roll(&dice) >> (2 + toolkit_pick(&dice, 62));
@@ -108,7 +112,8 @@ START_TEST(varint_round_trip) {
 }
 END_TEST
 
-START_TEST(integers_are_big_endian) {
+START_TEST(integers_are_big_endian)
+{
     const uint8_t wire[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     struct base_reader r = base_reader_of(wire, sizeof wire);
     ck_assert_uint_eq(base_read_u8(&r), 0x01);
@@ -169,7 +174,8 @@ static size_t read_op(struct base_reader *r, int op, bool *clean) {
 
 /* Every input size up to 16 and every sequence of three operations: the cursor stays inside, moves by exactly what it
  * read, and once bad neither moves nor recovers. */
-START_TEST(reader_cannot_overrun) {
+START_TEST(reader_cannot_overrun)
+{
     uint8_t wire[16];
     struct toolkit_dice dice = {3};
     for (size_t len = 0; len <= sizeof wire; len++) {
@@ -193,7 +199,8 @@ START_TEST(reader_cannot_overrun) {
 }
 END_TEST
 
-START_TEST(writer_cannot_overrun) {
+START_TEST(writer_cannot_overrun)
+{
     for (size_t len = 0; len <= 16; len++) {
         for (int plan = 0; plan < OPS * OPS * OPS; plan++) {
             uint8_t *block = exact("................", len);
@@ -224,7 +231,8 @@ START_TEST(writer_cannot_overrun) {
 }
 END_TEST
 
-START_TEST(lengths_cannot_wrap) {
+START_TEST(lengths_cannot_wrap)
+{
     uint8_t block[4] = {0};
     struct base_reader r = base_reader_of(block, 4);
     ck_assert_ptr_null(base_read_bytes(&r, SIZE_MAX));
@@ -238,7 +246,8 @@ START_TEST(lengths_cannot_wrap) {
 }
 END_TEST
 
-START_TEST(nothing_at_all) {
+START_TEST(nothing_at_all)
+{
     struct base_reader r = base_reader_of(NULL, 0);
     ck_assert_uint_eq(base_reader_left(&r), 0);
     base_read_bytes(&r, 0);
@@ -254,7 +263,8 @@ START_TEST(nothing_at_all) {
 }
 END_TEST
 
-START_TEST(bytes_are_borrowed) {
+START_TEST(bytes_are_borrowed)
+{
     uint8_t block[5] = {'h', 'e', 'l', 'l', 'o'};
     struct base_reader r = base_reader_of(block, 5);
     ck_assert_ptr_eq(base_read_bytes(&r, 2), block);
@@ -270,8 +280,9 @@ END_TEST
 
 Suite *unit_suite(void) {
     const TTest *tests[] = {
-        varint_vectors_read,   varint_truncated_is_bad, varint_vectors_write, varint_round_trip, integers_are_big_endian,
-        reader_cannot_overrun, writer_cannot_overrun,   lengths_cannot_wrap,  nothing_at_all,    bytes_are_borrowed,
+        varint_vectors_read,     varint_truncated_is_bad, varint_vectors_write,  varint_round_trip,
+        integers_are_big_endian, reader_cannot_overrun,   writer_cannot_overrun, lengths_cannot_wrap,
+        nothing_at_all,          bytes_are_borrowed,
     };
     return TOOLKIT_SUITE("base/cursor", tests);
 }

@@ -3,7 +3,8 @@
 
 #include "toolkit.h"
 
-START_TEST(libc_allocator_works) {
+START_TEST(libc_allocator_works)
+{
     struct base_mem mem;
     base_mem_init(&mem, 0);
     ck_assert_uint_eq(mem.used, 0);
@@ -28,7 +29,8 @@ START_TEST(libc_allocator_works) {
 }
 END_TEST
 
-START_TEST(counts_used_and_peak) {
+START_TEST(counts_used_and_peak)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     void *a = base_alloc(&mem, 100), *b = base_alloc(&mem, 50);
@@ -47,7 +49,8 @@ START_TEST(counts_used_and_peak) {
 }
 END_TEST
 
-START_TEST(zalloc_clears_dirty_memory) {
+START_TEST(zalloc_clears_dirty_memory)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     uint8_t *block = base_zalloc(&mem, 333);
@@ -64,7 +67,8 @@ START_TEST(zalloc_clears_dirty_memory) {
 }
 END_TEST
 
-START_TEST(budget_holds_to_the_byte) {
+START_TEST(budget_holds_to_the_byte)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 100);
     ck_assert_ptr_null(base_alloc(&mem, 101));
@@ -96,7 +100,8 @@ START_TEST(budget_holds_to_the_byte) {
 }
 END_TEST
 
-START_TEST(lowered_budget_stops_growth_only) {
+START_TEST(lowered_budget_stops_growth_only)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 100);
     void *a = base_alloc(&mem, 80);
@@ -113,7 +118,8 @@ START_TEST(lowered_budget_stops_growth_only) {
 }
 END_TEST
 
-START_TEST(allocator_failure_changes_nothing) {
+START_TEST(allocator_failure_changes_nothing)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     uint8_t *a = base_alloc(&mem, 20);
@@ -133,7 +139,8 @@ START_TEST(allocator_failure_changes_nothing) {
 }
 END_TEST
 
-START_TEST(arrays_do_not_wrap) {
+START_TEST(arrays_do_not_wrap)
+{
     struct toolkit_heap heap;
     struct base_mem mem = toolkit_mem(&heap, 0);
     ck_assert_ptr_null(base_resize_array(&mem, NULL, 0, SIZE_MAX / 16 + 1, 16));

@@ -48,7 +48,8 @@ static void take(uint64_t start, uint64_t end) {
     ck_assert_int_eq(base_ranges_remove(&set, &mem, start, end, ANY), BASE_RANGES_OK);
 }
 
-START_TEST(adding_joins_what_touches) {
+START_TEST(adding_joins_what_touches)
+{
     looks_like(&set, "");
     add(5, 5);
     looks_like(&set, "");
@@ -77,7 +78,8 @@ START_TEST(adding_joins_what_touches) {
 }
 END_TEST
 
-START_TEST(adding_over_several) {
+START_TEST(adding_over_several)
+{
     for (uint64_t i = 0; i < 10; i++)
         add(10 * i, 10 * i + 5);
     ck_assert_uint_eq(set.count, 10);
@@ -90,7 +92,8 @@ START_TEST(adding_over_several) {
 }
 END_TEST
 
-START_TEST(removing_trims_and_splits) {
+START_TEST(removing_trims_and_splits)
+{
     take(0, 10);
     add(10, 20);
     take(20, 30);
@@ -120,7 +123,8 @@ START_TEST(removing_trims_and_splits) {
 }
 END_TEST
 
-START_TEST(dropping_from_below) {
+START_TEST(dropping_from_below)
+{
     base_ranges_drop_below(&set, 5);
     looks_like(&set, "");
     for (uint64_t i = 0; i < 5; i++)
@@ -142,7 +146,8 @@ START_TEST(dropping_from_below) {
 }
 END_TEST
 
-START_TEST(questions) {
+START_TEST(questions)
+{
     ck_assert(!base_ranges_contains(&set, 0));
     ck_assert(base_ranges_covers(&set, 4, 4));
     ck_assert(!base_ranges_covers(&set, 4, 5));
@@ -165,7 +170,8 @@ START_TEST(questions) {
 }
 END_TEST
 
-START_TEST(ends_of_the_number_line) {
+START_TEST(ends_of_the_number_line)
+{
     add(UINT64_MAX - 1, UINT64_MAX);
     add(0, 1);
     ck_assert(base_ranges_contains(&set, UINT64_MAX - 1));
@@ -179,7 +185,8 @@ START_TEST(ends_of_the_number_line) {
 }
 END_TEST
 
-START_TEST(limit_is_the_most_there_can_be) {
+START_TEST(limit_is_the_most_there_can_be)
+{
     for (uint64_t i = 1; i <= 3; i++)
         ck_assert_int_eq(base_ranges_add(&set, &mem, 10 * i, 10 * i + 5, 3), BASE_RANGES_OK);
     ck_assert_int_eq(base_ranges_add(&set, &mem, 50, 51, 3), BASE_RANGES_FULL); /* above */
@@ -191,14 +198,16 @@ START_TEST(limit_is_the_most_there_can_be) {
     ck_assert_int_eq(base_ranges_add(&set, &mem, 8, 10, 3), BASE_RANGES_OK);
     ck_assert_int_eq(base_ranges_remove(&set, &mem, 24, 31, 3), BASE_RANGES_OK);
     looks_like(&set, "8-15 20-24 31-40");
-    ck_assert_int_eq(base_ranges_add(&set, &mem, 12, 22, 1), BASE_RANGES_OK); /* a limit below the count stops growth only */
+    ck_assert_int_eq(base_ranges_add(&set, &mem, 12, 22, 1),
+                     BASE_RANGES_OK); /* a limit below the count stops growth only */
     ck_assert_int_eq(base_ranges_remove(&set, &mem, 8, 10, 0), BASE_RANGES_OK);
     looks_like(&set, "10-24 31-40");
     ck_assert_int_eq(base_ranges_add(&set, &mem, 50, 51, 0), BASE_RANGES_FULL);
 }
 END_TEST
 
-START_TEST(memory_stays_within_the_limit) {
+START_TEST(memory_stays_within_the_limit)
+{
     for (uint64_t i = 0; i < 11; i++)
         ck_assert_int_eq(base_ranges_add(&set, &mem, 2 * i, 2 * i + 1, 11), BASE_RANGES_OK);
     ck_assert_uint_eq(set.count, 11);
@@ -207,7 +216,8 @@ START_TEST(memory_stays_within_the_limit) {
 }
 END_TEST
 
-START_TEST(failed_allocation_changes_nothing) {
+START_TEST(failed_allocation_changes_nothing)
+{
     add(10, 20);
     add(30, 40);
     heap.left = 0;
@@ -227,7 +237,8 @@ START_TEST(failed_allocation_changes_nothing) {
 }
 END_TEST
 
-START_TEST(cleared_set_is_usable) {
+START_TEST(cleared_set_is_usable)
+{
     for (uint64_t i = 0; i < 100; i++)
         add(2 * i, 2 * i + 1);
     base_ranges_clear(&set, &mem);
@@ -238,7 +249,7 @@ START_TEST(cleared_set_is_usable) {
 }
 END_TEST
 
-/* --- against a bitmap ------------------------------------------------------------------------------------------------ */
+/* --- against a bitmap --- */
 
 #define SPAN 96u
 
@@ -277,7 +288,8 @@ static int expected(bool *bits, uint32_t start, uint32_t end, bool value, uint32
 }
 
 static void one_step(bool *bits, struct toolkit_dice *dice) {
-    uint32_t a = toolkit_pick(dice, SPAN + 1), b = toolkit_pick(dice, 3) ? a + toolkit_pick(dice, 6) : toolkit_pick(dice, SPAN + 1);
+    uint32_t a = toolkit_pick(dice, SPAN + 1),
+             b = toolkit_pick(dice, 3) ? a + toolkit_pick(dice, 6) : toolkit_pick(dice, SPAN + 1);
     uint32_t start = a < b ? a : b, end = a < b ? b : a;
     end = end > SPAN ? SPAN : end;
     uint32_t limit = toolkit_pick(dice, 2) ? ANY : toolkit_pick(dice, 20);
@@ -306,12 +318,14 @@ static void one_step(bool *bits, struct toolkit_dice *dice) {
             expect = BASE_RANGES_NOMEM;
             memcpy(bits, old, sizeof old);
         }
-        int got = value ? base_ranges_add(&set, &mem, start, end, limit) : base_ranges_remove(&set, &mem, start, end, limit);
+        int got =
+            value ? base_ranges_add(&set, &mem, start, end, limit) : base_ranges_remove(&set, &mem, start, end, limit);
         ck_assert_int_eq(got, expect);
     }
 }
 
-START_TEST(agrees_with_a_bitmap) {
+START_TEST(agrees_with_a_bitmap)
+{
     for (uint64_t seed = 0; seed < 200; seed++) {
         struct toolkit_dice dice = {seed};
         bool bits[SPAN] = {false};
@@ -328,10 +342,17 @@ END_TEST
 
 Suite *unit_suite(void) {
     const TTest *tests[] = {
-        adding_joins_what_touches,      adding_over_several,           removing_trims_and_splits,
-        dropping_from_below,            questions,                     ends_of_the_number_line,
-        limit_is_the_most_there_can_be, memory_stays_within_the_limit, failed_allocation_changes_nothing,
-        cleared_set_is_usable,          agrees_with_a_bitmap,
+        adding_joins_what_touches,
+        adding_over_several,
+        removing_trims_and_splits,
+        dropping_from_below,
+        questions,
+        ends_of_the_number_line,
+        limit_is_the_most_there_can_be,
+        memory_stays_within_the_limit,
+        failed_allocation_changes_nothing,
+        cleared_set_is_usable,
+        agrees_with_a_bitmap,
     };
     return TOOLKIT_SUITE_WITH("base/range", tests, setup, teardown);
 }

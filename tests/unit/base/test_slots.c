@@ -30,7 +30,8 @@ static uint64_t handle_of(uint8_t kind, uint16_t tag, uint32_t generation, uint3
     return (uint64_t)kind << 60 | (uint64_t)tag << 48 | (uint64_t)generation << 24 | index;
 }
 
-START_TEST(parts_of_a_handle) {
+START_TEST(parts_of_a_handle)
+{
     int object;
     ck_assert_uint_eq(sizeof(struct base_slot), 8 + sizeof(void *));
     uint64_t handle = base_slots_add(&table, 7, &object);
@@ -48,7 +49,8 @@ START_TEST(parts_of_a_handle) {
 }
 END_TEST
 
-START_TEST(stale_handles_are_gone) {
+START_TEST(stale_handles_are_gone)
+{
     int a, b;
     uint64_t first = base_slots_add(&table, 3, &a);
     base_slots_remove(&table, first);
@@ -62,7 +64,8 @@ START_TEST(stale_handles_are_gone) {
 }
 END_TEST
 
-START_TEST(wrong_handles_are_wrong) {
+START_TEST(wrong_handles_are_wrong)
+{
     int a;
     finds(1, handle_of(1, TAG, 1, 0), NULL, BASE_LOOKUP_WRONG); /* an empty table */
     finds(1, 0, NULL, BASE_LOOKUP_WRONG);
@@ -87,7 +90,8 @@ START_TEST(wrong_handles_are_wrong) {
 }
 END_TEST
 
-START_TEST(free_slots_are_used_in_turn) {
+START_TEST(free_slots_are_used_in_turn)
+{
     int object;
     uint64_t handles[20];
     for (int i = 0; i < 20; i++)
@@ -106,7 +110,8 @@ START_TEST(free_slots_are_used_in_turn) {
 }
 END_TEST
 
-START_TEST(table_doubles) {
+START_TEST(table_doubles)
+{
     static char objects[1000];
     uint64_t handles[1000];
     for (uint32_t i = 0; i < 1000; i++) {
@@ -121,7 +126,8 @@ START_TEST(table_doubles) {
 }
 END_TEST
 
-START_TEST(failed_growth_issues_nothing) {
+START_TEST(failed_growth_issues_nothing)
+{
     static char objects[64];
     uint64_t handles[64];
     heap.left = 0;
@@ -142,7 +148,8 @@ START_TEST(failed_growth_issues_nothing) {
 END_TEST
 
 /* The whole life of a slot: 2^24 - 1 handles, then it is retired and the next slot is used. */
-START_TEST(used_up_slot_is_retired) {
+START_TEST(used_up_slot_is_retired)
+{
     int object;
     uint64_t handle = 0;
     bool right = true;
@@ -165,7 +172,8 @@ START_TEST(used_up_slot_is_retired) {
 }
 END_TEST
 
-START_TEST(every_index_used_up) {
+START_TEST(every_index_used_up)
+{
     int object;
     uint64_t handle = base_slots_add(&table, 1, &object);
     struct base_slots full = table; /* as if all 2^24 slots had been handed out */
@@ -179,7 +187,8 @@ START_TEST(every_index_used_up) {
 }
 END_TEST
 
-START_TEST(greatest_tag_and_cleared_table) {
+START_TEST(greatest_tag_and_cleared_table)
+{
     int object;
     struct base_slots other;
     base_slots_init(&other, &mem, 0xfff);
@@ -192,7 +201,7 @@ START_TEST(greatest_tag_and_cleared_table) {
 }
 END_TEST
 
-/* --- against a naive list of everything that was ever issued ----------------------------------------------------------- */
+/* --- against a naive list of everything that was ever issued --- */
 
 #define ISSUED_MAX 3000u
 
@@ -260,7 +269,8 @@ static bool random_step(struct toolkit_dice *dice, uint32_t *live) {
     return made_up_agrees(dice) && table.live == *live;
 }
 
-START_TEST(agrees_with_a_list) {
+START_TEST(agrees_with_a_list)
+{
     for (uint64_t seed = 0; seed < 20; seed++) {
         struct toolkit_dice dice = {seed};
         uint32_t live = 0;
@@ -275,8 +285,9 @@ END_TEST
 
 Suite *unit_suite(void) {
     const TTest *tests[] = {
-        parts_of_a_handle,       stale_handles_are_gone, wrong_handles_are_wrong,        free_slots_are_used_in_turn, table_doubles,
-        failed_growth_issues_nothing, used_up_slot_is_retired, every_index_used_up, greatest_tag_and_cleared_table,
+        parts_of_a_handle,           stale_handles_are_gone, wrong_handles_are_wrong,
+        free_slots_are_used_in_turn, table_doubles,          failed_growth_issues_nothing,
+        used_up_slot_is_retired,     every_index_used_up,    greatest_tag_and_cleared_table,
         agrees_with_a_list,
     };
     return TOOLKIT_SUITE_WITH("base/slots", tests, setup, teardown);
