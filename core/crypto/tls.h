@@ -79,7 +79,7 @@ struct crypto_tls_callbacks {
     bool (*on_secrets)(void *user, enum crypto_level level, const struct crypto_secret *read,
                        const struct crypto_secret *write);
     /* The peer's transport parameters extension, as soon as it is known (may come before it is authenticated). False
-     * refuses it; the connection has then been given its error. */
+     * refuses it; the connection has then been given its error, so on_alert is not called for it. */
     bool (*on_transport_params)(void *user, const uint8_t *data, size_t len);
     /* Client: a session that can be resumed later, serialised; owned by the callee only during the call. */
     void (*on_session)(void *user, const uint8_t *data, size_t len);
@@ -106,17 +106,21 @@ struct crypto_tls *crypto_tls_new(struct base_mem *mem, const struct crypto_tls_
 void crypto_tls_free(struct crypto_tls *tls);
 /* Server: give or replace our transport parameters before the first input (they name connection IDs known only then). */
 bool crypto_tls_set_params(struct crypto_tls *tls, const uint8_t *params, size_t len);
+/* Server: what early data relies on (the limits a client will remember, RFC 9000 7.4.1), before the first input. It is
+ * authenticated with every ticket: a ticket given out under another context is refused, and with it early data. */
+bool crypto_tls_set_early_context(struct crypto_tls *tls, const void *context, size_t len);
 
 enum crypto_result {
     CRYPTO_OK = 0,
-    CRYPTO_FAILED = -1, /* on_alert was called, once */
+    CRYPTO_FAILED = -1, /* on_alert was called, once (or on_transport_params refused) */
 };
 
 /* Client: makes the ClientHello. */
 int crypto_tls_start(struct crypto_tls *tls);
 /* In-order CRYPTO bytes received at `level`; also after the handshake (tickets). */
 int crypto_tls_input(struct crypto_tls *tls, enum crypto_level level, const uint8_t *data, size_t len);
-/* Server, after completion: send a session ticket (CRYPTO bytes at the application level). `app_data` is sealed with it. */
+/* Server, after completion: send a session ticket (CRYPTO bytes at the application level). Without
+ * crypto_tls_config_tickets there is none to send, and that is no error. */
 int crypto_tls_send_ticket(struct crypto_tls *tls);
 
 /* True once our part of the handshake is complete (RFC 9001 4.1.1). */
@@ -124,7 +128,8 @@ bool crypto_tls_complete(const struct crypto_tls *tls);
 bool crypto_tls_resumed(const struct crypto_tls *tls);
 enum crypto_early { CRYPTO_EARLY_NONE = 0, CRYPTO_EARLY_PENDING, CRYPTO_EARLY_ACCEPTED, CRYPTO_EARLY_REJECTED };
 enum crypto_early crypto_tls_early(const struct crypto_tls *tls);
-/* The chosen ALPN name, borrowed, not terminated; *len 0 when none yet. */
+/* The chosen ALPN name, borrowed, not terminated; *len 0 when none yet. While a client's early data is pending: the name
+ * of the earlier session, which early data belongs to. */
 const uint8_t *crypto_tls_alpn(const struct crypto_tls *tls, size_t *len);
 /* The SNI the client sent (server) or we sent (client); borrowed; NULL = none. */
 const char *crypto_tls_server_name(const struct crypto_tls *tls);
@@ -146,7 +151,8 @@ bool crypto_selfsigned(const char *const *names, size_t count, unsigned days, ch
 bool crypto_certificate_sha256(enum crypto_format format, const uint8_t *cert, size_t len, uint8_t sha256[32]);
 
 /* For simulations only: makes wolfSSL's randomness a function of this seed for handshakes started from now on in this
- * process, so that a run can be replayed byte for byte. NULL goes back to the system's randomness. */
+ * process, so that a run can be replayed byte for byte. NULL goes back to the system's randomness. The wall clock that
+ * certificates and tickets are judged by then stands still at 2030-01-01: make certificates after this call. */
 void crypto_deterministic(const uint8_t seed[32]);
 
 /* ---- the process ----------------------------------------------------------------------------------------------- */

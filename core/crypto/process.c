@@ -1,0 +1,77 @@
+/* process.c - starting and ending the TLS library, and where its randomness and wall-clock time come from.
+ *
+ * wolfSSL seeds a generator of its own for every session. The seed comes from the system, or, in a simulation, from a
+ * number of 32 bytes: then every draw is SHA-256(seed, counter), and two runs that make the same sessions in the same order
+ * are the same byte for byte. The wall clock (certificate dates, ages of tickets) stands still in a simulation for the
+ * same reason.
+ *
+ * The invariant that matters: deterministic randomness is never on unless crypto_deterministic was called with a seed.
+ * This is the only state that belongs to the process and not to an engine, because wolfSSL's hooks do.
+ */
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#include "tls_impl.h"
+
+#include <wolfssl/wolfcrypt/asn_public.h>
+#include <wolfssl/wolfcrypt/random.h>
+#include <wolfssl/wolfcrypt/sha256.h>
+
+#define SIMULATED_TIME 1893456000 /* 2030-01-01: every simulation happens at this moment */
+
+static struct {
+    atomic_bool on;
+    uint8_t bytes[32];
+    atomic_uint_fast64_t drawn;
+} simulated;
+
+static int simulated_seed(uint8_t *out, uint32_t len) {
+    while (len) {
+        uint64_t number = atomic_fetch_add(&simulated.drawn, 1);
+        uint8_t block[sizeof simulated.bytes + sizeof number], hash[32];
+        memcpy(block, simulated.bytes, sizeof simulated.bytes);
+        for (size_t i = 0; i < sizeof number; i++)
+            block[sizeof simulated.bytes + i] = (uint8_t)(number >> (8 * i));
+        int failed = wc_Sha256Hash(block, sizeof block, hash);
+        if (failed)
+            return failed;
+        uint32_t part = len < sizeof hash ? len : (uint32_t)sizeof hash;
+        memcpy(out, hash, part);
+        out += part;
+        len -= part;
+    }
+    return 0;
+}
+
+static int on_seed(OS_Seed *os, byte *out, word32 len) {
+    return atomic_load(&simulated.on) ? simulated_seed(out, len) : wc_GenerateSeed(os, out, len);
+}
+
+static time_t on_time(time_t *out) {
+    time_t now = atomic_load(&simulated.on) ? (time_t)SIMULATED_TIME : time(NULL);
+    if (out)
+        *out = now;
+    return now;
+}
+
+uint64_t tls_now_s(void) { return (uint64_t)on_time(NULL); }
+
+void crypto_deterministic(const uint8_t seed[32]) {
+    atomic_store(&simulated.on, false);
+    if (!seed)
+        return;
+    memcpy(simulated.bytes, seed, sizeof simulated.bytes);
+    atomic_store(&simulated.drawn, 0);
+    atomic_store(&simulated.on, true);
+}
+
+bool crypto_init(void) {
+    if (wolfSSL_Init() != WOLFSSL_SUCCESS) /* counted and locked by wolfSSL */
+        return false;
+    wc_SetSeed_Cb(on_seed);
+    wc_SetTimeCb(on_time);
+    return true;
+}
+
+void crypto_cleanup(void) { wolfSSL_Cleanup(); }

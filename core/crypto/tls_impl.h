@@ -1,0 +1,181 @@
+/* tls_impl.h - what the files of the TLS half of this room share. Nobody outside core/crypto includes it.
+ *
+ *   process.c       library start and end, randomness, the clock
+ *   tls_config.c    what many connections share
+ *   tls_identity.c  certificates with their keys, and which one answers to which server name
+ *   tls.c           one handshake: bytes in, messages cut out and handed to wolfSSL
+ *   tls_session.c   sessions a client keeps to resume
+ *   tls_method.c    wolfSSL's way back to us: secrets, bytes to send, alerts, key log
+ *   tls_verify.c    is the peer who it should be
+ *   tls_names.c     names in certificates
+ *   tls_ticket.c    session tickets: sealing, rotation, use at most once for early data
+ */
+#ifndef CRYPTO_TLS_IMPL_H
+#define CRYPTO_TLS_IMPL_H
+
+#include <wolfssl/options.h>
+#include <wolfssl/wolfcrypt/settings.h>
+
+#include <wolfssl/ssl.h>
+#include <wolfssl/quic.h>
+
+#include <stdatomic.h>
+
+#include "tls.h"
+
+/* TLS alerts that we choose ourselves (RFC 8446 6). */
+enum tls_alert {
+    ALERT_UNEXPECTED_MESSAGE = 10,
+    ALERT_HANDSHAKE_FAILURE = 40,
+    ALERT_BAD_CERTIFICATE = 42,
+    ALERT_UNSUPPORTED_CERTIFICATE = 43,
+    ALERT_CERTIFICATE_REVOKED = 44,
+    ALERT_CERTIFICATE_EXPIRED = 45,
+    ALERT_ILLEGAL_PARAMETER = 47,
+    ALERT_UNKNOWN_CA = 48,
+    ALERT_DECODE_ERROR = 50,
+    ALERT_DECRYPT_ERROR = 51,
+    ALERT_PROTOCOL_VERSION = 70,
+    ALERT_INTERNAL_ERROR = 80,
+    ALERT_MISSING_EXTENSION = 109,
+    ALERT_UNSUPPORTED_EXTENSION = 110,
+    ALERT_CERTIFICATE_REQUIRED = 116,
+    ALERT_NO_APPLICATION_PROTOCOL = 120,
+};
+
+#define TLS_MAX_GROUPS 8
+#define TLS_MAX_ALPN 256u /* bytes of the list on the wire; wolfSSL takes at most 10 names */
+#define TLS_NAME_MAX 253u /* a DNS name in text */
+
+/* ---- names (tls_names.c) --------------------------------------------------------------------------------------- */
+
+/* What a certificate says about itself, as far as we ask. */
+struct tls_leaf {
+    bool usable_by_server, usable_by_client; /* extended key usage */
+    bool named;                              /* carries the name that was asked for */
+};
+
+/* Reads a DER certificate; `name` may be NULL. A name that is an IP literal is compared with IP entries only, any other with
+ * DNS entries only, as RFC 9525 has it: the subject's common name is never looked at. False: not a certificate. */
+bool tls_leaf_read(const uint8_t *der, size_t len, const char *name, struct tls_leaf *leaf);
+/* 4 or 16 for an IP literal, with its bytes; 0 otherwise. */
+size_t tls_ip_literal(const char *name, uint8_t out[16]);
+
+/* ---- configuration (tls_config.c, tls_identity.c) ---------------------------------------------------------------- */
+
+struct tls_blob { /* bytes kept to be given to contexts that come later */
+    struct tls_blob *next;
+    size_t len;
+    uint8_t bytes[];
+};
+
+struct tls_identity { /* a context of wolfSSL's with at most one certificate and its key */
+    struct tls_identity *next;
+    WOLFSSL_CTX *ctx;
+    uint8_t *leaf; /* DER; NULL = none */
+    size_t leaf_len;
+};
+
+struct tls_pin {
+    struct tls_pin *next;
+    uint8_t sha256[32];
+};
+
+#define TLS_STRIKES 16384u /* tickets remembered against replay: 128 KiB, for about a thousand resumptions a second */
+
+struct crypto_tls_config {
+    atomic_uint refs;
+    enum crypto_role role;
+    struct base_mem mem; /* used while configuring only, by one thread */
+    struct tls_identity first;
+    struct tls_blob *roots; /* DER */
+    uint8_t alpn[TLS_MAX_ALPN];
+    size_t alpn_len;
+    int groups[TLS_MAX_GROUPS];
+    int group_count;
+    char suites[160]; /* wolfSSL's list */
+    bool verify, early_data, tickets;
+    uint32_t ticket_lifetime_s;
+    uint8_t ticket_secret[32];
+    _Atomic uint64_t *strikes; /* TLS_STRIKES of them; see tls_ticket.c */
+    struct tls_pin *pins;
+    crypto_verify_cb verify_cb;
+    void *verify_user;
+    crypto_keylog_cb keylog_cb;
+    void *keylog_user;
+};
+
+struct tls_group {
+    const char *name;
+    int id;
+};
+/* The group wolfSSL calls `id` or has chosen; NULL when we do not know it. */
+const char *tls_group_name(int id);
+const char *tls_group_name_of(const char *wolf_name);
+
+bool tls_error(struct crypto_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool tls_identity_init(struct crypto_tls_config *config, struct tls_identity *identity);
+void tls_identity_free(struct crypto_tls_config *config, struct tls_identity *identity);
+/* Says to one context what the configuration says; called for each context, again after each change. */
+bool tls_identity_apply(struct crypto_tls_config *config, struct tls_identity *identity);
+/* The identity for a server name (may be NULL). */
+const struct tls_identity *tls_identity_choose(const struct crypto_tls_config *config, const char *name);
+/* wolfSSL's hook after the ClientHello was read: chooses certificate and ALPN. */
+int tls_on_client_hello(WOLFSSL *ssl, int *alert, void *arg);
+
+/* ---- a session (tls.c) ------------------------------------------------------------------------------------------- */
+
+struct crypto_tls {
+    struct base_mem *mem;
+    struct crypto_tls_config *config;
+    const struct crypto_tls_callbacks *callbacks;
+    void *user;
+    WOLFSSL *ssl;
+
+    /* the message being cut out of the CRYPTO stream */
+    enum crypto_level level; /* where the next message must arrive */
+    uint8_t header[4];
+    uint32_t have, want; /* bytes of it seen, and its whole size once 4 are there */
+
+    bool complete, failed;
+    bool params_given, params_refused;
+    bool judged, refused, reverify; /* see tls_verify.c */
+    enum crypto_early early;
+    uint8_t refusal;   /* the alert we decided on; 0 = none */
+    const char *cause; /* of the refusal; static text */
+    uint8_t sent_alert; /* the alert wolfSSL decided on; 0 = none */
+
+    char *server_name; /* base_mem; NULL = none */
+    size_t server_name_size;
+    uint8_t *alpn; /* of the session whose early data is pending, base_mem */
+    size_t alpn_len;
+    uint8_t *leaf; /* the peer's, base_mem */
+    size_t leaf_len;
+    uint8_t context[32]; /* hash of what early data relies on; see crypto_tls_set_early_context */
+    uint8_t ticket_seen[16];
+    bool has_ticket_seen;
+};
+
+/* Remembers why the handshake must end; the first word counts. Always false. */
+bool tls_refuse(struct crypto_tls *tls, uint8_t alert, const char *cause);
+/* Gives the peer's transport parameters up as soon as they are there. False: refused. */
+bool tls_deliver_params(struct crypto_tls *tls);
+uint8_t tls_alert_of_error(int error);
+
+/* Client: hands up the session of the ticket just read; takes one to resume (tls_session.c). */
+bool tls_session_deliver(struct crypto_tls *tls);
+void tls_session_resume(struct crypto_tls *tls, const uint8_t *bytes, size_t len, bool early_data);
+
+extern const WOLFSSL_QUIC_METHOD tls_method;
+int tls_on_secret(WOLFSSL *ssl, int id, const unsigned char *secret, int len, void *user);
+int tls_on_verify(int ok, WOLFSSL_X509_STORE_CTX *store);
+/* wolfSSL's ticket hook. */
+int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal, unsigned char *ticket,
+                  int in_len, int *out_len, void *user);
+
+/* ---- process (process.c) ----------------------------------------------------------------------------------------- */
+
+/* Seconds since 1970, from the system or, in a simulation, standing still. */
+uint64_t tls_now_s(void);
+
+#endif
