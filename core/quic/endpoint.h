@@ -1,0 +1,190 @@
+/* endpoint.h - all QUIC connections of one engine: who gets a datagram, who may send, who wakes when.
+ *
+ * Sans-I/O: datagrams and the time come in, datagrams, events and one deadline go out. io (or a caller with a loop of
+ * its own, or the simulator) drives it, a turn at a time:
+ *
+ *     quic_endpoint_input(...)      for each batch of datagrams received
+ *     quic_endpoint_tick(now)       timers
+ *     - dispatch events, the application acts -
+ *     while (quic_endpoint_output(&train, now)) send it
+ *     quic_endpoint_deadline()      when to come back at the latest
+ *
+ * A connection is found by the connection ID alone; IDs of our own making name the slot. Only first Initials and
+ * unknown IDs take the slow way: a listener's acceptance, Version Negotiation, Retry, stateless reset. Those replies
+ * wait in a small ring; when it is full they are not sent: a flood costs nothing.
+ */
+#ifndef QUIC_ENDPOINT_H
+#define QUIC_ENDPOINT_H
+
+#include <stdatomic.h>
+
+#include "base/bucket.h"
+#include "base/buf.h"
+#include "base/event.h"
+#include "base/hash.h"
+#include "base/heap.h"
+#include "base/slots.h"
+#include "crypto/token.h"
+#include "quic/cid.h"
+#include "quic/header.h"
+#include "tables/options.h"
+#include "tables/stats.h"
+
+struct quic_conn;
+
+/* What many connections share; immutable after first use, counted (abi owns and frees it through `release`). */
+struct quic_config {
+    struct options options;
+    struct crypto_tls_config *tls;
+    enum crypto_role role;
+    _Atomic uint32_t refs;
+    void (*release)(struct quic_config *config);
+};
+void quic_config_ref(const struct quic_config *config);
+void quic_config_unref(const struct quic_config *config);
+
+/* One UDP socket as the core sees it. io embeds it. */
+struct quic_socket {
+    struct quic_addr local;         /* bound address; ip all 0 = any */
+    struct quic_listener *listener; /* NULL: no new connections from here */
+};
+
+/* Accepts connections. Owned by its creator; must outlive its use as socket->listener. */
+struct quic_listener {
+    const struct quic_config *config; /* for new connections; may be replaced at any time */
+    uint64_t handle;                  /* told to accepted connections (conn->listener) */
+    void *user;                       /* becomes conn->user */
+    uint32_t connections;             /* open ones */
+    bool draining;                    /* accepts nothing new */
+};
+
+struct quic_datagram {    /* received */
+    struct base_buf *buf; /* holds the bytes; the endpoint takes references of its own */
+    uint8_t *data;        /* modified in place */
+    size_t len;
+    struct quic_socket *socket;
+    struct quic_addr local, remote; /* local: the address it was sent to */
+    uint8_t ecn;                    /* enum quic_ecn */
+};
+
+#define QUIC_TRAIN_SIZE 65536u
+#define QUIC_TRAIN_SEGMENTS 64u
+
+/* Datagrams to send with one call: all of `segment` bytes but the last, which may be shorter. */
+struct quic_train {
+    uint8_t *data;                  /* given by the caller: QUIC_TRAIN_SIZE bytes */
+    size_t len;                     /* out */
+    uint32_t segment;               /* out */
+    uint32_t count;                 /* out */
+    uint32_t max_segments;          /* in: 1 when the system has no GSO */
+    struct quic_socket *socket;     /* out */
+    struct quic_addr local, remote; /* out; local family 0 = let the system choose */
+    uint8_t ecn;                    /* out: mark for the IP header */
+};
+
+struct quic_reply; /* a stateless reply that waits to be sent */
+#define QUIC_REPLIES 64u
+
+struct quic_endpoint {
+    struct base_mem *mem;
+    struct base_random random;
+    struct base_slots *slots;
+    struct base_events *events;
+    struct base_bufpool *bufs;
+    struct crypto_fleet *fleet;
+    struct quic_cid_codec codec;
+    struct base_map initial_cids; /* IDs that clients chose -> connection handle */
+    struct base_map reset_tokens; /* of the peers' IDs in use -> connection handle */
+    struct base_heap timers;
+    struct base_list conns, dirty;
+    struct base_list touched; /* had a turn since the last quic_endpoint_settle */
+    uint32_t conn_count;
+    struct quic_reply *replies; /* ring of QUIC_REPLIES */
+    uint32_t reply_head, reply_count;
+    struct base_bucket reset_bucket, reply_bucket;
+    struct engine_stats stats;
+    base_time now;         /* of the last call */
+    uint64_t unix_offset;  /* wall clock minus `now` (may wrap): tokens outlive this process */
+    uint16_t check_offset; /* random: a restarted engine's IDs differ from those of its predecessor */
+    uint8_t hash_secret[16];
+    /* the last look-up, for the datagrams of a train */
+    struct quic_cid last_cid;
+    struct quic_conn *last_conn;
+};
+
+struct quic_endpoint_open {
+    struct base_mem *mem;
+    struct base_random random;
+    struct base_slots *slots;
+    struct base_events *events;
+    struct base_bufpool *bufs;
+    uint8_t engine;              /* number of the engine in our connection IDs */
+    const uint8_t *fleet_secret; /* CRYPTO_FLEET_SECRET_SIZE bytes, or NULL: random */
+    uint64_t unix_ns; /* the wall clock at `now`: times inside tokens mean the same on every machine of a fleet */
+};
+
+/* 0 or ERR_NOMEM. */
+int quic_endpoint_init(struct quic_endpoint *endpoint, const struct quic_endpoint_open *open, base_time now);
+/* Frees every connection at once and silently. */
+void quic_endpoint_clear(struct quic_endpoint *endpoint);
+
+void quic_endpoint_input(struct quic_endpoint *endpoint, const struct quic_datagram *datagrams, size_t count,
+                         base_time now);
+void quic_endpoint_tick(struct quic_endpoint *endpoint, base_time now);
+/* Fills the next train. False: nothing to send now. */
+bool quic_endpoint_output(struct quic_endpoint *endpoint, struct quic_train *train, base_time now);
+/* When to call again at the latest; 0 = at once, BASE_NEVER = only when something arrives. */
+base_time quic_endpoint_deadline(const struct quic_endpoint *endpoint);
+/* After the application had its turn: un-pins receive buffers, frees streams that are done. */
+void quic_endpoint_settle(struct quic_endpoint *endpoint);
+/* CLOSED of this connection was delivered: its handle ends; the object goes when its closing period is over. */
+void quic_endpoint_forget(struct quic_endpoint *endpoint, struct quic_conn *conn);
+
+/* ---- inside the room ---- */
+/* Registers a connection's new local ID (fills it in and adds it to local_cids); false when all entries are used. */
+bool quic_endpoint_issue_cid(struct quic_endpoint *endpoint, struct quic_conn *conn);
+/* The ID a client chose (or was given by Retry) leads to this connection until it is removed. False: out of memory. */
+bool quic_endpoint_add_initial_cid(struct quic_endpoint *endpoint, const struct quic_cid *cid, struct quic_conn *conn);
+void quic_endpoint_remove_initial_cid(struct quic_endpoint *endpoint, const struct quic_cid *cid);
+/* To be called whenever the remote IDs, or which path uses them, have changed: a stateless reset is then recognised
+ * even though its Destination Connection ID is random (RFC 9000 10.3.1). Running out of memory costs no more than
+ * that. */
+void quic_endpoint_sync_reset_tokens(struct quic_endpoint *endpoint, struct quic_conn *conn);
+/* The connection goes away: forgets every ID and token that leads to it. */
+void quic_endpoint_unroute(struct quic_endpoint *endpoint, struct quic_conn *conn);
+/* The connection that owns this ID, or NULL. */
+struct quic_conn *quic_endpoint_find(struct quic_endpoint *endpoint, const uint8_t *id, size_t len);
+/* The wall clock in ns. */
+static inline uint64_t quic_endpoint_unix(const struct quic_endpoint *endpoint, base_time now) {
+    return now + endpoint->unix_offset;
+}
+/* A token for NEW_TOKEN frames (RFC 9000 8.1.3), for a client at this address: its length, 0 when it does not fit. */
+size_t quic_endpoint_new_token(struct quic_endpoint *endpoint, const struct quic_addr *remote, uint8_t *out,
+                               size_t capacity, base_time now);
+
+/* --- accept.c --- */
+/* An Initial that belongs to no connection yet, on a socket with a listener. */
+void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                         const struct quic_header *header, base_time now);
+
+/* --- stateless.c --- */
+bool quic_stateless_init(struct quic_endpoint *endpoint, base_time now);
+void quic_stateless_clear(struct quic_endpoint *endpoint);
+/* Each queues at most one reply to the datagram's sender, or none: the ring is full or there were too many lately. */
+void quic_stateless_version_negotiation(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
+                                        const struct quic_header *header, base_time now);
+void quic_stateless_retry(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
+                          const struct quic_header *header, const struct quic_cid *scid, const uint8_t *token,
+                          size_t token_len);
+/* An Initial packet with nothing but CONNECTION_CLOSE (10.2.3): keys follow from the client's ID alone. */
+void quic_stateless_close(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
+                          const struct quic_header *header, uint64_t code, base_time now);
+/* Only for IDs that name this engine: another's connection may be alive. */
+void quic_stateless_reset(struct quic_endpoint *endpoint, const struct quic_datagram *cause, const uint8_t *dcid,
+                          size_t dcid_len, base_time now);
+/* The oldest reply into a train of its own. False: none waits. */
+bool quic_stateless_output(struct quic_endpoint *endpoint, struct quic_train *train);
+/* The socket is going away: its replies go too. */
+void quic_stateless_forget_socket(struct quic_endpoint *endpoint, const struct quic_socket *socket);
+
+#endif

@@ -1,0 +1,81 @@
+/* path.h - the network paths of a connection: addresses, validation, amplification limit (RFC 9000 sections 8 and 9).
+ *
+ * A path is a pair of addresses. One is active. A packet from another address makes a candidate that is probed with
+ * PATH_CHALLENGE; nothing an unauthenticated datagram says ever moves the connection. Until a path is validated it
+ * gets at most three times what it sent.
+ *
+ * Invariant: the active path is used; an unvalidated path's bytes_sent <= 3 * bytes_received (server).
+ */
+#ifndef QUIC_PATH_H
+#define QUIC_PATH_H
+
+#include "quic/cid.h"
+#include "quic/recovery.h"
+
+struct quic_socket;
+struct quic_conn;
+
+enum quic_path_state {
+    QUIC_PATH_NONE = 0,
+    QUIC_PATH_UNVALIDATED,
+    QUIC_PATH_VALIDATING,
+    QUIC_PATH_VALIDATED,
+    QUIC_PATH_FAILED
+};
+
+#define QUIC_PATH_RESPONSES 4u
+#define QUIC_PATH_TRIES 3u /* challenges before a path has failed: one a PTO (8.2.4) */
+
+struct quic_path {
+    struct quic_addr local, remote;
+    struct quic_socket *socket;
+    struct quic_path_control control;
+    uint64_t bytes_received, bytes_sent; /* while not validated */
+    uint8_t state;                       /* enum quic_path_state */
+    uint8_t challenge[8];                /* the newest challenge; each try has bytes of its own (RFC 9000 8.2.1) */
+    uint8_t challenges_before[QUIC_PATH_TRIES - 1][8]; /* earlier tries, which may still be answered */
+    bool challenge_wanted;                             /* `challenge` is to be sent (again) */
+    bool
+        challenge_short; /* a try went out in a datagram below 1200 bytes: its answer proves the address, not the MTU */
+    uint8_t challenge_tries;                   /* challenges made; 0 = nothing is being probed */
+    base_time challenge_deadline;              /* next try or failure; BASE_NEVER = none */
+    base_time challenge_interval;              /* between tries */
+    uint8_t responses[QUIC_PATH_RESPONSES][8]; /* challenges to answer; the newest wins when full */
+    uint8_t response_count;
+    uint32_t mtu;       /* largest datagram known to pass */
+    bool expand;        /* datagrams with a challenge are padded to 1200 when the limit allows (8.2.1) */
+    base_time heard_at; /* when it was last found to be in use or validated */
+};
+
+/* Bytes that may go to this path now: UINT64_MAX when validated. */
+uint64_t quic_path_allowance(const struct quic_path *path);
+
+struct quic_path *quic_path_active(struct quic_conn *conn);
+uint8_t quic_path_index(const struct quic_conn *conn, const struct quic_path *path);
+/* The path with these addresses, or NULL. An address of ours that was not known yet (family 0 or ip all 0) fits any,
+ * and is learnt. */
+struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr *local, const struct quic_addr *remote);
+/* An authenticated packet that is no duplicate came over addresses that quic_path_find does not know: makes the
+ * candidate and starts to probe it. NULL: the packet is to be dropped (RFC 9000 9: before the handshake is confirmed,
+ * from an unknown server, or migration is off and the IP address is another one; or no connection ID can be used
+ * there). */
+struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
+                                      const struct quic_addr *remote, base_time now);
+/* A non-probing packet with the highest number came over `path`: the peer has moved (RFC 9000 9.3). Does nothing when
+ * it is the active one. */
+void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_time now);
+/* The peer's address is proven by other means: a Handshake packet, a token (RFC 9000 8.1). */
+void quic_path_on_validated(struct quic_path *path, base_time now);
+void quic_path_on_challenge(struct quic_path *path, const uint8_t data[8]);
+/* path->challenge was put into a datagram of this size, which is being sent. Its loss needs no answer: the timer
+ * makes another one. */
+void quic_path_on_challenge_sent(struct quic_path *path, size_t datagram_len);
+/* True when it matched a challenge of ours. */
+bool quic_path_on_response(struct quic_conn *conn, const uint8_t data[8], base_time now);
+void quic_path_on_timeout(struct quic_conn *conn, base_time now);
+base_time quic_path_deadline(const struct quic_conn *conn);
+/* After quic_remote_cids_add: paths in `mask` lost their ID and get another; one that can have none is given up (RFC
+ * 9000 5.1.2, 9.5). False: not even the active path has an ID. */
+bool quic_path_replace_cids(struct quic_conn *conn, unsigned mask, base_time now);
+
+#endif
