@@ -52,5 +52,16 @@ for name in WOLFSSL_QUIC WOLFSSL_EARLY_DATA HAVE_SESSION_TICKET HAVE_ALPN HAVE_S
     check "the option $name" option "$name"
 done
 
+# Some combinations of options compile and do not link.
+links() {
+    local program=$scratch/program
+    printf '%s\n' '#include <wolfssl/options.h>' '#include <wolfssl/ssl.h>' \
+        'int main(void) { return wolfSSL_CTX_new(wolfTLSv1_3_server_method()) == NULL; }' >"$program.c"
+    "${CC:-cc}" -I"$prefix/include" "$program.c" "$archive" -lm -pthread -o "$program"
+}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+check 'a TLS program links' links
+
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

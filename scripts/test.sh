@@ -4,10 +4,11 @@
 #   scripts/test.sh                 everything
 #   scripts/test.sh unit sim        only groups with these names
 #
-# Groups: unit (each program of tests/unit, as shipped and under the sanitizers), sim (both builds), layers, wolfssl, and
-# every executable tests/<group>/run. A runner is told where the builds are (WEFT_BUILD, WEFT_BUILD_ASAN) and ends with a
-# line "N passed, N failed"; unit tests end with Check's line. A runner that ends without its line, or fails without
-# owning up to a failure, counts as one failed test: a crash cannot pass.
+# Groups: unit (each program of tests/unit, as shipped and under the sanitizers), sim (both builds), fuzz (the targets of
+# tests/fuzz over their corpora, under the sanitizers), layers, wolfssl, and every executable tests/<group>/run but bench.
+# A runner is told where the builds are (WEFT_BUILD, WEFT_BUILD_ASAN) and ends with a line "N passed, N failed"; unit
+# tests end with Check's line. A runner that ends without its line, or fails without owning up to a failure, counts as
+# one failed test: a crash cannot pass.
 #
 # The last line is exactly "N passed, N failed"; the exit code is 0 when nothing failed.
 set -uo pipefail
@@ -118,10 +119,15 @@ if asked sim && ls tests/sim/*.c >/dev/null 2>&1; then
     run_group 'sim (release)' 1 <<<"$WEFT_BUILD/tests/sim"
     run_group 'sim (sanitizers)' 1 <<<"$WEFT_BUILD_ASAN/tests/sim"
 fi
+if asked fuzz && ls tests/fuzz/fuzz_*.c >/dev/null 2>&1; then
+    run_group 'fuzz corpora' "$jobs" < <(for file in tests/fuzz/fuzz_*.c; do
+        echo "$WEFT_BUILD_ASAN/tests/fuzz/$(basename "$file" .c)"
+    done)
+fi
 asked layers && run_group layers 1 <<<"$root/tests/layers.py"
 asked wolfssl && run_group wolfssl 1 <<<"$root/scripts/check_wolfssl.sh"
 for runner in tests/*/run; do
-    [ -x "$runner" ] || continue
+    [ -x "$runner" ] || continue # an unmatched pattern
     group=$(basename "$(dirname "$runner")")
     asked "$group" && [ "$group" != bench ] && run_group "$group" 1 <<<"$root/$runner"
 done
