@@ -5,6 +5,11 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 prefix=${1:-$("$here/wolfssl.sh")}
 archive=$prefix/lib/libwolfssl.a
+[ -r "$archive" ] || {
+    echo "$archive does not exist"
+    echo '0 passed, 1 failed'
+    exit 1
+}
 
 symbols=$(nm --defined-only "$archive" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u)
 options=$prefix/include/wolfssl/options.h
