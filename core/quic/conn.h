@@ -1,0 +1,211 @@
+/* conn.h - one QUIC connection: what it is made of, and the calls that serve it.
+ *
+ * The connection is a bundle of machines that know little of each other - streams, recovery, acknowledgements, paths, connection IDs, keys,
+ * TLS - and this file's struct is where they meet. conn.c owns birth, life and death; what arrives goes through rx_packet.c and rx_frame.c, what leaves
+ * through tx_frame.c and tx_packet.c; close.c ends it. Nothing here makes a system call or reads a clock.
+ *
+ * Life: HANDSHAKE -> ESTABLISHED -> CLOSING or DRAINING -> freed by the endpoint. CLOSED is raised once, when the end is known, and the object
+ * stays for 3 PTO to answer or swallow late packets (RFC 9000 10.2), holding no streams and no TLS by then.
+ *
+ * Invariant: in state CLOSING and DRAINING there are no streams, no TLS object and no recovery state.
+ */
+#ifndef QUIC_CONN_H
+#define QUIC_CONN_H
+
+#include "base/heap.h"
+#include "crypto/protect.h"
+#include "quic/endpoint.h"
+#include "quic/mtu.h"
+#include "quic/path.h"
+#include "quic/stream.h"
+
+#define QUIC_SLOT_CONN 4u /* kind of connection handles in the engine's slot table */
+
+enum quic_conn_state { QUIC_CONN_HANDSHAKE = 0, QUIC_CONN_ESTABLISHED, QUIC_CONN_CLOSING, QUIC_CONN_DRAINING };
+
+/* Events of a connection, delivered in this order. */
+enum quic_conn_event {
+    QUIC_CONN_EV_ACCEPTED = 1u << 0,    /* server: there is a new connection (its handshake has begun) */
+    QUIC_CONN_EV_CONNECTED = 1u << 1,   /* the handshake is complete: ALPN and peer certificate are known, streams may be used */
+    QUIC_CONN_EV_CONFIRMED = 1u << 2,   /* the handshake is confirmed (RFC 9001 4.1.2) */
+    QUIC_CONN_EV_SESSION = 1u << 3,     /* client: a session to resume later is in conn->session */
+    QUIC_CONN_EV_TOKEN = 1u << 4,       /* client: a NEW_TOKEN is in conn->new_token */
+    QUIC_CONN_EV_PATH = 1u << 5,        /* the active path has changed */
+    QUIC_CONN_EV_STREAMS = 1u << 6,     /* more streams may be opened after a refusal */
+};
+/* On conn->closed_event, so that it comes after every stream's last event. */
+#define QUIC_CONN_EV_CLOSED (1u << 0)
+
+enum quic_cause { /* who or what ended it */
+    QUIC_CAUSE_NONE = 0,
+    QUIC_CAUSE_LOCAL,    /* our application closed */
+    QUIC_CAUSE_PEER,     /* the peer sent CONNECTION_CLOSE */
+    QUIC_CAUSE_IDLE,     /* idle time-out */
+    QUIC_CAUSE_HANDSHAKE_TIMEOUT,
+    QUIC_CAUSE_PROTOCOL, /* we found an error: code says which */
+    QUIC_CAUSE_RESET,    /* stateless reset */
+    QUIC_CAUSE_VERSION,  /* no common version */
+    QUIC_CAUSE_INTERNAL, /* out of memory or the like */
+};
+
+#define QUIC_REASON_MAX 128u
+
+struct quic_close {
+    uint8_t cause;       /* enum quic_cause */
+    bool app;            /* code is the application's (frame 0x1d) */
+    uint64_t code;
+    uint64_t frame_type; /* transport errors: the frame that caused it, 0 = unknown */
+    uint8_t reason_len;
+    char reason[QUIC_REASON_MAX]; /* as sent or received; not terminated, may hold any bytes */
+};
+
+enum quic_timer {
+    QUIC_TIMER_RECOVERY = 0, /* loss and PTO */
+    QUIC_TIMER_ACK,
+    QUIC_TIMER_IDLE,
+    QUIC_TIMER_KEEP_ALIVE,
+    QUIC_TIMER_HANDSHAKE,
+    QUIC_TIMER_PACING,
+    QUIC_TIMER_PATH,
+    QUIC_TIMER_KEYS,  /* throw away the previous key phase */
+    QUIC_TIMER_CLOSE, /* end of closing or draining */
+    QUIC_TIMERS
+};
+
+struct quic_keys {
+    struct crypto_key *rx, *tx;
+    struct crypto_mask_key *rx_mask, *tx_mask;
+};
+
+/* The generations of 1-RTT keys (RFC 9001 section 6). */
+struct quic_phase {
+    struct crypto_secret rx_secret, tx_secret; /* of the present generation */
+    struct crypto_key *rx_previous, *rx_next;
+    uint64_t generation;       /* low bit = Key Phase */
+    uint64_t rx_first;         /* lowest number received in the present generation */
+    uint64_t tx_first;         /* first number sent in it */
+    uint64_t tx_sealed;        /* packets sealed with the present key */
+    uint64_t open_failures;    /* over all keys: integrity limit */
+    bool tx_acked;             /* a packet of this generation was acknowledged: another update is allowed */
+    bool update_wanted;
+};
+
+struct quic_crypto_stream {
+    struct quic_stream_send send;
+    struct quic_stream_recv recv;
+};
+
+#define QUIC_EARLY_PACKETS 8u
+
+/* A packet that came before its keys. */
+struct quic_early_packet {
+    struct base_buf *buf;
+    uint8_t *data;
+    uint32_t len;
+    uint8_t path, ecn, level;
+};
+
+struct quic_conn {
+    struct quic_endpoint *endpoint;
+    const struct quic_config *config; /* a reference is held */
+    uint64_t handle;
+    void *user;               /* the application's */
+    uint64_t listener;        /* handle of the listener that accepted it, or 0 */
+    struct quic_listener *accepted_by; /* NULL: a client, or the listener is gone */
+    struct base_event event, closed_event;
+    struct base_node all, dirty, touched; /* in the endpoint's lists */
+    struct base_heap_entry timer;
+    base_time deadlines[QUIC_TIMERS];
+    uint32_t version;
+    uint8_t state; /* enum quic_conn_state */
+    uint8_t role;  /* enum crypto_role */
+    bool handshake_complete, handshake_confirmed, address_validated, retried, first_flight_received;
+    bool peer_params_known, peer_cids_checked, detached, closed_told, machines_freed;
+    bool in_tls; /* a TLS call is on the stack: the TLS object must not be freed now */
+    uint8_t want_handshake_done; /* enum quic_want */
+    uint8_t want_new_token;
+    bool control_wanted; /* some want_* of the connection or its IDs may be QUIC_WANTED */
+    bool ping_wanted;
+    bool idle_restarted_by_send; /* RFC 9000 10.1: only the first ack-eliciting packet after receiving restarts it */
+
+    struct quic_cid original_dcid, retry_scid; /* what the client first chose; what Retry gave */
+    struct quic_cid initial_dcid;              /* server: the ID of the Initial that made us; Initial keys come from it */
+    struct quic_local_cids local_cids;
+    struct quic_remote_cids remote_cids;
+    struct quic_path paths[QUIC_PATHS];
+
+    struct crypto_tls *tls;
+    struct quic_keys keys[CRYPTO_LEVELS];
+    struct quic_phase phase;
+    struct quic_crypto_stream *crypto[QUIC_SPACES]; /* allocated while in use */
+    struct quic_early_packet *early;                /* QUIC_EARLY_PACKETS of them while needed */
+    uint8_t early_count;
+
+    struct quic_ack acks[QUIC_SPACES];
+    struct quic_recovery recovery;
+    struct quic_streams streams;
+    uint64_t largest_number;  /* highest 1-RTT packet number received, for migration; QUIC_NO_NUMBER = none */
+    uint64_t skip_number;     /* the next 1-RTT packet number to leave out (RFC 9000 21.4) */
+    struct quic_ack_policy ack_policy; /* 1-RTT */
+    uint32_t eliciting_in_batch;       /* ack-eliciting packets of the batch being processed */
+    struct quic_mtu mtu;
+
+    struct quic_params peer_params;
+    char *alpn, *server_name; /* copies, NUL-terminated; NULL = none */
+    uint8_t *peer_certificate;
+    size_t peer_certificate_len;
+    uint8_t *session;         /* client: newest ticket, serialised, with remembered parameters */
+    size_t session_len;
+    uint8_t *token;           /* client: to put into Initials (Retry or NEW_TOKEN) */
+    size_t token_len;
+    uint8_t *new_token;       /* client: received NEW_TOKEN */
+    size_t new_token_len;
+
+    struct quic_close close;
+    base_time created_at, connected_at, last_received_at;
+    /* closing state: the packet we answer with, and how often */
+    uint8_t *close_packet;
+    uint16_t close_packet_len;
+    uint32_t close_received, close_answer_at;
+    bool close_wanted;
+
+    struct conn_stats stats;
+};
+
+/* ---- the application's side ---- */
+
+struct quic_connect {
+    const struct quic_config *config;
+    struct quic_socket *socket;
+    struct quic_addr local, remote;
+    const char *server_name;  /* SNI and name to verify; NULL = the address is verified */
+    const uint8_t *session;   /* to resume, or NULL */
+    size_t session_len;
+    const uint8_t *token;     /* from an earlier NEW_TOKEN, or NULL */
+    size_t token_len;
+    void *user;
+};
+
+/* Starts a client connection: 0 and *out, or ERR_*. `why` (may be NULL) gets a text. */
+int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect *connect, base_time now, struct quic_conn **out,
+                      struct crypto_error *why);
+/* Ends the connection (RFC 9000 10.2). The streams hear of it, then CLOSED is raised. Idempotent: what ended it first stands. */
+void quic_conn_close(struct quic_conn *conn, bool app, uint64_t code, const char *reason, size_t reason_len, base_time now);
+/* The application will not hear of it any more; closes it when it is open. */
+void quic_conn_detach(struct quic_conn *conn, base_time now);
+int quic_conn_update_keys(struct quic_conn *conn); /* ERR_STATE when not yet allowed (RFC 9001 6.1) */
+int quic_conn_ping(struct quic_conn *conn);        /* one PING; its acknowledgement shows in the RTT */
+struct quic_conn *quic_conn_of(struct base_slots *slots, uint64_t handle);
+
+/* ---- inside the room ---- */
+
+/* An error the peer is to be told: closes with cause PROTOCOL. `text` is static. */
+void quic_conn_fail(struct quic_conn *conn, uint64_t code, uint64_t frame_type, const char *text, base_time now);
+/* It has something to send: stands in the endpoint's dirty list until output finds nothing more. */
+void quic_conn_mark_dirty(struct quic_conn *conn);
+void quic_conn_set_timer(struct quic_conn *conn, enum quic_timer timer, base_time when);
+/* Recomputes the recovery, path and pacing deadlines and the heap entry; once a turn, not once a packet. */
+void quic_conn_update_timers(struct quic_conn *conn, base_time now);
+void quic_conn_on_timeout(struct quic_conn *conn, base_time now);
+
+#endif

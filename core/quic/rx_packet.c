@@ -1,0 +1,390 @@
+/* rx_packet.c - from datagrams to opened packets (RFC 9000 sections 5.2, 12.2, 17; RFC 9001 section 5).
+ *
+ * A datagram is a row of packets. Each is parsed, found its keys, unmasked, numbered and opened in place; its frames go to rx_frame.c; and only when all of that went
+ * well is it noted as received. Short-header packets of a batch - nearly all there are - are unmasked together.
+ *
+ * Nothing here believes a byte that was not authenticated: what cannot be opened is dropped and counted, whatever its headers claim. The exceptions
+ * are Version Negotiation and Retry, which have their own checks, and stateless resets, which are recognised by their token.
+ *
+ * Invariant: a packet's frames are processed at most once (12.3), and a path's byte counts are raised before anything is answered.
+ */
+#include "quic/walk.h"
+
+#define RX_BATCH 32u
+
+/* A datagram and the path it came on (NULL: from addresses we do not know). */
+struct rx_source {
+    const struct quic_datagram *datagram;
+    struct quic_path *path;
+};
+
+static void rx_drop(struct quic_conn *conn) { conn->stats.packets_dropped++; }
+
+/* ---- after opening ---- */
+
+/* Frames, then the note that it was received. The packet is authentic. */
+static void rx_process(struct quic_rx *rx, const struct rx_source *from, const uint8_t *payload, size_t len) {
+    struct quic_conn *conn = rx->conn;
+    struct quic_ack *ack = &conn->acks[rx->space];
+    if (quic_ack_is_duplicate(ack, rx->number)) {
+        conn->stats.packets_duplicate++;
+        return;
+    }
+    if (len == 0) {
+        quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, 0, "packet without frames", rx->now);
+        return;
+    }
+    if (rx->level == CRYPTO_HANDSHAKE && conn->role == CRYPTO_SERVER)
+        quic_rx_address_proven(conn); /* RFC 9000 8.1: only the real address could have learnt these keys */
+    conn->stats.packets_received++;
+    uint64_t largest = quic_ack_largest(ack);
+    if (largest != QUIC_NO_NUMBER && rx->number < largest)
+        conn->stats.packets_reordered++;
+    quic_conn_on_received(conn, rx->now);
+    int result = quic_rx_frames(rx, payload, len);
+    if (result || conn->state >= QUIC_CONN_CLOSING)
+        return;
+    conn->eliciting_in_batch += rx->eliciting;
+    if (!quic_ack_on_packet(ack, conn->endpoint->mem, rx->number, rx->eliciting, (enum quic_ecn)from->datagram->ecn, rx->now,
+                            rx->space == QUIC_APPLICATION && conn->handshake_complete ? &conn->ack_policy : NULL))
+        return;
+    bool is_largest = largest == QUIC_NO_NUMBER || rx->number > largest;
+    if (rx->space == QUIC_APPLICATION && is_largest && !rx->probing && rx->path != quic_path_active(conn))
+        quic_path_on_moved(conn, rx->path, rx->now);
+    if (ack->deadline <= rx->now)
+        quic_conn_mark_dirty(conn);
+}
+
+void quic_rx_address_proven(struct quic_conn *conn) {
+    if (conn->address_validated)
+        return;
+    conn->address_validated = true;
+    struct quic_path *path = quic_path_active(conn);
+    if (path->state != QUIC_PATH_VALIDATED)
+        path->state = QUIC_PATH_VALIDATED;
+    quic_conn_mark_dirty(conn);
+}
+
+/* The path of an authentic packet: known, or a new candidate once the handshake is confirmed. NULL: not to be processed. */
+static struct quic_path *rx_path(struct quic_conn *conn, struct rx_source *from, base_time now) {
+    if (!from->path && conn->handshake_confirmed && conn->role == CRYPTO_SERVER) {
+        const struct quic_datagram *d = from->datagram;
+        from->path = quic_path_candidate(conn, d->socket, &d->local, &d->remote, now);
+        if (from->path)
+            from->path->bytes_received += d->len;
+    }
+    return from->path;
+}
+
+static bool rx_is_reset(struct quic_conn *conn, const uint8_t *data, size_t len) {
+    return len >= 21 && quic_remote_cids_is_reset(&conn->remote_cids, data + len - 16);
+}
+
+static void rx_on_reset(struct quic_conn *conn, base_time now) {
+    struct quic_close close = {.cause = QUIC_CAUSE_RESET};
+    quic_close_drain(conn, &close, now);
+}
+
+/* ---- short headers, many at a time ---- */
+
+static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const struct crypto_open_item *item, base_time now) {
+    uint64_t number = quic_number_expand(quic_ack_largest(&conn->acks[QUIC_APPLICATION]), item->truncated, item->pn_len);
+    int32_t len = quic_keyphase_open(conn, item, number, now);
+    if (len < 0) {
+        const struct quic_datagram *d = from->datagram;
+        if (conn->state < QUIC_CONN_CLOSING && rx_is_reset(conn, d->data, d->len))
+            rx_on_reset(conn, now);
+        rx_drop(conn);
+        return;
+    }
+    if (item->first & 0x18) {
+        quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, 0, "reserved bits are set", now);
+        return;
+    }
+    struct quic_path *path = rx_path(conn, from, now);
+    if (!path) {
+        rx_drop(conn);
+        return;
+    }
+    struct quic_cid dcid = {.len = QUIC_LOCAL_CID_LEN};
+    memcpy(dcid.id, item->packet + 1, QUIC_LOCAL_CID_LEN);
+    struct quic_rx rx = {.conn = conn, .path = path, .buf = from->datagram->buf, .dcid = &dcid, .level = CRYPTO_APPLICATION,
+                         .space = QUIC_APPLICATION, .number = number, .now = now};
+    rx_process(&rx, from, item->packet + item->pn_offset + item->pn_len, (size_t)len);
+}
+
+struct rx_batch {
+    struct crypto_open_item items[RX_BATCH];
+    struct rx_source sources[RX_BATCH];
+    size_t count;
+};
+
+static void rx_flush(struct quic_conn *conn, struct rx_batch *batch, base_time now) {
+    size_t count = batch->count;
+    batch->count = 0;
+    if (!count || conn->state >= QUIC_CONN_CLOSING)
+        return;
+    if (!crypto_unmask(conn->keys[CRYPTO_APPLICATION].rx_mask, batch->items, count))
+        return;
+    for (size_t i = 0; i < count && conn->state < QUIC_CONN_CLOSING; i++)
+        rx_open_short(conn, &batch->sources[i], &batch->items[i], now);
+}
+
+/* ---- packets that came too early ---- */
+
+static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const struct quic_header *header,
+                     enum crypto_level level) {
+    if (!from->path || conn->early_count >= QUIC_EARLY_PACKETS) {
+        rx_drop(conn);
+        return;
+    }
+    if (!conn->early)
+        conn->early = base_alloc(conn->endpoint->mem, QUIC_EARLY_PACKETS * sizeof *conn->early);
+    if (!conn->early)
+        return;
+    conn->early[conn->early_count++] = (struct quic_early_packet){
+        .buf = base_buf_ref(from->datagram->buf),
+        .data = from->datagram->data + (header->packet - from->datagram->data),
+        .len = (uint32_t)header->packet_len,
+        .path = (uint8_t)(from->path - conn->paths),
+        .ecn = from->datagram->ecn,
+        .level = (uint8_t)level,
+    };
+}
+
+/* Keys to read this level are there and may be used: a server reads no 1-RTT before the handshake is complete (RFC 9001 5.7). */
+static bool rx_can_read(const struct quic_conn *conn, enum crypto_level level) {
+    if (!conn->keys[level].rx)
+        return false;
+    return level != CRYPTO_APPLICATION || conn->handshake_complete;
+}
+
+static bool rx_may_come(const struct quic_conn *conn, enum crypto_level level) {
+    if (level == CRYPTO_EARLY)
+        return conn->role == CRYPTO_SERVER && !conn->handshake_complete;
+    return level != CRYPTO_INITIAL && !conn->handshake_confirmed;
+}
+
+/* ---- long headers, one at a time ---- */
+
+static enum crypto_level rx_level(enum quic_packet_type type) {
+    switch (type) {
+    case QUIC_PACKET_INITIAL: return CRYPTO_INITIAL;
+    case QUIC_PACKET_0RTT: return CRYPTO_EARLY;
+    case QUIC_PACKET_HANDSHAKE: return CRYPTO_HANDSHAKE;
+    default: return CRYPTO_APPLICATION;
+    }
+}
+
+/* A client takes over the ID of the server's first Initial; later packets must keep it (RFC 9000 7.2). */
+static bool rx_check_scid(struct quic_conn *conn, const struct quic_header *header, bool authentic) {
+    struct quic_remote_cid *remote = quic_remote_cids_of_path(&conn->remote_cids, 0);
+    if (conn->role == CRYPTO_CLIENT && !conn->first_flight_received) {
+        if (authentic) {
+            quic_remote_cids_set_initial(&conn->remote_cids, &header->scid);
+            conn->first_flight_received = true;
+        }
+        return true;
+    }
+    return !remote || remote->sequence != 0 || quic_cid_equal(&remote->cid, &header->scid);
+}
+
+static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const struct quic_header *header, base_time now) {
+    enum crypto_level level = rx_level(header->type);
+    enum quic_space space = quic_space_of(level);
+    struct crypto_open_item item = {.packet = from->datagram->data + (header->packet - from->datagram->data),
+                                    .len = (uint32_t)header->packet_len, .pn_offset = (uint16_t)header->pn_offset};
+    if (!from->path || !rx_check_scid(conn, header, false) || !crypto_unmask(conn->keys[level].rx_mask, &item, 1)) {
+        rx_drop(conn);
+        return;
+    }
+    uint64_t number = quic_number_expand(quic_ack_largest(&conn->acks[space]), item.truncated, item.pn_len);
+    int32_t len = crypto_open(conn->keys[level].rx, &item, number);
+    if (len < 0) {
+        rx_drop(conn);
+        return;
+    }
+    rx_check_scid(conn, header, true);
+    if (item.first & 0x0c) {
+        quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, 0, "reserved bits are set", now);
+        return;
+    }
+    if (conn->role == CRYPTO_CLIENT && level == CRYPTO_INITIAL && header->token_len) {
+        quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, 0, "Initial with a token from a server", now); /* 17.2.2 */
+        return;
+    }
+    struct quic_rx rx = {.conn = conn, .path = from->path, .buf = from->datagram->buf, .dcid = &header->dcid, .level = level,
+                         .space = space, .number = number, .now = now};
+    rx_process(&rx, from, item.packet + item.pn_offset + item.pn_len, (size_t)len);
+    if (level == CRYPTO_HANDSHAKE && conn->role == CRYPTO_SERVER && conn->state < QUIC_CONN_CLOSING && conn->keys[CRYPTO_INITIAL].rx)
+        quic_handshake_discard(conn, QUIC_INITIAL); /* RFC 9001 4.9.1 */
+}
+
+/* ---- packets without protection (client) ---- */
+
+static void rx_version_negotiation(struct quic_conn *conn, const struct quic_header *header, base_time now) {
+    struct quic_remote_cid *remote = quic_remote_cids_of_path(&conn->remote_cids, 0);
+    if (conn->role != CRYPTO_CLIENT || conn->first_flight_received || conn->retried || !remote ||
+        !quic_cid_equal(&header->scid, &remote->cid))
+        return;
+    for (size_t i = 0; i < quic_header_version_count(header); i++)
+        if (quic_header_version_at(header, i) == conn->version)
+            return; /* 6.2: our own version is listed, so this answers nothing we sent */
+    struct quic_close close = {.cause = QUIC_CAUSE_VERSION, .code = QUIC_VERSION_NEGOTIATION_ERROR};
+    quic_close_silent(conn, &close, now);
+}
+
+static void rx_retry(struct quic_conn *conn, const struct quic_header *header, base_time now) {
+    struct base_mem *mem = conn->endpoint->mem;
+    if (conn->role != CRYPTO_CLIENT || conn->first_flight_received || conn->retried || !header->token_len ||
+        !quic_header_retry_valid(header, &conn->original_dcid))
+        return; /* 17.2.5.2: at most one, before anything else, authentic, with a token */
+    uint8_t *token = base_alloc(mem, header->token_len);
+    if (!token)
+        return;
+    memcpy(token, header->token, header->token_len);
+    base_free(mem, conn->token, conn->token_len);
+    conn->token = token;
+    conn->token_len = header->token_len;
+    conn->retried = true;
+    conn->retry_scid = header->scid;
+    quic_remote_cids_set_initial(&conn->remote_cids, &header->scid);
+    if (!quic_handshake_initial_keys(conn, &header->scid)) {
+        quic_conn_fail(conn, QUIC_INTERNAL_ERROR, 0, "out of memory", now);
+        return;
+    }
+    quic_recovery_on_retry(&conn->recovery);
+    quic_conn_mark_dirty(conn);
+}
+
+/* ---- datagrams ---- */
+
+static void rx_long(struct quic_conn *conn, struct rx_source *from, const struct quic_header *header, base_time now) {
+    if (header->type == QUIC_PACKET_VERSION_NEGOTIATION) {
+        rx_version_negotiation(conn, header, now);
+    } else if (!header->version_known || header->version != conn->version) {
+        rx_drop(conn);
+    } else if (header->type == QUIC_PACKET_RETRY) {
+        rx_retry(conn, header, now);
+    } else {
+        enum crypto_level level = rx_level(header->type);
+        if (rx_can_read(conn, level))
+            rx_open_long(conn, from, header, now);
+        else if (rx_may_come(conn, level))
+            rx_stash(conn, from, header, level);
+        else
+            rx_drop(conn);
+    }
+}
+
+/* The packets of one datagram; a short-header packet, always the last, joins the batch. */
+static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct rx_batch *batch, base_time now) {
+    const uint8_t *at = from->datagram->data, *end = at + from->datagram->len;
+    struct quic_header header;
+    struct quic_cid first = {0};
+    while (at < end && conn->state < QUIC_CONN_CLOSING) {
+        bool is_first = at == from->datagram->data;
+        if (!quic_header_parse(at, (size_t)(end - at), QUIC_LOCAL_CID_LEN, &header)) {
+            if (is_first && rx_is_reset(conn, at, (size_t)(end - at)))
+                rx_on_reset(conn, now);
+            rx_drop(conn);
+            return;
+        }
+        at += header.packet_len;
+        if (is_first)
+            first = header.dcid;
+        else if (!quic_cid_equal(&first, &header.dcid)) { /* 12.2: not coalesced by the peer we talk to */
+            rx_drop(conn);
+            continue;
+        }
+        if (header.is_long) {
+            rx_long(conn, from, &header, now);
+        } else if (rx_can_read(conn, CRYPTO_APPLICATION)) {
+            batch->items[batch->count] =
+                (struct crypto_open_item){.packet = from->datagram->data + (header.packet - from->datagram->data),
+                                          .len = (uint32_t)header.packet_len, .pn_offset = (uint16_t)header.pn_offset};
+            batch->sources[batch->count++] = *from;
+            if (batch->count == RX_BATCH)
+                rx_flush(conn, batch, now);
+        } else if (rx_may_come(conn, CRYPTO_APPLICATION)) {
+            rx_stash(conn, from, &header, CRYPTO_APPLICATION);
+        } else {
+            rx_drop(conn);
+        }
+    }
+}
+
+void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datagrams, size_t count, base_time now) {
+    struct rx_batch batch;
+    batch.count = 0;
+    struct quic_path *path = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct quic_datagram *d = &datagrams[i];
+        if (!path || !quic_addr_equal(&path->remote, &d->remote) || !quic_addr_equal(&path->local, &d->local))
+            path = quic_path_find(conn, &d->local, &d->remote);
+        conn->stats.datagrams_received++;
+        conn->stats.bytes_received += d->len;
+        if (path)
+            path->bytes_received += d->len;
+        if (conn->state >= QUIC_CONN_CLOSING) {
+            quic_rx_while_closing(conn, d, now);
+            continue;
+        }
+        if (batch.count && !(d->len && !(d->data[0] & 0x80)))
+            rx_flush(conn, &batch, now); /* long headers keep their place in the order */
+        struct rx_source from = {d, path};
+        rx_datagram(conn, &from, &batch, now);
+    }
+    rx_flush(conn, &batch, now);
+    if (conn->state < QUIC_CONN_CLOSING && path && conn->recovery.amplification_blocked)
+        quic_conn_mark_dirty(conn); /* more may be sent now */
+    if (conn->eliciting_in_batch)
+        quic_ack_policy_adapt(&conn->ack_policy, conn->eliciting_in_batch, quic_path_active(conn)->control.rtt.min,
+                              conn->config->options.max_ack_delay);
+    conn->eliciting_in_batch = 0;
+    quic_conn_update_timers(conn, now);
+}
+
+/* closing: answered by count; a stateless reset or the peer's own close would make it draining, but its keys are gone by now. */
+void quic_rx_while_closing(struct quic_conn *conn, const struct quic_datagram *datagram, base_time now) {
+    if (rx_is_reset(conn, datagram->data, datagram->len)) {
+        rx_on_reset(conn, now);
+        return;
+    }
+    quic_close_on_datagram(conn, now);
+}
+
+void quic_rx_early(struct quic_conn *conn, base_time now) {
+    struct quic_early_packet *early = conn->early;
+    uint8_t count = conn->early_count, kept = 0;
+    if (!early)
+        return;
+    conn->early = NULL;
+    conn->early_count = 0;
+    for (uint8_t i = 0; i < count; i++) {
+        struct quic_early_packet *e = &early[i];
+        bool ready = rx_can_read(conn, (enum crypto_level)e->level);
+        if (!ready && rx_may_come(conn, (enum crypto_level)e->level) && conn->state < QUIC_CONN_CLOSING) {
+            early[kept++] = *e;
+            continue;
+        }
+        if (ready && conn->state < QUIC_CONN_CLOSING) {
+            struct quic_path *path = &conn->paths[e->path];
+            struct quic_datagram d = {e->buf, e->data, e->len, path->socket, path->local, path->remote, e->ecn};
+            struct rx_source from = {&d, path};
+            struct rx_batch batch;
+            batch.count = 0;
+            rx_datagram(conn, &from, &batch, now);
+            rx_flush(conn, &batch, now);
+        }
+        base_buf_unref(e->buf);
+    }
+    if (conn->early || !kept) { /* a nested call has kept others: ours are too old to matter then */
+        for (uint8_t i = 0; i < kept; i++)
+            base_buf_unref(early[i].buf);
+        base_free(conn->endpoint->mem, early, QUIC_EARLY_PACKETS * sizeof *early);
+        return;
+    }
+    conn->early = early;
+    conn->early_count = kept;
+}

@@ -1,0 +1,128 @@
+/* walk.h - the connection's side of the two walks: the calls by which a datagram enters and leaves it.
+ *
+ *     in:   endpoint.c -> quic_rx_datagrams (rx_packet.c) -> quic_rx_frames (rx_frame.c) -> the machines
+ *     out:  endpoint.c -> quic_tx_train (tx_packet.c) -> quic_tx_fill (tx_frame.c) -> the machines
+ */
+#ifndef QUIC_WALK_H
+#define QUIC_WALK_H
+
+#include "quic/conn.h"
+
+static inline enum quic_space quic_space_of(enum crypto_level level) {
+    return level == CRYPTO_INITIAL ? QUIC_INITIAL : level == CRYPTO_HANDSHAKE ? QUIC_HANDSHAKE : QUIC_APPLICATION;
+}
+
+/* Where a packet came from and what it was protected with. */
+struct quic_rx {
+    struct quic_conn *conn;
+    struct quic_path *path;
+    struct base_buf *buf;
+    const struct quic_cid *dcid; /* the ID it was sent to */
+    enum crypto_level level;
+    enum quic_space space;
+    uint64_t number;
+    base_time now;
+    bool eliciting; /* out: has ack-eliciting frames */
+    bool probing;   /* out: has only probing frames (RFC 9000 9.1) */
+};
+
+/* --- rx_packet.c --- */
+/* Datagrams for this connection that came in one batch, in order; short-header packets among them are unmasked together. */
+void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datagrams, size_t count, base_time now);
+/* The peer has shown that it receives at its address: the amplification limit is lifted. */
+void quic_rx_address_proven(struct quic_conn *conn);
+/* A datagram for a connection that is closing. */
+void quic_rx_while_closing(struct quic_conn *conn, const struct quic_datagram *datagram, base_time now);
+/* Keys of a level have come: packets that waited for them are processed. */
+void quic_rx_early(struct quic_conn *conn, base_time now);
+
+/* --- rx_frame.c --- */
+/* All frames of an opened packet. 0; QUIC_RX_DROP: treat the packet as not received; an error has closed the connection already when > 0. */
+int quic_rx_frames(struct quic_rx *rx, const uint8_t *payload, size_t len);
+
+/* --- handshake.c: TLS and the connection --- */
+bool quic_handshake_open(struct quic_conn *conn, const char *server_name, const uint8_t *session, size_t session_len, struct crypto_error *why);
+/* A CRYPTO frame: bytes join the space's stream. 0, QUIC_RX_DROP or CRYPTO_BUFFER_EXCEEDED. */
+int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_frame *frame, struct base_buf *buf);
+/* CRYPTO bytes that are in order go to TLS. */
+void quic_handshake_input(struct quic_conn *conn, enum quic_space space, base_time now);
+/* After TLS made progress: completion, confirmation, keys to throw away. */
+void quic_handshake_progress(struct quic_conn *conn, base_time now);
+void quic_handshake_confirm(struct quic_conn *conn, base_time now);
+void quic_handshake_discard(struct quic_conn *conn, enum quic_space space);
+/* (Re)makes the Initial keys from the client's first (or after Retry: present) Destination Connection ID. */
+bool quic_handshake_initial_keys(struct quic_conn *conn, const struct quic_cid *dcid);
+/* The CRYPTO stream of a space, made at first use; NULL: out of memory. */
+struct quic_crypto_stream *quic_handshake_stream(struct quic_conn *conn, enum quic_space space);
+void quic_handshake_free_space(struct quic_conn *conn, enum quic_space space);
+void quic_handshake_free_keys(struct quic_conn *conn, enum crypto_level level);
+
+/* --- keyphase.c: key updates of 1-RTT (RFC 9001 section 6) --- */
+bool quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *read, const struct crypto_secret *write);
+/* Opens a 1-RTT packet with the right generation. Length of the plaintext, -1 = drop; KEY_UPDATE_ERROR closes. */
+int32_t quic_keyphase_open(struct quic_conn *conn, const struct crypto_open_item *item, uint64_t number, base_time now);
+bool quic_keyphase_update(struct quic_conn *conn); /* our side starts the next generation; false: not allowed yet */
+void quic_keyphase_on_acked(struct quic_conn *conn, uint64_t number);
+void quic_keyphase_on_sealed(struct quic_conn *conn, uint64_t packets, base_time now);
+void quic_keyphase_on_timeout(struct quic_conn *conn);
+void quic_keyphase_clear(struct quic_conn *conn);
+
+/* --- tx_packet.c --- */
+/* Fills a train with what this connection has to send now. False: nothing (then it is not dirty any more). */
+bool quic_tx_train(struct quic_conn *conn, struct quic_train *train, base_time now);
+/* One datagram with a CONNECTION_CLOSE at each level of the bit set `levels`. */
+bool quic_tx_close_datagram(struct quic_conn *conn, struct quic_train *train, unsigned levels, base_time now);
+/* Heads a train of one datagram of `len` bytes for this path. */
+void quic_tx_address(const struct quic_path *path, struct quic_train *train, size_t len);
+
+/* --- tx_frame.c --- */
+struct quic_tx { /* one packet being written */
+    struct quic_conn *conn;
+    struct quic_path *path;
+    struct base_writer out;
+    enum crypto_level level;
+    enum quic_space space;
+    base_time now;
+    bool eliciting, in_flight; /* out */
+    bool has_ack;
+    bool window_open;  /* congestion control allows more than ACKs (or this is a probe) */
+    bool probe;        /* a PTO probe: must be ack-eliciting */
+    bool pad;          /* the datagram must be filled up to 1200 bytes */
+};
+/* Frames of tx->path alone: PATH_RESPONSE, PATH_CHALLENGE. */
+void quic_tx_path_frames(struct quic_tx *tx);
+/* Frames into one packet, in order of need. False: nothing was written. */
+bool quic_tx_fill(struct quic_tx *tx);
+/* True when the connection would write something at this level now. */
+bool quic_tx_wants(struct quic_conn *conn, enum crypto_level level, bool window_open, base_time now);
+/* What became of a frame of ours: the recovery's callback. */
+void quic_tx_on_fate(void *user, enum quic_space space, const struct quic_sent_frame *frame, enum quic_fate fate);
+void quic_tx_on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet, enum quic_fate fate);
+
+/* --- close.c --- */
+void quic_close_begin(struct quic_conn *conn, const struct quic_close *close, base_time now);
+/* The peer closed (CONNECTION_CLOSE or stateless reset). */
+void quic_close_drain(struct quic_conn *conn, const struct quic_close *close, base_time now);
+/* Ends without a word (idle, handshake time-out of a server that may not answer, version negotiation failed). */
+void quic_close_silent(struct quic_conn *conn, const struct quic_close *close, base_time now);
+/* A datagram arrived while closing. */
+void quic_close_on_datagram(struct quic_conn *conn, base_time now);
+/* The frame into a packet being written. */
+bool quic_close_fill(struct quic_tx *tx);
+bool quic_close_tx(struct quic_conn *conn, struct quic_train *train, base_time now);
+
+/* --- conn.c --- */
+/* Allocates a connection with everything both roles share; NULL: out of memory. */
+struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct quic_config *config, enum crypto_role role, uint32_t version, base_time now);
+/* Server: from a client's first Initial. `odcid`: the ID the client first chose (from the token after a Retry), `retry_scid` NULL without Retry. */
+struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_listener *listener, const struct quic_header *header,
+                                   const struct quic_datagram *datagram, const struct quic_cid *odcid, const struct quic_cid *retry_scid,
+                                   bool address_validated, base_time now);
+void quic_conn_free(struct quic_conn *conn);
+void quic_conn_free_machines(struct quic_conn *conn); /* TLS, streams, recovery, keys: on entering closing */
+void quic_conn_on_received(struct quic_conn *conn, base_time now);       /* a packet was opened: idle timer */
+void quic_conn_on_sent_eliciting(struct quic_conn *conn, base_time now); /* idle timer, keep-alive */
+/* max(PTO of the application space, granularity) * 3: closing, draining, key and path periods. */
+base_time quic_conn_three_pto(const struct quic_conn *conn);
+
+#endif
