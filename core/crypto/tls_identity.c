@@ -12,6 +12,13 @@
 
 #include "tls_impl.h"
 
+/* wolfSSL accepts early data only for a session that it could take out of a cache. Ours is the register of strikes, which has
+ * already had its say when the ticket was opened; so there is nothing left to do but to be there. */
+static void on_session_used(WOLFSSL_CTX *ctx, WOLFSSL_SESSION *session) {
+    (void)ctx;
+    (void)session;
+}
+
 bool tls_identity_apply(struct crypto_tls_config *config, struct tls_identity *identity) {
     WOLFSSL_CTX *ctx = identity->ctx;
     if (wolfSSL_CTX_set_cipher_list(ctx, config->suites) != WOLFSSL_SUCCESS ||
@@ -20,6 +27,7 @@ bool tls_identity_apply(struct crypto_tls_config *config, struct tls_identity *i
     if (config->role == CRYPTO_CLIENT)
         return true;
     wolfSSL_CTX_set_servername_callback(ctx, tls_on_client_hello);
+    wolfSSL_CTX_sess_set_remove_cb(ctx, on_session_used);
     if (!config->tickets)
         return wolfSSL_CTX_set_TicketEncCb(ctx, NULL) == WOLFSSL_SUCCESS;
     return wolfSSL_CTX_set_TicketEncCb(ctx, tls_on_ticket) == WOLFSSL_SUCCESS &&
@@ -35,6 +43,8 @@ bool tls_identity_init(struct crypto_tls_config *config, struct tls_identity *id
         return false;
     identity->ctx = ctx;
     wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_NONE, NULL); /* sessions say what they want */
+    /* Sessions are in tickets and in nothing else: wolfSSL's cache is one for the process, and locked. */
+    wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF);
     if (wolfSSL_CTX_set_quic_method(ctx, &tls_method) != WOLFSSL_SUCCESS ||
         (config->role == CRYPTO_SERVER && wolfSSL_CTX_set_num_tickets(ctx, 0) != WOLFSSL_SUCCESS) ||
         !tls_identity_apply(config, identity))
