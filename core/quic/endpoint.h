@@ -82,6 +82,8 @@ struct quic_train {
     uint8_t ecn;                    /* out: mark for the IP header */
 };
 
+#define QUIC_RESET_LEAST 21u /* smallest stateless reset (RFC 9000 10.3): 5 bytes and the token */
+
 struct quic_reply; /* a stateless reply that waits to be sent */
 #define QUIC_REPLIES 64u
 

@@ -32,13 +32,13 @@ struct quic_path {
     struct quic_path_control control;
     uint64_t bytes_received, bytes_sent; /* while not validated */
     uint8_t state;                       /* enum quic_path_state */
-    uint8_t challenge[8];                /* the newest challenge; each try has bytes of its own (RFC 9000 8.2.1) */
-    uint8_t challenges_before[QUIC_PATH_TRIES - 1][8]; /* earlier tries, which may still be answered */
-    bool challenge_wanted;                             /* `challenge` is to be sent (again) */
-    bool
-        challenge_short; /* a try went out in a datagram below 1200 bytes: its answer proves the address, not the MTU */
-    uint8_t challenge_tries;                   /* challenges made; 0 = nothing is being probed */
-    base_time challenge_deadline;              /* next try or failure; BASE_NEVER = none */
+    /* The newest challenge, and earlier tries, which may still be answered; each has bytes of its own (8.2.1). */
+    uint8_t challenge[8];
+    uint8_t challenges_before[QUIC_PATH_TRIES - 1][8];
+    bool challenge_wanted;   /* `challenge` is to be sent */
+    uint8_t challenge_tries; /* challenges made; 0 = nothing is being probed */
+    uint8_t challenge_short; /* bit i: try i went out in less than 1200 bytes: its answer proves the address only */
+    base_time challenge_deadline;              /* next try or failure, while something is being probed */
     base_time challenge_interval;              /* between tries */
     uint8_t responses[QUIC_PATH_RESPONSES][8]; /* challenges to answer; the newest wins when full */
     uint8_t response_count;
@@ -52,8 +52,8 @@ uint64_t quic_path_allowance(const struct quic_path *path);
 
 struct quic_path *quic_path_active(struct quic_conn *conn);
 uint8_t quic_path_index(const struct quic_conn *conn, const struct quic_path *path);
-/* The path with these addresses, or NULL. An address of ours that was not known yet (family 0 or ip all 0) fits any,
- * and is learnt. */
+/* The path with these addresses, or NULL. A client's paths differ by the server's address alone: which of its own it
+ * has is up to the system. */
 struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr *local, const struct quic_addr *remote);
 /* An authenticated packet that is no duplicate came over addresses that quic_path_find does not know: makes the
  * candidate and starts to probe it. NULL: the packet is to be dropped (RFC 9000 9: before the handshake is confirmed,
@@ -67,9 +67,9 @@ void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_tim
 /* The peer's address is proven by other means: a Handshake packet, a token (RFC 9000 8.1). */
 void quic_path_on_validated(struct quic_path *path, base_time now);
 void quic_path_on_challenge(struct quic_path *path, const uint8_t data[8]);
-/* path->challenge was put into a datagram of this size, which is being sent. Its loss needs no answer: the timer
- * makes another one. */
-void quic_path_on_challenge_sent(struct quic_path *path, size_t datagram_len);
+/* path->challenge was written into a datagram, which the limit may keep below 1200 bytes. Its loss needs no answer: the
+ * timer makes another one. */
+void quic_path_on_challenge_sent(struct quic_path *path);
 /* True when it matched a challenge of ours. */
 bool quic_path_on_response(struct quic_conn *conn, const uint8_t data[8], base_time now);
 void quic_path_on_timeout(struct quic_conn *conn, base_time now);

@@ -1,0 +1,172 @@
+/* accept.c - a client's first Initial: is it worth a connection? (RFC 9000 sections 5.2.2, 7.2, 8.1, 14.1)
+ *
+ * It knows the rules a first Initial must meet, a listener's limits and the address tokens; it does not open the
+ * packet, which only the connection can. An Initial that is turned away costs no memory: it is dropped, answered with
+ * Retry, or refused with a CONNECTION_CLOSE of its own. A connection whose first datagram proves to hold nothing
+ * authentic goes at once.
+ *
+ * Tokens (8.1.2 to 8.1.4) are sealed by the fleet's secret, so whatever opens was made by the fleet for that use: a
+ * Retry token that opens but is late, or was made for another address or ID, is an error to be told (INVALID_TOKEN);
+ * what does not open is somebody else's and counts as no token. Times in tokens are wall clock: machines of a fleet
+ * agree on it.
+ *
+ * Invariant: with address_validation = always no connection is made without a valid token.
+ */
+#include "quic/walk.h"
+
+#define TOKEN_USE_RETRY 1u
+#define TOKEN_USE_NEW 2u
+#define TOKEN_PLAIN_MAX 96u
+
+#define NEW_TOKEN_LIFETIME (24 * 3600 * BASE_SEC)
+#define TOKEN_SKEW (60 * BASE_SEC) /* machines of a fleet may differ so much */
+
+#define LEAST_CLIENT_CID 8u /* RFC 9000 7.2 */
+
+enum token_verdict { TOKEN_NONE, TOKEN_NEW, TOKEN_RETRY, TOKEN_INVALID };
+
+static void write_cid(struct base_writer *w, const struct quic_cid *cid) {
+    base_write_u8(w, cid->len);
+    base_write_bytes(w, cid->id, cid->len);
+}
+
+static void read_cid(struct base_reader *r, struct quic_cid *cid) {
+    *cid = (struct quic_cid){.len = base_read_u8(r)};
+    if (cid->len > QUIC_CID_MAX) {
+        r->bad = true;
+        return;
+    }
+    const uint8_t *id = base_read_bytes(r, cid->len);
+    if (id)
+        memcpy(cid->id, id, cid->len);
+}
+
+/* A client keeps its address while it answers a Retry, port included; a later connection has another port. */
+static void write_ip(struct base_writer *w, const struct quic_addr *addr) {
+    base_write_u8(w, addr->family);
+    base_write_bytes(w, addr->ip, sizeof addr->ip);
+}
+
+static bool same_ip(struct base_reader *r, const struct quic_addr *addr) {
+    uint8_t family = base_read_u8(r);
+    const uint8_t *ip = base_read_bytes(r, sizeof addr->ip);
+    return ip && family == addr->family && memcmp(ip, addr->ip, sizeof addr->ip) == 0;
+}
+
+static bool in_time(const struct quic_endpoint *endpoint, uint64_t issued, base_time lifetime, base_time now) {
+    uint64_t unix_now = quic_endpoint_unix(endpoint, now);
+    return issued > unix_now ? issued - unix_now <= TOKEN_SKEW : unix_now - issued <= lifetime;
+}
+
+size_t quic_endpoint_new_token(struct quic_endpoint *endpoint, const struct quic_addr *remote, uint8_t *out,
+                               size_t capacity, base_time now) {
+    uint8_t plain[TOKEN_PLAIN_MAX];
+    struct base_writer w = base_writer_of(plain, sizeof plain);
+    base_write_uint(&w, quic_endpoint_unix(endpoint, now), 8);
+    write_ip(&w, remote);
+    return crypto_token_seal(endpoint->fleet, &endpoint->random, TOKEN_USE_NEW, NULL, 0, plain, (size_t)(w.pos - plain),
+                             out, capacity);
+}
+
+static size_t retry_token(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                          const struct quic_header *header, const struct quic_cid *scid, uint8_t *out, size_t capacity,
+                          base_time now) {
+    uint8_t plain[TOKEN_PLAIN_MAX];
+    struct base_writer w = base_writer_of(plain, sizeof plain);
+    base_write_uint(&w, quic_endpoint_unix(endpoint, now), 8);
+    write_ip(&w, &datagram->remote);
+    base_write_u16(&w, datagram->remote.port);
+    base_write_u32(&w, header->version);
+    write_cid(&w, scid);
+    write_cid(&w, &header->dcid);
+    return crypto_token_seal(endpoint->fleet, &endpoint->random, TOKEN_USE_RETRY, NULL, 0, plain,
+                             (size_t)(w.pos - plain), out, capacity);
+}
+
+/* The token of an Initial; *odcid: what a Retry token says the client chose first. */
+static enum token_verdict token_judge(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                                      const struct quic_header *header, base_time retry_lifetime, base_time now,
+                                      struct quic_cid *odcid) {
+    uint8_t plain[CRYPTO_TOKEN_MAX];
+    int32_t len = crypto_token_open(endpoint->fleet, TOKEN_USE_RETRY, NULL, 0, header->token, header->token_len, plain,
+                                    sizeof plain);
+    bool retry = len >= 0;
+    if (!retry)
+        len = crypto_token_open(endpoint->fleet, TOKEN_USE_NEW, NULL, 0, header->token, header->token_len, plain,
+                                sizeof plain);
+    if (len < 0)
+        return TOKEN_NONE;
+    struct base_reader r = base_reader_of(plain, (size_t)len);
+    uint64_t issued = base_read_uint(&r, 8);
+    bool valid =
+        same_ip(&r, &datagram->remote) && in_time(endpoint, issued, retry ? retry_lifetime : NEW_TOKEN_LIFETIME, now);
+    if (!retry)
+        return valid && !r.bad ? TOKEN_NEW : TOKEN_NONE;
+    struct quic_cid scid;
+    valid = base_read_u16(&r) == datagram->remote.port && valid;
+    valid = base_read_u32(&r) == header->version && valid;
+    read_cid(&r, &scid);
+    read_cid(&r, odcid);
+    return valid && !r.bad && quic_cid_equal(&scid, &header->dcid) ? TOKEN_RETRY : TOKEN_INVALID;
+}
+
+/* A new ID for the client to use, which leads its next Initial to this engine, and a token that remembers the first. */
+static void accept_retry(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                         const struct quic_header *header, base_time now) {
+    struct quic_cid scid = {.len = QUIC_LOCAL_CID_LEN};
+    base_random_fill(&endpoint->random, scid.id, scid.len);
+    scid.id[0] = endpoint->codec.engine;
+    uint8_t token[CRYPTO_TOKEN_MAX];
+    size_t len = retry_token(endpoint, datagram, header, &scid, token, sizeof token, now);
+    if (len)
+        quic_stateless_retry(endpoint, datagram, header, &scid, token, len);
+}
+
+/* The last eighth of the memory budget is for the connections there are. */
+static bool accept_has_room(const struct quic_endpoint *endpoint, const struct quic_listener *listener) {
+    const struct base_mem *mem = endpoint->mem;
+    if (listener->draining || listener->connections >= listener->config->options.max_connections)
+        return false;
+    return !mem->limit || mem->used <= mem->limit - mem->limit / 8;
+}
+
+static void accept_create(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                          const struct quic_header *header, enum token_verdict token, const struct quic_cid *odcid,
+                          base_time now) {
+    bool retried = token == TOKEN_RETRY;
+    struct quic_conn *conn =
+        quic_conn_accept(endpoint, datagram->socket->listener, header, datagram, retried ? odcid : &header->dcid,
+                         retried ? &header->dcid : NULL, token != TOKEN_NONE, now);
+    if (!conn) {
+        endpoint->stats.datagrams_refused++;
+        return;
+    }
+    quic_rx_datagrams(conn, datagram, 1, now);
+    base_list_push_back(&endpoint->touched, &conn->touched);
+    if (conn->stats.packets_received == 0) { /* noise, or corrupted on the way: the client will send it again */
+        conn->detached = true;
+        quic_conn_free(conn);
+    }
+}
+
+void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                         const struct quic_header *header, base_time now) {
+    const struct quic_listener *listener = datagram->socket->listener;
+    if (datagram->len < QUIC_MIN_INITIAL || header->dcid.len < LEAST_CLIENT_CID)
+        return;
+    const struct options *options = &listener->config->options;
+    struct quic_cid odcid = {0};
+    enum token_verdict token = TOKEN_NONE;
+    if (header->token_len)
+        token = token_judge(endpoint, datagram, header, options->retry_token_lifetime, now, &odcid);
+    if (token == TOKEN_INVALID) {
+        quic_stateless_close(endpoint, datagram, header, QUIC_INVALID_TOKEN, now);
+    } else if (!accept_has_room(endpoint, listener)) {
+        endpoint->stats.datagrams_refused++;
+        quic_stateless_close(endpoint, datagram, header, QUIC_CONNECTION_REFUSED, now);
+    } else if (token == TOKEN_NONE && options->address_validation) {
+        accept_retry(endpoint, datagram, header, now);
+    } else {
+        accept_create(endpoint, datagram, header, token, &odcid, now);
+    }
+}

@@ -1,0 +1,323 @@
+/* path.c - paths: where packets may go, and how a peer is followed when its address changes (RFC 9000 sections 8.1,
+ * 8.2, 9).
+ *
+ * A candidate is made by an authentic packet from a new address; PATH_CHALLENGE goes there at once, again after each
+ * PTO, and after three PTOs without an answer the candidate is forgotten (8.2.4). The active path moves only with the
+ * highest-numbered packet that is more than a probe (9.3). It moves before the new address is proven, under the limit
+ * of three times what came from there, and moves back when the proof fails (9.3.2). The path it left is challenged
+ * too: if the peer is still there, the move was an attack (9.3.3), and the peer's next packets bring the connection
+ * back.
+ *
+ * A new path has a connection ID of its own, so that an observer cannot join the two (9.5). When the peer has given
+ * us no spare, the old one is used on: a NAT that forgets its binding must not end a connection.
+ *
+ * Not here: which frames go when (tx_frame.c), what a path may send (cc), how large its datagrams are (mtu.c).
+ *
+ * Invariant: a path is being probed exactly when challenge_tries > 0; the active path is never NONE.
+ */
+#include "quic/path.h"
+
+#include <assert.h>
+
+#include "crypto/keys.h"
+#include "quic/walk.h"
+
+uint64_t quic_path_allowance(const struct quic_path *path) {
+    if (path->state == QUIC_PATH_VALIDATED)
+        return UINT64_MAX;
+    uint64_t most = 3 * path->bytes_received;
+    return most > path->bytes_sent ? most - path->bytes_sent : 0;
+}
+
+struct quic_path *quic_path_active(struct quic_conn *conn) {
+    return &conn->paths[conn->recovery.active];
+}
+
+uint8_t quic_path_index(const struct quic_conn *conn, const struct quic_path *path) {
+    return (uint8_t)(path - conn->paths);
+}
+
+static bool is_unspecified(const struct quic_addr *addr) {
+    static const uint8_t zero[16];
+    return addr->family == 0 || memcmp(addr->ip, zero, sizeof zero) == 0;
+}
+
+static bool same_local(const struct quic_addr *a, const struct quic_addr *b) {
+    return quic_addr_equal(a, b) || is_unspecified(a) || is_unspecified(b);
+}
+
+struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr *local,
+                                 const struct quic_addr *remote) {
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        struct quic_path *path = &conn->paths[i];
+        if (path->state == QUIC_PATH_NONE || !quic_addr_equal(&path->remote, remote))
+            continue;
+        if (conn->role == CRYPTO_CLIENT || same_local(&path->local, local))
+            return path;
+    }
+    return NULL;
+}
+
+/* ---- probing ---- */
+
+static void path_challenge(struct quic_conn *conn, struct quic_path *path) {
+    if (path->challenge_tries)
+        memcpy(path->challenges_before[path->challenge_tries - 1], path->challenge, sizeof path->challenge);
+    base_random_fill(&conn->endpoint->random, path->challenge, sizeof path->challenge);
+    path->challenge_wanted = true;
+    path->challenge_tries++;
+    path->challenge_deadline = base_time_add(path->challenge_deadline, path->challenge_interval);
+    quic_conn_mark_dirty(conn);
+}
+
+static void path_stop_probing(struct quic_path *path) {
+    path->challenge_tries = 0;
+    path->challenge_short = 0;
+    path->challenge_wanted = false;
+    path->challenge_deadline = BASE_NEVER;
+}
+
+/* Three tries, one each PTO: the larger of the PTO in force and that of a path nothing is known of (8.2.4). */
+static void path_probe(struct quic_conn *conn, struct quic_path *path, base_time now) {
+    struct quic_rtt unknown;
+    quic_rtt_init(&unknown, conn->config->options.initial_rtt);
+    path_stop_probing(path);
+    path->expand = true;
+    path->challenge_interval =
+        base_time_max(quic_recovery_pto(&conn->recovery, QUIC_APPLICATION), quic_rtt_pto(&unknown));
+    path->challenge_deadline = now;
+    if (path->state != QUIC_PATH_VALIDATED)
+        path->state = QUIC_PATH_VALIDATING;
+    path_challenge(conn, path);
+}
+
+void quic_path_on_validated(struct quic_path *path, base_time now) {
+    path->state = QUIC_PATH_VALIDATED;
+    path->heard_at = now;
+}
+
+void quic_path_on_challenge(struct quic_path *path, const uint8_t data[8]) {
+    for (unsigned i = 0; i < path->response_count; i++)
+        if (memcmp(path->responses[i], data, 8) == 0)
+            return;
+    if (path->response_count == QUIC_PATH_RESPONSES) {
+        memmove(path->responses[0], path->responses[1], sizeof path->responses - sizeof path->responses[0]);
+        path->response_count--;
+    }
+    memcpy(path->responses[path->response_count++], data, 8);
+}
+
+void quic_path_on_challenge_sent(struct quic_path *path) {
+    path->challenge_wanted = false;
+    if (path->challenge_tries && quic_path_allowance(path) < QUIC_MIN_INITIAL)
+        path->challenge_short = (uint8_t)(path->challenge_short | 1u << (path->challenge_tries - 1));
+}
+
+/* The try that these bytes answer, -1 = none. */
+static int path_match(const struct quic_path *path, const uint8_t data[8]) {
+    int newest = path->challenge_tries - 1;
+    if (newest >= 0 && crypto_equal(path->challenge, data, sizeof path->challenge))
+        return newest;
+    for (int i = 0; i < newest; i++)
+        if (crypto_equal(path->challenges_before[i], data, sizeof path->challenges_before[i]))
+            return i;
+    return -1;
+}
+
+/* The answer may come over any path (8.2.3). A small datagram proved no more than the address: then comes a second
+ * round, for which the limit is lifted (8.2.1). */
+bool quic_path_on_response(struct quic_conn *conn, const uint8_t data[8], base_time now) {
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        struct quic_path *path = &conn->paths[i];
+        int try = path->state == QUIC_PATH_NONE ? -1 : path_match(path, data);
+        if (try < 0)
+            continue;
+        bool again = (path->challenge_short >> try & 1) && path->state != QUIC_PATH_VALIDATED;
+        quic_path_on_validated(path, now);
+        path_stop_probing(path);
+        if (again)
+            path_probe(conn, path, now);
+        quic_conn_mark_dirty(conn);
+        return true;
+    }
+    return false;
+}
+
+/* ---- candidates ---- */
+
+static void path_forget(struct quic_conn *conn, struct quic_path *path) {
+    path_stop_probing(path);
+    path->state = QUIC_PATH_NONE;
+    path->response_count = 0;
+    quic_remote_cids_release(&conn->remote_cids, quic_path_index(conn, path));
+    quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
+    conn->control_wanted = true; /* RETIRE_CONNECTION_ID may be owed */
+    quic_conn_mark_dirty(conn);
+}
+
+/* The best path to go back to from `from`: the validated one that was in use last. NULL: none. */
+static struct quic_path *path_fallback(struct quic_conn *conn, const struct quic_path *from) {
+    struct quic_path *best = NULL;
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        struct quic_path *path = &conn->paths[i];
+        if (path == from || path->state != QUIC_PATH_VALIDATED)
+            continue;
+        if (!best || path->heard_at > best->heard_at)
+            best = path;
+    }
+    return best;
+}
+
+/* An entry to use: a free one, or the oldest that is neither active nor what to go back to, unproven ones first. Four
+ * entries leave at least two to choose from. */
+static struct quic_path *path_entry(struct quic_conn *conn) {
+    const struct quic_path *active = quic_path_active(conn), *fallback = path_fallback(conn, active);
+    struct quic_path *oldest = NULL;
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        struct quic_path *path = &conn->paths[i];
+        if (path->state == QUIC_PATH_NONE)
+            return path;
+        if (path == active || path == fallback)
+            continue;
+        bool proven = path->state == QUIC_PATH_VALIDATED;
+        bool oldest_proven = oldest && oldest->state == QUIC_PATH_VALIDATED;
+        if (!oldest || (oldest_proven && !proven) || (oldest_proven == proven && path->heard_at < oldest->heard_at))
+            oldest = path;
+    }
+    assert(oldest);
+    path_forget(conn, oldest);
+    return oldest;
+}
+
+/* A fresh controller. What is still in flight on this entry's last path is counted on until it is settled. */
+static void path_init_control(struct quic_conn *conn, struct quic_path *path) {
+    const struct options *options = &conn->config->options;
+    uint64_t in_flight = path->control.bytes_in_flight;
+    quic_path_control_init(&path->control, quic_cc_at((unsigned)options->congestion_control), QUIC_MIN_INITIAL,
+                           (uint32_t)options->initial_window, options->hystart, options->pacing, options->initial_rtt);
+    path->control.bytes_in_flight = in_flight;
+}
+
+static bool path_take_cid(struct quic_conn *conn, uint8_t index) {
+    struct quic_remote_cids *set = &conn->remote_cids;
+    return quic_remote_cids_take(set, index) || quic_remote_cids_share(set, index, conn->recovery.active);
+}
+
+/* A server that has asked its clients to stay where they are still follows a NAT that changed the port. */
+static bool path_may_appear(struct quic_conn *conn, const struct quic_addr *remote) {
+    if (conn->role == CRYPTO_CLIENT || !conn->handshake_confirmed || conn->state >= QUIC_CONN_CLOSING)
+        return false;
+    return !conn->config->options.disable_active_migration ||
+           quic_addr_same_ip(remote, &quic_path_active(conn)->remote);
+}
+
+struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
+                                      const struct quic_addr *remote, base_time now) {
+    struct quic_path *path = quic_path_find(conn, local, remote);
+    if (path || !path_may_appear(conn, remote))
+        return path;
+    path = path_entry(conn);
+    uint8_t index = quic_path_index(conn, path);
+    if (!path_take_cid(conn, index))
+        return NULL;
+    quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
+    struct quic_path_control control = path->control;
+    *path = (struct quic_path){
+        .local = *local,
+        .remote = *remote,
+        .socket = socket,
+        .control = control,
+        .state = QUIC_PATH_UNVALIDATED,
+        .challenge_deadline = BASE_NEVER,
+        .mtu = QUIC_MIN_INITIAL,
+        .heard_at = now,
+    };
+    path_init_control(conn, path);
+    conn->recovery.paths[index] = &path->control;
+    path_probe(conn, path, now);
+    return path;
+}
+
+/* ---- moving ---- */
+
+static void path_activate(struct quic_conn *conn, struct quic_path *path) {
+    conn->recovery.active = quic_path_index(conn, path);
+    quic_mtu_start(conn);
+    base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_PATH);
+    quic_conn_mark_dirty(conn);
+}
+
+/* Only the port changed: most likely a NAT's doing, and the network behind it is the same (RFC 9000 9.4). */
+static bool path_is_rebinding(const struct quic_path *old, const struct quic_path *path) {
+    return quic_addr_same_ip(&old->remote, &path->remote) && same_local(&old->local, &path->local);
+}
+
+static void path_inherit(struct quic_path *path, const struct quic_path *old) {
+    uint64_t in_flight = path->control.bytes_in_flight;
+    path->control = old->control;
+    path->control.bytes_in_flight = in_flight;
+    path->mtu = old->mtu;
+}
+
+void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_time now) {
+    struct quic_path *old = quic_path_active(conn);
+    if (path == old || conn->state >= QUIC_CONN_CLOSING)
+        return;
+    old->heard_at = path->heard_at = now;
+    if (path_is_rebinding(old, path))
+        path_inherit(path, old);
+    path_activate(conn, path);
+    if (path->state != QUIC_PATH_VALIDATED && !path->challenge_tries)
+        path_probe(conn, path, now);
+    if (old->state == QUIC_PATH_VALIDATED && !old->challenge_tries)
+        path_probe(conn, old, now);
+}
+
+/* Nobody answered there. */
+static void path_fail(struct quic_conn *conn, struct quic_path *path, base_time now) {
+    path_stop_probing(path);
+    path->state = QUIC_PATH_FAILED;
+    if (path == quic_path_active(conn)) {
+        struct quic_path *back = path_fallback(conn, path);
+        if (!back) { /* 9.3.2: without another address that was proven, silence is all that is left */
+            struct quic_close close = {.cause = QUIC_CAUSE_PROTOCOL, .code = QUIC_NO_VIABLE_PATH};
+            quic_close_silent(conn, &close, now);
+            return;
+        }
+        path_activate(conn, back);
+    }
+    path_forget(conn, path);
+}
+
+void quic_path_on_timeout(struct quic_conn *conn, base_time now) {
+    for (unsigned i = 0; i < QUIC_PATHS && conn->state < QUIC_CONN_CLOSING; i++) {
+        struct quic_path *path = &conn->paths[i];
+        if (!path->challenge_tries || path->challenge_deadline > now)
+            continue;
+        if (path->challenge_tries < QUIC_PATH_TRIES)
+            path_challenge(conn, path);
+        else
+            path_fail(conn, path, now);
+    }
+}
+
+base_time quic_path_deadline(const struct quic_conn *conn) {
+    base_time soonest = BASE_NEVER;
+    for (unsigned i = 0; i < QUIC_PATHS; i++)
+        if (conn->paths[i].challenge_tries)
+            soonest = base_time_min(soonest, conn->paths[i].challenge_deadline);
+    return soonest;
+}
+
+bool quic_path_replace_cids(struct quic_conn *conn, unsigned mask, base_time now) {
+    (void)now;
+    uint8_t active = conn->recovery.active;
+    bool served = !(mask >> active & 1) || quic_remote_cids_take(&conn->remote_cids, active);
+    for (uint8_t i = 0; i < QUIC_PATHS && served; i++) {
+        bool needs = i != active && (mask >> i & 1) && conn->paths[i].state != QUIC_PATH_NONE;
+        if (needs && !quic_remote_cids_take(&conn->remote_cids, i))
+            path_forget(conn, &conn->paths[i]);
+    }
+    quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
+    return served;
+}

@@ -1,0 +1,213 @@
+/* stateless.c - what an endpoint says without having a connection: Version Negotiation (RFC 9000 6.1), Retry (8.1.2),
+ * a refusing CONNECTION_CLOSE (5.2.2, 10.2.3) and stateless reset (10.3).
+ *
+ * A reply is made when its cause arrives and waits in a ring until output. The ring is small and allocated once: what
+ * does not fit is not said, as if it had been lost. No reply is longer than the datagram that caused it, a reset is
+ * always shorter, and none answers a packet that is itself such a reply: two endpoints can never keep each other
+ * talking.
+ *
+ * Buckets limit what costs more than it gives: resets, which a peer that lost its state asks for at most now and
+ * then, and refusals, which expand Initial keys. Retry has no bucket: it is the defence against floods, and the ring
+ * bounds it.
+ *
+ * Invariant: replies [head, head + count) of the ring wait, oldest first.
+ */
+#include <assert.h>
+
+#include "crypto/protect.h"
+#include "quic/endpoint.h"
+#include "quic/frame.h"
+
+/* Largest: a Version Negotiation that echoes two IDs of 255 bytes. */
+#define REPLY_MAX (1 + 4 + 2 * (1 + 255) + 4 * 4)
+
+#define RESET_RATE 1000u /* a second */
+#define RESET_BURST 200u
+#define REPLY_RATE 10000u
+#define REPLY_BURST 1000u
+
+/* Resets of 43 bytes and more are indistinguishable from short packets with IDs of any length; causes longer than
+ * that get a length from this range (RFC 9000 10.3). */
+#define RESET_USUAL 43u
+#define RESET_SPREAD 32u
+
+struct quic_reply {
+    struct quic_socket *socket;
+    struct quic_addr local, remote;
+    uint16_t len;
+    uint8_t data[REPLY_MAX];
+};
+
+static const uint32_t stateless_versions[] = {QUIC_VERSION_1, QUIC_VERSION_2};
+
+bool quic_stateless_init(struct quic_endpoint *endpoint, base_time now) {
+    base_bucket_init(&endpoint->reset_bucket, RESET_RATE, RESET_BURST, now);
+    base_bucket_init(&endpoint->reply_bucket, REPLY_RATE, REPLY_BURST, now);
+    endpoint->replies = base_alloc(endpoint->mem, QUIC_REPLIES * sizeof *endpoint->replies);
+    return endpoint->replies != NULL;
+}
+
+void quic_stateless_clear(struct quic_endpoint *endpoint) {
+    base_free(endpoint->mem, endpoint->replies, QUIC_REPLIES * sizeof *endpoint->replies);
+    endpoint->replies = NULL;
+    endpoint->reply_count = 0;
+}
+
+/* A free place in the ring, addressed to the sender of `cause`; it counts once reply_commit has been called. */
+static struct quic_reply *reply_open(struct quic_endpoint *endpoint, const struct quic_datagram *cause) {
+    if (endpoint->reply_count == QUIC_REPLIES) {
+        endpoint->stats.datagrams_refused++;
+        return NULL;
+    }
+    struct quic_reply *reply = &endpoint->replies[(endpoint->reply_head + endpoint->reply_count) % QUIC_REPLIES];
+    reply->socket = cause->socket;
+    reply->local = cause->local;
+    reply->remote = cause->remote;
+    return reply;
+}
+
+/* False: there was nothing to say after all. */
+static bool reply_commit(struct quic_endpoint *endpoint, struct quic_reply *reply, size_t len) {
+    assert(len <= sizeof reply->data);
+    if (!len)
+        return false;
+    reply->len = (uint16_t)len;
+    endpoint->reply_count++;
+    return true;
+}
+
+void quic_stateless_version_negotiation(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
+                                        const struct quic_header *header, base_time now) {
+    if (cause->len < QUIC_MIN_INITIAL || header->version == 0 || !base_bucket_take(&endpoint->reply_bucket, 1, now))
+        return;
+    struct quic_reply *reply = reply_open(endpoint, cause);
+    if (!reply)
+        return;
+    uint32_t versions[3];
+    size_t count = sizeof stateless_versions / sizeof *stateless_versions;
+    memcpy(versions, stateless_versions, sizeof stateless_versions);
+    uint64_t random = base_random_u64(&endpoint->random);
+    if (cause->socket->listener->config->options.grease) /* RFC 9000 6.3: a version that nobody speaks */
+        versions[count++] = ((uint32_t)(random >> 32) & UINT32_C(0xf0f0f0f0)) | UINT32_C(0x0a0a0a0a);
+    size_t len = quic_header_write_version_negotiation(reply->data, sizeof reply->data, header, (uint8_t)random & 0x3f,
+                                                       versions, count);
+    if (reply_commit(endpoint, reply, len))
+        endpoint->stats.version_negotiations_sent++;
+}
+
+void quic_stateless_retry(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
+                          const struct quic_header *header, const struct quic_cid *scid, const uint8_t *token,
+                          size_t token_len) {
+    struct quic_reply *reply = reply_open(endpoint, cause);
+    if (!reply)
+        return;
+    uint8_t random = (uint8_t)base_random_u64(&endpoint->random);
+    size_t len = quic_header_write_retry(reply->data, sizeof reply->data, header->version, &header->scid, scid,
+                                         &header->dcid, token, token_len, random);
+    if (reply_commit(endpoint, reply, len))
+        endpoint->stats.retries_sent++;
+}
+
+/* Seals the packet with the keys a server has for this client ID. */
+static bool close_seal(struct quic_endpoint *endpoint, const struct quic_header *header,
+                       const struct crypto_seal_item *item) {
+    enum crypto_version version = header->version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1;
+    struct crypto_secret client, server;
+    if (!crypto_initial_secrets(version, header->dcid.id, header->dcid.len, &client, &server))
+        return false;
+    struct crypto_key *key = crypto_key_new(endpoint->mem, version, &server);
+    struct crypto_mask_key *mask = crypto_mask_key_new(endpoint->mem, version, &server);
+    bool sealed = key && mask && crypto_seal(key, mask, item, 1);
+    if (key)
+        crypto_key_free(endpoint->mem, key);
+    if (mask)
+        crypto_mask_key_free(endpoint->mem, mask);
+    return sealed;
+}
+
+/* Packet number 0, no padding: it elicits no ACK, so its datagram need not be large (RFC 9000 14.1). */
+static size_t close_write(struct quic_endpoint *endpoint, const struct quic_header *header, uint64_t code, uint8_t *out,
+                          size_t capacity) {
+    struct base_writer w = base_writer_of(out, capacity);
+    uint8_t *length_at = NULL;
+    quic_header_write_long(&w, header->version, QUIC_PACKET_INITIAL, 1, &header->scid, &header->dcid, NULL, 0,
+                           &length_at);
+    uint8_t *number_at = w.pos;
+    base_write_u8(&w, 0);
+    quic_frame_write_close(&w, false, code, 0, NULL, 0);
+    base_write_space(&w, CRYPTO_TAG_SIZE);
+    if (w.bad)
+        return 0;
+    struct crypto_seal_item item = {
+        .packet = out,
+        .number = 0,
+        .len = (uint32_t)(w.pos - out),
+        .pn_offset = (uint16_t)(number_at - out),
+        .pn_len = 1,
+    };
+    quic_header_patch_length(length_at, (size_t)(w.pos - number_at));
+    return close_seal(endpoint, header, &item) ? item.len : 0;
+}
+
+void quic_stateless_close(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
+                          const struct quic_header *header, uint64_t code, base_time now) {
+    if (!base_bucket_take(&endpoint->reply_bucket, 1, now))
+        return;
+    struct quic_reply *reply = reply_open(endpoint, cause);
+    if (reply)
+        reply_commit(endpoint, reply, close_write(endpoint, header, code, reply->data, sizeof reply->data));
+}
+
+/* Shorter than its cause, so that resets answering resets die out. */
+static size_t reset_len(struct quic_endpoint *endpoint, size_t cause_len) {
+    if (cause_len <= RESET_USUAL)
+        return cause_len - 1;
+    size_t len = RESET_USUAL + (size_t)(base_random_u64(&endpoint->random) % RESET_SPREAD);
+    return len < cause_len ? len : cause_len - 1;
+}
+
+void quic_stateless_reset(struct quic_endpoint *endpoint, const struct quic_datagram *cause, const uint8_t *dcid,
+                          size_t dcid_len, base_time now) {
+    bool ours = dcid_len == QUIC_LOCAL_CID_LEN && dcid[0] == endpoint->codec.engine;
+    if (!ours || cause->len <= QUIC_RESET_LEAST || !base_bucket_take(&endpoint->reset_bucket, 1, now))
+        return;
+    struct quic_reply *reply = reply_open(endpoint, cause);
+    if (!reply)
+        return;
+    /* Which secret made the token is not known after a rotation; the peer asks again, and gets the other one. */
+    unsigned age = (unsigned)base_random_u64(&endpoint->random) & 1;
+    uint8_t token[CRYPTO_RESET_TOKEN_SIZE];
+    crypto_reset_token(endpoint->fleet, age, dcid, dcid_len, token);
+    size_t len = reset_len(endpoint, cause->len);
+    if (reply_commit(endpoint, reply, quic_header_write_stateless_reset(reply->data, len, token, &endpoint->random)))
+        endpoint->stats.stateless_resets_sent++;
+}
+
+bool quic_stateless_output(struct quic_endpoint *endpoint, struct quic_train *train) {
+    if (!endpoint->reply_count)
+        return false;
+    const struct quic_reply *reply = &endpoint->replies[endpoint->reply_head];
+    endpoint->reply_head = (endpoint->reply_head + 1) % QUIC_REPLIES;
+    endpoint->reply_count--;
+    memcpy(train->data, reply->data, reply->len);
+    train->len = train->segment = reply->len;
+    train->count = 1;
+    train->socket = reply->socket;
+    train->local = reply->local;
+    train->remote = reply->remote;
+    train->ecn = QUIC_NOT_ECT;
+    return true;
+}
+
+void quic_stateless_forget_socket(struct quic_endpoint *endpoint, const struct quic_socket *socket) {
+    uint32_t kept = 0, head = endpoint->reply_head;
+    for (uint32_t i = 0; i < endpoint->reply_count; i++) {
+        struct quic_reply *reply = &endpoint->replies[(head + i) % QUIC_REPLIES];
+        if (reply->socket == socket)
+            continue;
+        if (kept != i)
+            endpoint->replies[(head + kept) % QUIC_REPLIES] = *reply;
+        kept++;
+    }
+    endpoint->reply_count = kept;
+}
