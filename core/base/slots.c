@@ -28,6 +28,21 @@ void base_slots_init(struct base_slots *table, struct base_mem *mem, uint16_t ta
     *table = (struct base_slots){.mem = mem, .free_head = SLOTS_NONE, .free_tail = SLOTS_NONE, .tag = tag & 0xfff};
 }
 
+void base_slots_continue(struct base_slots *table, uint32_t generation) {
+    assert(generation >= 1 && generation <= BASE_GENERATION_MAX && !table->fresh);
+    table->first = generation;
+}
+
+uint32_t base_slots_generation(const struct base_slots *table) {
+    uint32_t next = table->first;
+    for (uint32_t i = 0; i < table->fresh; i++) {
+        const struct base_slot *slot = &table->slots[i];
+        uint32_t unused = stamp_generation(slot->stamp) + (slot->object ? 1 : 0);
+        next = unused > next ? unused : next;
+    }
+    return next;
+}
+
 void base_slots_clear(struct base_slots *table) {
     base_free(table->mem, table->slots, table->capacity * sizeof *table->slots);
     base_slots_init(table, table->mem, table->tag);
@@ -55,7 +70,7 @@ static uint32_t slots_take(struct base_slots *table) {
     if (table->fresh == table->capacity && !slots_grow(table))
         return SLOTS_NONE;
     index = table->fresh++;
-    table->slots[index] = (struct base_slot){.stamp = stamp_of(0, 1)};
+    table->slots[index] = (struct base_slot){.stamp = stamp_of(0, table->first)};
     return index;
 }
 
@@ -96,7 +111,11 @@ void base_slots_remove(struct base_slots *table, uint64_t handle) {
 static enum base_lookup slots_cause(const struct base_slots *table, uint64_t handle) {
     uint32_t index = base_handle_index(handle);
     uint32_t generation = base_handle_generation(handle);
-    if (index >= table->fresh || generation == 0)
+    if (generation == 0)
+        return BASE_LOOKUP_WRONG;
+    if (generation < table->first)
+        return BASE_LOOKUP_GONE;
+    if (index >= table->fresh)
         return BASE_LOOKUP_WRONG;
     return generation < stamp_generation(table->slots[index].stamp) ? BASE_LOOKUP_GONE : BASE_LOOKUP_WRONG;
 }

@@ -33,7 +33,8 @@ struct base_slots {
     uint32_t free_head; /* first in, first out, so that generations last; UINT32_MAX = none */
     uint32_t free_tail; /* only read when there is a head */
     uint32_t live;
-    uint16_t tag; /* 12 bits */
+    uint32_t first;     /* generation of slots that were never used */
+    uint16_t tag;       /* 12 bits */
 };
 
 enum base_lookup {
@@ -43,6 +44,11 @@ enum base_lookup {
 };
 
 void base_slots_init(struct base_slots *table, struct base_mem *mem, uint16_t tag);
+/* A table that follows another one with the same tag: lower generations are the other's, so their handles are gone here,
+ * and are never issued again. Before the first add; 1 <= generation <= BASE_GENERATION_MAX. */
+void base_slots_continue(struct base_slots *table, uint32_t generation);
+/* The lowest generation that no handle of this table has; beyond BASE_GENERATION_MAX the tag cannot be used again. */
+uint32_t base_slots_generation(const struct base_slots *table);
 /* Frees the table, whose handles then end; objects are their owners'. It may not be used again without init. */
 void base_slots_clear(struct base_slots *table);
 /* Puts `object` (not NULL) into a slot and returns its handle, or 0 when memory or slots are used up. kind: 1..15. */

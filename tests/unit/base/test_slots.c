@@ -283,12 +283,33 @@ START_TEST(agrees_with_a_list)
 }
 END_TEST
 
+START_TEST(successor_issues_nothing_twice)
+{
+    int thing;
+    uint64_t old = base_slots_add(&table, 3, &thing);
+    base_slots_remove(&table, old);
+    old = base_slots_add(&table, 3, &thing);
+    uint32_t next = base_slots_generation(&table);
+    ck_assert_uint_gt(next, base_handle_generation(old));
+    base_slots_clear(&table);
+    base_slots_continue(&table, next);
+    enum base_lookup why;
+    ck_assert_ptr_null(base_slots_get(&table, 3, old, &why));
+    ck_assert_int_eq(why, BASE_LOOKUP_GONE);
+    for (int i = 0; i < 100; i++) {
+        ck_assert_uint_ge(base_handle_generation(base_slots_add(&table, 3, &thing)), next);
+        ck_assert_ptr_null(base_slots_get(&table, 3, old, &why));
+        ck_assert_int_eq(why, BASE_LOOKUP_GONE);
+    }
+}
+END_TEST
+
 Suite *unit_suite(void) {
     const TTest *tests[] = {
         parts_of_a_handle,           stale_handles_are_gone, wrong_handles_are_wrong,
         free_slots_are_used_in_turn, table_doubles,          failed_growth_issues_nothing,
         used_up_slot_is_retired,     every_index_used_up,    greatest_tag_and_cleared_table,
-        agrees_with_a_list,
+        agrees_with_a_list,          successor_issues_nothing_twice,
     };
     return TOOLKIT_SUITE_WITH("base/slots", tests, setup, teardown);
 }
