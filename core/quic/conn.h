@@ -110,6 +110,7 @@ struct quic_conn {
     const struct quic_config *config; /* a reference is held */
     uint64_t handle;
     void *user;               /* the application's */
+    void *owner;              /* whoever has it before the application does (io's race of attempts), else NULL */
     uint64_t listener;        /* handle of the listener that accepted it, or 0 */
     struct quic_listener *accepted_by; /* NULL: a client, or the listener is gone */
     struct base_event event, closed_event;

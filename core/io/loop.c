@@ -1,0 +1,242 @@
+/* loop.c - the turn, and the four ways to drive it.
+ *
+ * Knows the order of a turn and when the next one is due. Does not know sockets (loop_socket.c), the system's clock and
+ * timer (loop_open.c), nor what an event means (the owner's dispatch).
+ *
+ * libuv's callbacks do no work: they note what is ready. The turn runs in a check handle, so once for everything one
+ * poll brought. A turn that leaves work behind - a budget was used up, a pacing deadline is a few microseconds away -
+ * keeps an idle handle active: libuv then polls without sleeping, and a bulk transfer pays no timer at all. Only a
+ * deadline further away than LOOP_SPIN arms the timer.
+ *
+ * The invariant that matters: whoever sets `due` is followed by a turn; a turn that ends has either set it again, armed
+ * the timer for the soonest deadline, or nothing is to be done until somebody calls or a datagram comes.
+ */
+#include "io/loop.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+
+#include "io/loop_impl.h"
+#include "tables/errors.h"
+
+#define LOOP_SPIN (50 * BASE_US)  /* a deadline this near is polled for: sleeping and waking costs as much */
+#define LOOP_BLOCKED_LOOK BASE_MS /* while a socket is blocked, what is due waits for it, but timers only so long */
+
+void io_loop_want_turn(struct io_loop *loop) {
+    loop->due = true;
+    if (!loop->external && !loop->closing)
+        uv_idle_start(&loop->again, loop->again.idle_cb); /* does nothing when it is active */
+}
+
+/* ---- timers of io's own ---- */
+
+bool io_timer_open(struct io_loop *loop, struct io_timer *timer, void (*fire)(struct io_timer *timer)) {
+    *timer = (struct io_timer){.fire = fire};
+    if (!base_heap_reserve(&loop->timers, loop->timer_count + 1))
+        return false;
+    loop->timer_count++;
+    return true;
+}
+
+void io_timer_set(struct io_loop *loop, struct io_timer *timer, base_time when) {
+    base_heap_set(&loop->timers, &timer->entry, when);
+    io_loop_touch(loop);
+}
+
+void io_timer_stop(struct io_loop *loop, struct io_timer *timer) { base_heap_remove(&loop->timers, &timer->entry); }
+
+void io_timer_close(struct io_loop *loop, struct io_timer *timer) {
+    assert(loop->timer_count > 0);
+    io_timer_stop(loop, timer);
+    loop->timer_count--;
+}
+
+/* Those that are due; no more than there are, so that one that sets itself to "now" comes again in the next turn. */
+static bool fire_timers(struct io_loop *loop, base_time now) {
+    bool fired = false;
+    for (uint32_t left = loop->timers.count; left; left--) {
+        struct base_heap_entry *first = base_heap_first(&loop->timers);
+        if (!first || first->key > now)
+            break;
+        base_heap_remove(&loop->timers, first);
+        struct io_timer *timer = BASE_CONTAINER(first, struct io_timer, entry);
+        timer->fire(timer);
+        fired = true;
+    }
+    return fired;
+}
+
+/* ---- the turn ---- */
+
+/* Something is to be delivered, and there is somebody to do it. */
+static bool has_events(const struct io_loop *loop) {
+    return loop->open.dispatch && !base_list_empty(&loop->events.line);
+}
+
+/* When a turn is due, as a time; 0: at once. */
+static base_time soonest(const struct io_loop *loop, base_time now) {
+    if (loop->due || has_events(loop))
+        return 0;
+    base_time when = quic_endpoint_deadline(&loop->endpoint);
+    if (loop->blocked)
+        when = base_time_max(when, now + LOOP_BLOCKED_LOOK);
+    const struct base_heap_entry *first = base_heap_first(&loop->timers);
+    if (first)
+        when = base_time_min(when, first->key);
+    return loop->starved ? base_time_min(when, loop->resume_at) : when;
+}
+
+/* Sleeps as long as it may. */
+static void plan(struct io_loop *loop) {
+    base_time now = io_loop_now(loop), when = soonest(loop, now);
+    if (when <= now || when - now <= LOOP_SPIN) {
+        io_loop_want_turn(loop);
+        return;
+    }
+    uv_idle_stop(&loop->again);
+    io_loop_arm(loop, when, now);
+    /* A connection that waits for its peer keeps the loop running though no handle says so. */
+    bool alive = loop->endpoint.conn_count > 0 || when != BASE_NEVER;
+    if (alive)
+        uv_ref((uv_handle_t *)&loop->check);
+    else
+        uv_unref((uv_handle_t *)&loop->check);
+}
+
+static bool turn(struct io_loop *loop) {
+    assert(!loop->in_turn && !loop->closing);
+    loop->in_turn = true;
+    loop->due = false;
+    atomic_store_explicit(&loop->woken, false, memory_order_relaxed); /* before looking at what the waker left */
+
+    bool work = io_sockets_receive(loop) > 0;
+    base_time now = io_loop_now(loop);
+    work = quic_endpoint_deadline(&loop->endpoint) <= now || work;
+    quic_endpoint_tick(&loop->endpoint, now);
+    work = fire_timers(loop, now) || work;
+    work = has_events(loop) || work;
+    if (loop->open.dispatch)
+        loop->open.dispatch(loop->open.user);
+    quic_endpoint_settle(&loop->endpoint);
+    if (loop->in_buf)
+        base_buf_unref(loop->in_buf);
+    loop->in_buf = NULL;
+    work = io_sockets_send(loop) > 0 || work;
+    io_sockets_retire(loop);
+
+    if (work)
+        loop->endpoint.stats.turns++;
+    loop->worked = work;
+    loop->in_turn = false;
+    if (!loop->external)
+        plan(loop);
+    return work;
+}
+
+void io_loop_on_check(uv_check_t *check) {
+    struct io_loop *loop = (struct io_loop *)check->data;
+    loop->unapplied = false; /* the poll that just ended told the kernel */
+    if (loop->due)
+        turn(loop);
+}
+
+/* ---- drivers ---- */
+
+int io_loop_run(struct io_loop *loop) {
+    if (!loop->owns_uv || loop->running || loop->in_turn)
+        return ERR_STATE;
+    if (!loop->stopping) {
+        loop->running = true;
+        io_loop_want_turn(loop); /* whatever was changed since the last turn */
+        uv_run(loop->uv, UV_RUN_DEFAULT);
+        loop->running = false;
+    }
+    loop->stopping = false;
+    return 0;
+}
+
+void io_loop_stop(struct io_loop *loop) {
+    loop->stopping = true;
+    if (loop->running)
+        uv_stop(loop->uv);
+}
+
+int io_loop_turn(struct io_loop *loop) {
+    if (loop->in_turn || loop->running)
+        return 0;
+    if (!loop->owns_uv)
+        return turn(loop);
+    loop->worked = false;
+    loop->running = true;
+    io_loop_want_turn(loop);
+    uv_run(loop->uv, UV_RUN_NOWAIT);
+    loop->running = false;
+    return loop->worked;
+}
+
+int io_loop_fd(const struct io_loop *loop) { return loop->external ? -1 : uv_backend_fd(loop->uv); }
+
+base_time io_loop_deadline(struct io_loop *loop) {
+    if (loop->unapplied || atomic_load_explicit(&loop->woken, memory_order_relaxed))
+        return 0;
+    base_time now = io_loop_now(loop), when = soonest(loop, now);
+    base_time wait = when == BASE_NEVER ? BASE_NEVER : when > now ? when - now : 0;
+    if (loop->external || !uv_loop_alive(loop->uv)) /* libuv says "now" of a loop with nothing to wait for */
+        return wait;
+    int uv_wait = uv_backend_timeout(loop->uv);
+    return uv_wait < 0 ? wait : base_time_min(wait, (base_time)uv_wait * BASE_MS);
+}
+
+void io_loop_wake(struct io_loop *loop) {
+    if (loop->external)
+        atomic_store_explicit(&loop->woken, true, memory_order_release);
+    else
+        uv_async_send(&loop->async);
+}
+
+void io_loop_touch(struct io_loop *loop) {
+    if (!loop->in_turn) /* a turn under way looks for output anyway */
+        io_loop_want_turn(loop);
+}
+
+base_time io_loop_now(struct io_loop *loop) { return loop->open.clock(loop->open.clock_user); }
+
+/* ---- external I/O ---- */
+
+int io_loop_input(struct io_loop *loop, struct quic_socket *socket, const uint8_t *data, size_t len,
+                  const struct quic_addr *local, const struct quic_addr *remote, uint8_t ecn) {
+    if (!loop->external || loop->in_turn)
+        return ERR_STATE;
+    if (len > BASE_BUF_SIZE)
+        return ERR_TOO_LARGE;
+    if (len == 0)
+        return 0;
+    if (loop->in_buf && loop->in_buf->size - loop->in_used < len) {
+        base_buf_unref(loop->in_buf);
+        loop->in_buf = NULL;
+    }
+    if (!loop->in_buf) {
+        loop->in_buf = base_buf_get(&loop->bufs);
+        loop->in_used = 0;
+        if (!loop->in_buf) {
+            loop->endpoint.stats.datagrams_refused++;
+            return ERR_NOMEM;
+        }
+    }
+    struct quic_datagram datagram = {.buf = loop->in_buf,
+                                     .data = loop->in_buf->data + loop->in_used,
+                                     .len = len,
+                                     .socket = socket,
+                                     .local = *local,
+                                     .remote = *remote,
+                                     .ecn = (uint8_t)(ecn & 3)};
+    memcpy(datagram.data, data, len);
+    loop->in_used += len;
+    loop->due = true;
+    quic_endpoint_input(&loop->endpoint, &datagram, 1, io_loop_now(loop));
+    return 0;
+}
+
+bool io_loop_output(struct io_loop *loop, struct quic_train *train) {
+    return !loop->in_turn && quic_endpoint_output(&loop->endpoint, train, io_loop_now(loop));
+}

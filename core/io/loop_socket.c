@@ -1,0 +1,288 @@
+/* loop_socket.c - the sockets of a loop: opened, watched, read and written a turn's worth, and closed in good time.
+ *
+ * Knows which sockets have something to say and which are full. Does not know what a datagram says.
+ *
+ * Both directions have a budget, so that a flood on one socket delays neither the others nor the application; what is
+ * left makes the next turn due at once. When a socket is full, output stops for all until it is writable: the endpoint
+ * decides what is sent next, and there is no place to put a second train.
+ *
+ * The invariant that matters: a socket lives as long as anything in the core may name it - a path of a connection or a
+ * waiting reply. Its owner's "close" takes the listener off; the descriptor goes when nobody uses it.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "io/addr.h"
+#include "io/loop_impl.h"
+#include "quic/conn.h"
+#include "tables/errors.h"
+
+#define RECEIVE_BUDGET 256u  /* datagrams a turn: 300 KB, about 200 us of work */
+#define SEND_BUDGET 16u      /* trains a turn: 1 MB */
+#define STARVED_REST BASE_MS /* without receive buffers, datagrams wait in the kernel for so long */
+
+/* ---- watching ---- */
+
+static void mark_readable(struct io_socket *socket) {
+    if (!base_node_linked(&socket->readable))
+        base_list_push_back(&socket->loop->readable, &socket->readable);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+/* Tells libuv what we wait for on this socket now. */
+static void watch(struct io_socket *socket) {
+    struct io_loop *loop = socket->loop;
+    int events = (loop->starved ? 0 : UV_READABLE) | (socket->udp.blocked ? UV_WRITABLE : 0);
+    if (loop->external || socket->watched == events)
+        return;
+    socket->watched = events;
+    loop->unapplied = true;
+    if (events)
+        uv_poll_start(&socket->poll, events, on_poll);
+    else
+        uv_poll_stop(&socket->poll);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct io_socket *socket = (struct io_socket *)poll->data;
+    if (status < 0) { /* an error waits on the socket and libuv has stopped watching: take it away and go on */
+        int error;
+        socklen_t len = sizeof error;
+        getsockopt(socket->udp.fd, SOL_SOCKET, SO_ERROR, &error, &len);
+        socket->watched = 0;
+        watch(socket);
+    }
+    if (status < 0 || (events & UV_READABLE))
+        mark_readable(socket);
+    socket->loop->due = true; /* writable: the turn flushes */
+}
+
+static void watch_all(struct io_loop *loop) {
+    for (struct base_node *node = base_list_first(&loop->sockets); node; node = base_list_next(&loop->sockets, node))
+        watch(BASE_CONTAINER(node, struct io_socket, node));
+}
+
+/* ---- a turn's input ---- */
+
+static void to_endpoint(void *user, const struct quic_datagram *datagrams, size_t count) {
+    struct io_loop *loop = (struct io_loop *)user;
+    quic_endpoint_input(&loop->endpoint, datagrams, count, io_loop_now(loop));
+}
+
+/* All receive buffers are held by streams nobody reads: sockets are not watched for a while, or we would spin. */
+static void starve(struct io_loop *loop) {
+    loop->starved = true;
+    loop->resume_at = io_loop_now(loop) + STARVED_REST;
+    watch_all(loop);
+}
+
+static void resume(struct io_loop *loop) {
+    loop->starved = false;
+    watch_all(loop);
+}
+
+unsigned io_sockets_receive(struct io_loop *loop) {
+    if (loop->starved) {
+        if (io_loop_now(loop) < loop->resume_at)
+            return 0;
+        resume(loop);
+    }
+    unsigned received = 0;
+    struct base_node *node;
+    while (received < RECEIVE_BUDGET && !loop->starved && (node = base_list_pop_front(&loop->readable)) != NULL) {
+        struct io_socket *socket = BASE_CONTAINER(node, struct io_socket, readable);
+        bool more;
+        unsigned got = io_udp_receive(&socket->udp, &loop->bufs, RECEIVE_BUDGET - received, &more, to_endpoint, loop);
+        received += got;
+        if (more)
+            mark_readable(socket); /* behind the others */
+        if (more && got == 0)
+            starve(loop);
+    }
+    if (!base_list_empty(&loop->readable) && !loop->starved)
+        loop->due = true;
+    return received;
+}
+
+/* ---- a turn's output ---- */
+
+static void flush_blocked(struct io_loop *loop) {
+    for (struct base_node *node = base_list_first(&loop->sockets); node && loop->blocked;
+         node = base_list_next(&loop->sockets, node)) {
+        struct io_socket *socket = BASE_CONTAINER(node, struct io_socket, node);
+        if (socket->udp.blocked && io_udp_flush(&socket->udp) == IO_UDP_SENT) {
+            loop->blocked--;
+            watch(socket);
+        }
+    }
+}
+
+unsigned io_sockets_send(struct io_loop *loop) {
+    if (loop->external)
+        return 0;
+    if (loop->blocked)
+        flush_blocked(loop);
+    unsigned sent = 0;
+    while (!loop->blocked && sent < SEND_BUDGET) {
+        struct quic_train train = {.data = loop->train_data, .max_segments = QUIC_TRAIN_SEGMENTS};
+        if (!quic_endpoint_output(&loop->endpoint, &train, io_loop_now(loop)))
+            return sent;
+        struct io_socket *socket = (struct io_socket *)(void *)train.socket;
+        sent++;
+        if (io_udp_send(&socket->udp, &train) == IO_UDP_BLOCKED) {
+            loop->blocked++;
+            watch(socket);
+        }
+    }
+    if (sent == SEND_BUDGET && !loop->blocked)
+        loop->due = true;
+    return sent;
+}
+
+/* ---- opening ---- */
+
+static void on_socket_closed(uv_handle_t *handle) {
+    struct io_socket *socket = (struct io_socket *)handle->data;
+    struct io_loop *loop = socket->loop;
+    BASE_DELETE(loop->mem, socket);
+    io_loop_release(loop);
+}
+
+static int watch_new(struct io_loop *loop, struct io_socket *socket, struct crypto_error *why) {
+    int result = uv_poll_init(loop->uv, &socket->poll, socket->udp.fd);
+    if (result != 0) {
+        if (why)
+            snprintf(why->text, sizeof why->text, "cannot watch a UDP socket: %s", uv_strerror(result));
+        return ERR_IO;
+    }
+    socket->poll.data = socket;
+    io_loop_hold(loop);
+    watch(socket);
+    io_loop_want_turn(loop); /* tells the kernel */
+    return 0;
+}
+
+int io_loop_open_socket(struct io_loop *loop, const struct io_udp_open *open, struct io_socket **out,
+                        struct crypto_error *why) {
+    struct io_socket *socket = BASE_NEW(loop->mem, struct io_socket);
+    if (!socket) {
+        if (why)
+            snprintf(why->text, sizeof why->text, "out of memory");
+        return ERR_NOMEM;
+    }
+    socket->loop = loop;
+    struct io_udp_open full = *open;
+    full.features &= loop->open.features;
+    if (!full.receive_buffer)
+        full.receive_buffer = loop->open.receive_buffer;
+    if (!full.send_buffer)
+        full.send_buffer = loop->open.send_buffer;
+    int result = 0;
+    if (loop->external) {
+        socket->udp = (struct io_udp){.socket = {.local = open->local}, .fd = -1, .mem = loop->mem};
+    } else {
+        result = io_udp_open(&socket->udp, &full, loop->mem, &loop->endpoint.stats, why);
+        if (result == 0 && (result = watch_new(loop, socket, why)) != 0)
+            io_udp_close(&socket->udp);
+    }
+    if (result != 0) {
+        BASE_DELETE(loop->mem, socket);
+        return result;
+    }
+    base_list_push_back(&loop->sockets, &socket->node);
+    *out = socket;
+    return 0;
+}
+
+struct quic_socket *io_socket_core(struct io_socket *socket) {
+    return &socket->udp.socket;
+}
+
+int io_loop_client_socket(struct io_loop *loop, uint8_t family, struct io_socket **out, struct crypto_error *why) {
+    assert(family == 4 || family == 6);
+    struct io_socket **shared = &loop->clients[family == 6];
+    if (!*shared) {
+        struct io_udp_open open = {.local = {.family = family}, .features = IO_UDP_ALL, .v6_only = true};
+        int result = io_loop_open_socket(loop, &open, shared, why);
+        if (result != 0)
+            return result;
+        if (!loop->external)
+            uv_unref((uv_handle_t *)&(*shared)->poll); /* connections keep the loop alive, this socket does not */
+    }
+    *out = *shared;
+    return 0;
+}
+
+/* ---- closing ---- */
+
+static void destroy(struct io_socket *socket) {
+    struct io_loop *loop = socket->loop;
+    base_list_remove(&socket->node);
+    base_list_remove(&socket->readable);
+    loop->blocked -= socket->udp.blocked;
+    loop->retiring -= socket->retiring;
+    for (int i = 0; i < 2; i++)
+        if (loop->clients[i] == socket)
+            loop->clients[i] = NULL;
+    if (loop->external) {
+        BASE_DELETE(loop->mem, socket);
+        return;
+    }
+    uv_close((uv_handle_t *)&socket->poll, on_socket_closed); /* from here on libuv does not touch the descriptor */
+    io_udp_close(&socket->udp);
+    loop->unapplied = true;
+}
+
+static bool is_used(struct io_loop *loop, const struct io_socket *socket) {
+    const struct quic_socket *core = &socket->udp.socket;
+    if (loop->endpoint.reply_count || socket->udp.blocked)
+        return true;
+    const struct base_list *conns = &loop->endpoint.conns;
+    for (const struct base_node *node = base_list_first(conns); node; node = base_list_next(conns, node)) {
+        const struct quic_conn *conn = BASE_CONTAINER(node, struct quic_conn, all);
+        for (unsigned i = 0; i < QUIC_PATHS; i++)
+            if (conn->paths[i].state != QUIC_PATH_NONE && conn->paths[i].socket == core)
+                return true;
+    }
+    return false;
+}
+
+/* Closes what nobody uses any more. Connections are looked through only when one has gone since the last time. */
+void io_sockets_retire(struct io_loop *loop) {
+    if (!loop->retiring || loop->endpoint.reply_count || loop->retire_seen == loop->endpoint.stats.connections_closed)
+        return;
+    loop->retire_seen = loop->endpoint.stats.connections_closed;
+    struct base_node *next;
+    for (struct base_node *node = base_list_first(&loop->sockets); node; node = next) {
+        struct io_socket *socket = BASE_CONTAINER(node, struct io_socket, node);
+        next = base_list_next(&loop->sockets, node);
+        if (!socket->retiring)
+            continue;
+        if (!is_used(loop, socket))
+            destroy(socket);
+        else if (socket->udp.blocked)
+            loop->retire_seen = UINT64_MAX; /* not for want of a connection: look again next time */
+    }
+}
+
+void io_loop_close_socket(struct io_loop *loop, struct io_socket *socket) {
+    assert(!socket->retiring);
+    socket->udp.socket.listener = NULL;
+    socket->retiring = true;
+    loop->retiring++;
+    loop->retire_seen = UINT64_MAX;
+    for (int i = 0; i < 2; i++)
+        if (loop->clients[i] == socket)
+            loop->clients[i] = NULL;
+    if (!loop->external)
+        uv_unref((uv_handle_t *)&socket->poll);
+    io_loop_touch(loop); /* a turn closes it */
+}
+
+void io_sockets_close_all(struct io_loop *loop) {
+    struct base_node *node;
+    while ((node = base_list_first(&loop->sockets)) != NULL)
+        destroy(BASE_CONTAINER(node, struct io_socket, node));
+}
