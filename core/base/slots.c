@@ -25,7 +25,8 @@ static uint32_t stamp_generation(uint32_t stamp) { return stamp & ((UINT32_C(1) 
 
 void base_slots_init(struct base_slots *table, struct base_mem *mem, uint16_t tag) {
     assert(tag <= 0xfff);
-    *table = (struct base_slots){.mem = mem, .free_head = SLOTS_NONE, .free_tail = SLOTS_NONE, .tag = tag & 0xfff};
+    *table = (struct base_slots){
+        .mem = mem, .free_head = SLOTS_NONE, .free_tail = SLOTS_NONE, .first = 1, .tag = tag & 0xfff};
 }
 
 void base_slots_continue(struct base_slots *table, uint32_t generation) {

@@ -33,8 +33,8 @@ struct base_slots {
     uint32_t free_head; /* first in, first out, so that generations last; UINT32_MAX = none */
     uint32_t free_tail; /* only read when there is a head */
     uint32_t live;
-    uint32_t first;     /* generation of slots that were never used */
-    uint16_t tag;       /* 12 bits */
+    uint32_t first; /* generation of slots that were never used */
+    uint16_t tag;   /* 12 bits */
 };
 
 enum base_lookup {
