@@ -140,7 +140,13 @@ int64_t quic_stream_write(struct quic_stream *s, const uint8_t *data, size_t len
 /* Takes all or nothing, by reference (see stream_send.h): 0, ERR_BLOCKED, ... */
 int quic_stream_write_reference(struct quic_stream *s, const uint8_t *data, size_t len, uint64_t token, bool fin);
 size_t quic_stream_peek(struct quic_stream *s, struct quic_slice *slices, size_t max);
-/* Gives credit back for `len` bytes and notes that the end was seen when it was. */
+/* Takes `len` bytes without giving credit for them, and notes that the end was seen when it was. */
+int quic_stream_take(struct quic_stream *s, uint64_t len);
+/* Bytes that were taken and for which no credit was given yet: none any more once the half was reset or stopped. */
+uint64_t quic_stream_owed(const struct quic_stream *s);
+/* Gives credit for `len` <= quic_stream_owed bytes. */
+void quic_stream_credit(struct quic_stream *s, uint64_t len, base_time rtt, base_time now);
+/* Both at once. */
 int quic_stream_consume(struct quic_stream *s, uint64_t len, base_time rtt, base_time now);
 int quic_stream_reset(struct quic_stream *s, uint64_t code);
 int quic_stream_stop(struct quic_stream *s, uint64_t code);

@@ -129,21 +129,13 @@ size_t quic_stream_peek(struct quic_stream *s, struct quic_slice *slices, size_t
     return quic_stream_recv_peek(&s->recv, slices, max);
 }
 
-int quic_stream_consume(struct quic_stream *s, uint64_t len, base_time rtt, base_time now) {
-    struct quic_streams *set = s->set;
+int quic_stream_take(struct quic_stream *s, uint64_t len) {
     if (len > s->recv.ready - s->recv.taken)
         return ERR_INVALID;
-    if (len) {
-        quic_stream_recv_consume(&s->recv, set->mem, len);
-        if (quic_flow_recv_consume(&s->recv_flow, len, rtt, now) && s->recv.state == QUIC_RECV_RECV && !set->closed)
-            quic_stream_want(s, &s->want_max_data);
-        quic_streams_credit(set, len, rtt, now);
-        /* The rest of a buffer that was dense may be little now. */
-        if (s->recv.ready > s->recv.taken && !base_node_linked(&s->compact))
-            base_list_push_back(&set->pinned, &s->compact);
-    } else {
-        quic_stream_recv_consume(&s->recv, set->mem, 0);
-    }
+    quic_stream_recv_consume(&s->recv, s->set->mem, len);
+    /* The rest of a buffer that was dense may be little now. */
+    if (len && s->recv.ready > s->recv.taken && !base_node_linked(&s->compact))
+        base_list_push_back(&s->set->pinned, &s->compact);
     if (s->recv.state >= QUIC_RECV_DATA_READ)
         s->told_end = true;
     if (!quic_stream_is_readable(s))
@@ -151,6 +143,25 @@ int quic_stream_consume(struct quic_stream *s, uint64_t len, base_time rtt, base
     if (s->told_end)
         quic_stream_check_closed(s);
     return 0;
+}
+
+uint64_t quic_stream_owed(const struct quic_stream *s) {
+    return s->recv.taken > s->recv_flow.consumed ? s->recv.taken - s->recv_flow.consumed : 0;
+}
+
+void quic_stream_credit(struct quic_stream *s, uint64_t len, base_time rtt, base_time now) {
+    struct quic_streams *set = s->set;
+    assert(len <= quic_stream_owed(s));
+    if (quic_flow_recv_consume(&s->recv_flow, len, rtt, now) && s->recv.state == QUIC_RECV_RECV && !set->closed)
+        quic_stream_want(s, &s->want_max_data);
+    quic_streams_credit(set, len, rtt, now);
+}
+
+int quic_stream_consume(struct quic_stream *s, uint64_t len, base_time rtt, base_time now) {
+    int error = quic_stream_take(s, len);
+    if (!error && len)
+        quic_stream_credit(s, len, rtt, now);
+    return error;
 }
 
 int quic_stream_stop(struct quic_stream *s, uint64_t code) {
