@@ -34,6 +34,11 @@ static void conn_init_paths(struct quic_conn *conn) {
     conn->recovery.active = 0;
 }
 
+static void on_streams_available(void *user) {
+    struct quic_conn *conn = user;
+    base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_STREAMS);
+}
+
 struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct quic_config *config, enum crypto_role role,
                                 uint32_t version, base_time now) {
     if (!base_heap_reserve(&endpoint->timers, endpoint->conn_count + 1))
@@ -62,6 +67,8 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     quic_recovery_init(&conn->recovery, endpoint->mem, role, &recovery_events, conn, &conn->stats);
     quic_streams_init(&conn->streams, endpoint->mem, endpoint->slots, endpoint->events, &conn->stats, &config->options, role,
                       conn->handle, endpoint->hash_secret);
+    conn->streams.on_available = on_streams_available;
+    conn->streams.user = conn;
     quic_params_init(&conn->peer_params);
     conn_init_paths(conn);
     conn->ack_policy = (struct quic_ack_policy){.max_delay = config->options.max_ack_delay, .every = 2};
