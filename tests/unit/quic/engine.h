@@ -1,4 +1,4 @@
-/* engine.h - an engine for tests of endpoint and paths: memory, slots, events and an endpoint, without sockets or clock. */
+/* engine.h - an engine for tests of endpoint and paths: memory, slots, events and an endpoint; no sockets, no clock. */
 #ifndef ENGINE_H
 #define ENGINE_H
 
@@ -10,7 +10,7 @@
 #define ENGINE_START (1000 * BASE_SEC)
 
 struct engine {
-    struct base_mem mem;
+    struct base_mem mem, buf_mem; /* receive buffers come from elsewhere, so that tests can limit the rest */
     struct base_slots slots;
     struct base_events events;
     struct base_bufpool bufs;
@@ -45,7 +45,8 @@ static inline void engine_open(struct engine *engine, enum crypto_role role, uin
     base_mem_init(&engine->mem, 0);
     base_slots_init(&engine->slots, &engine->mem, 1);
     base_events_init(&engine->events);
-    base_bufpool_init(&engine->bufs, &engine->mem, 16, 0);
+    base_mem_init(&engine->buf_mem, 0);
+    base_bufpool_init(&engine->bufs, &engine->buf_mem, 16, 0);
     struct quic_endpoint_open open = {.mem = &engine->mem,
                                       .random = {engine_fill, &engine->seed},
                                       .slots = &engine->slots,
@@ -75,6 +76,7 @@ static inline void engine_close(struct engine *engine) {
     ck_assert_uint_eq(engine->listener.connections, 0);
     ck_assert_uint_eq(engine->config.refs, 1);
     ck_assert_uint_eq(engine->mem.used, 0);
+    ck_assert_uint_eq(engine->buf_mem.used, 0);
     free(engine->train.data);
 }
 
