@@ -1,0 +1,166 @@
+/* certs.h - a small hierarchy for tests, valid until 2126: root, intermediate, and what the intermediate signed. */
+#ifndef CERTS_H
+#define CERTS_H
+
+/* The root. */
+static const char cert_root[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBmTCCAT+gAwIBAgIUGl/rdwJVmMe5V07UV91wT0eXLuEwCgYIKoZIzj0EAwIw\n"
+    "GTEXMBUGA1UEAwwOd2VmdCB0ZXN0IHJvb3QwIBcNMjYxMTIxMDAzNTMwWhgPMjEy\n"
+    "NjEwMjgwMDM1MzBaMBkxFzAVBgNVBAMMDndlZnQgdGVzdCByb290MFkwEwYHKoZI\n"
+    "zj0CAQYIKoZIzj0DAQcDQgAEs7jX+WQATSKxfIu6TTkwFvatCJCxXWlth2M9hu3l\n"
+    "NHLkT0E97a7AACTM2HaQ48nFenUJ0l/8eEZIRbHuDi557KNjMGEwHQYDVR0OBBYE\n"
+    "FOqHraplTuLRhB98XQUFf/myO3vNMB8GA1UdIwQYMBaAFOqHraplTuLRhB98XQUF\n"
+    "f/myO3vNMA8GA1UdEwEB/wQFMAMBAf8wDgYDVR0PAQH/BAQDAgEGMAoGCCqGSM49\n"
+    "BAMCA0gAMEUCIDiQanpj+G4oCqsCnCRO61l5vIyQj6pEHpVHwL3NM9FhAiEAys/P\n"
+    "QBHXNzR7ZQDenTYjip/GRXIgjymgvDuCYyJBTjw=\n"
+    "-----END CERTIFICATE-----\n";
+/* Another root of the same name. */
+static const char cert_rogue_root[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBijCCAS+gAwIBAgIUMZt6OudQo2YXgft9bdenm+XbOFEwCgYIKoZIzj0EAwIw\n"
+    "GTEXMBUGA1UEAwwOd2VmdCB0ZXN0IHJvb3QwIBcNMjYxMTIxMDAzNTMwWhgPMjEy\n"
+    "NjEwMjgwMDM1MzBaMBkxFzAVBgNVBAMMDndlZnQgdGVzdCByb290MFkwEwYHKoZI\n"
+    "zj0CAQYIKoZIzj0DAQcDQgAEk1Ul4NjQvplVJTQJMp74Uk1vYX6R9UFn3ih5L70q\n"
+    "B/4N3t/zvNVkLOGMg+BmUuJjLpvofQGCv8Bot6ZjRnp6PqNTMFEwHQYDVR0OBBYE\n"
+    "FAX0TGubwHDKZ1HSHm0OAXVDlyAeMB8GA1UdIwQYMBaAFAX0TGubwHDKZ1HSHm0O\n"
+    "AXVDlyAeMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIhAI1x7fq/\n"
+    "AUoqVOhdOF+GxVj7CbYW+7BSKz46vhpMxgktAiEAwjt7K1GbPWN5yPuF+ZDjulBe\n"
+    "6gBGGTKM5g/624PAP8c=\n"
+    "-----END CERTIFICATE-----\n";
+/* For a.example, *.w.example and 192.0.2.1; with the intermediate. */
+static const char cert_leaf[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBxDCCAWmgAwIBAgIUE3FIHb/gMNBejgueBBbXl+gdehMwCgYIKoZIzj0EAwIw\n"
+    "ITEfMB0GA1UEAwwWd2VmdCB0ZXN0IGludGVybWVkaWF0ZTAgFw0yNjExMjEwMDM1\n"
+    "MzBaGA8yMTI2MTAyODAwMzUzMFowDzENMAsGA1UEAwwEbGVhZjBZMBMGByqGSM49\n"
+    "AgEGCCqGSM49AwEHA0IABGgVyn03yBd+nN42FunA8MUmZ/0G2TDBep4TrqA3LWZY\n"
+    "ufGBZBjSS6lyLvbs5o7OxtY91DP0Jvum7+7k40m3y5+jgY4wgYswJwYDVR0RBCAw\n"
+    "HoIJYS5leGFtcGxlggsqLncuZXhhbXBsZYcEwAACATATBgNVHSUEDDAKBggrBgEF\n"
+    "BQcDATALBgNVHQ8EBAMCB4AwHQYDVR0OBBYEFKz5OPhq2wW+oOcOjPrFJaSmLN5F\n"
+    "MB8GA1UdIwQYMBaAFPAszDAmMrk8LHgF8BbFf9XG04SdMAoGCCqGSM49BAMCA0kA\n"
+    "MEYCIQDDuclppfpnyE2IkHcJcTAupSbhUFUFTYrXJZSBxq0uNAIhAMLgGD9hP+am\n"
+    "ae2JFLEhzfnuuIpbdAe/Mhj5GcT4iFqb\n"
+    "-----END CERTIFICATE-----\n"
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBozCCAUqgAwIBAgIURQ1z5uNP0VZi4tpoBaN/3rNRBsMwCgYIKoZIzj0EAwIw\n"
+    "GTEXMBUGA1UEAwwOd2VmdCB0ZXN0IHJvb3QwIBcNMjYxMTIxMDAzNTMwWhgPMjEy\n"
+    "NjEwMjgwMDM1MzBaMCExHzAdBgNVBAMMFndlZnQgdGVzdCBpbnRlcm1lZGlhdGUw\n"
+    "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARFoPV7TE2hiirrRQAIIcUUUna44L0w\n"
+    "Mek+p4ytRDji2rO4uM0m2VcQEaTn4nnV8roaKzpdX8P7rExZk964QG+co2YwZDAS\n"
+    "BgNVHRMBAf8ECDAGAQH/AgEAMA4GA1UdDwEB/wQEAwICBDAdBgNVHQ4EFgQU8CzM\n"
+    "MCYyuTwseAXwFsV/1cbThJ0wHwYDVR0jBBgwFoAU6oetqmVO4tGEH3xdBQV/+bI7\n"
+    "e80wCgYIKoZIzj0EAwIDRwAwRAIgJuEfRcm/+AgDayCnH4IOnA0AcjTQXxCknF/M\n"
+    "L0so18wCIAEwXLRdO1IbiFWp76DBr4K6bLo+uOMaairjhaPvVlgZ\n"
+    "-----END CERTIFICATE-----\n";
+static const char key_leaf[] =
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgTYfx5ZHcCvvgnNmv\n"
+    "1WgjFepxHBfIvte4plzXtwoWcjOhRANCAARoFcp9N8gXfpzeNhbpwPDFJmf9Btkw\n"
+    "wXqeE66gNy1mWLnxgWQY0kupci727OaOzsbWPdQz9Cb7pu/u5ONJt8uf\n"
+    "-----END PRIVATE KEY-----\n";
+/* The same without the intermediate. */
+static const char cert_leaf_alone[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBxDCCAWmgAwIBAgIUE3FIHb/gMNBejgueBBbXl+gdehMwCgYIKoZIzj0EAwIw\n"
+    "ITEfMB0GA1UEAwwWd2VmdCB0ZXN0IGludGVybWVkaWF0ZTAgFw0yNjExMjEwMDM1\n"
+    "MzBaGA8yMTI2MTAyODAwMzUzMFowDzENMAsGA1UEAwwEbGVhZjBZMBMGByqGSM49\n"
+    "AgEGCCqGSM49AwEHA0IABGgVyn03yBd+nN42FunA8MUmZ/0G2TDBep4TrqA3LWZY\n"
+    "ufGBZBjSS6lyLvbs5o7OxtY91DP0Jvum7+7k40m3y5+jgY4wgYswJwYDVR0RBCAw\n"
+    "HoIJYS5leGFtcGxlggsqLncuZXhhbXBsZYcEwAACATATBgNVHSUEDDAKBggrBgEF\n"
+    "BQcDATALBgNVHQ8EBAMCB4AwHQYDVR0OBBYEFKz5OPhq2wW+oOcOjPrFJaSmLN5F\n"
+    "MB8GA1UdIwQYMBaAFPAszDAmMrk8LHgF8BbFf9XG04SdMAoGCCqGSM49BAMCA0kA\n"
+    "MEYCIQDDuclppfpnyE2IkHcJcTAupSbhUFUFTYrXJZSBxq0uNAIhAMLgGD9hP+am\n"
+    "ae2JFLEhzfnuuIpbdAe/Mhj5GcT4iFqb\n"
+    "-----END CERTIFICATE-----\n";
+/* For b.example. */
+static const char cert_other[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBozCCAUigAwIBAgIUE3FIHb/gMNBejgueBBbXl+gdehQwCgYIKoZIzj0EAwIw\n"
+    "ITEfMB0GA1UEAwwWd2VmdCB0ZXN0IGludGVybWVkaWF0ZTAgFw0yNjExMjEwMDM1\n"
+    "MzBaGA8yMTI2MTAyODAwMzUzMFowEDEOMAwGA1UEAwwFb3RoZXIwWTATBgcqhkjO\n"
+    "PQIBBggqhkjOPQMBBwNCAAQFVVA4SuecaiRsz2h7BARWScbVFQaG0aIETmIs8OEe\n"
+    "leCfCg/0p8V/2QPub2a2gekxR/dnpa2cgaCjS1wKgnAHo20wazAUBgNVHREEDTAL\n"
+    "ggliLmV4YW1wbGUwEwYDVR0lBAwwCgYIKwYBBQUHAwEwHQYDVR0OBBYEFDJua1Kb\n"
+    "Dqy8TJWKlI5UN1QkWuLHMB8GA1UdIwQYMBaAFPAszDAmMrk8LHgF8BbFf9XG04Sd\n"
+    "MAoGCCqGSM49BAMCA0kAMEYCIQCFViTo8SjHPlqWlCIF9rVjfFela6MpmgO4PnLe\n"
+    "FvPDpAIhAMY5GxEEuUsm6Cq83Agq5X28ugypH03CQYuJUl2yuK+I\n"
+    "-----END CERTIFICATE-----\n"
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBozCCAUqgAwIBAgIURQ1z5uNP0VZi4tpoBaN/3rNRBsMwCgYIKoZIzj0EAwIw\n"
+    "GTEXMBUGA1UEAwwOd2VmdCB0ZXN0IHJvb3QwIBcNMjYxMTIxMDAzNTMwWhgPMjEy\n"
+    "NjEwMjgwMDM1MzBaMCExHzAdBgNVBAMMFndlZnQgdGVzdCBpbnRlcm1lZGlhdGUw\n"
+    "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARFoPV7TE2hiirrRQAIIcUUUna44L0w\n"
+    "Mek+p4ytRDji2rO4uM0m2VcQEaTn4nnV8roaKzpdX8P7rExZk964QG+co2YwZDAS\n"
+    "BgNVHRMBAf8ECDAGAQH/AgEAMA4GA1UdDwEB/wQEAwICBDAdBgNVHQ4EFgQU8CzM\n"
+    "MCYyuTwseAXwFsV/1cbThJ0wHwYDVR0jBBgwFoAU6oetqmVO4tGEH3xdBQV/+bI7\n"
+    "e80wCgYIKoZIzj0EAwIDRwAwRAIgJuEfRcm/+AgDayCnH4IOnA0AcjTQXxCknF/M\n"
+    "L0so18wCIAEwXLRdO1IbiFWp76DBr4K6bLo+uOMaairjhaPvVlgZ\n"
+    "-----END CERTIFICATE-----\n";
+static const char key_other[] =
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg/rer+po9JEkGgYRs\n"
+    "wyYvF0kcOrF787LutlxZK3lqjXShRANCAAQFVVA4SuecaiRsz2h7BARWScbVFQaG\n"
+    "0aIETmIs8OEeleCfCg/0p8V/2QPub2a2gekxR/dnpa2cgaCjS1wKgnAH\n"
+    "-----END PRIVATE KEY-----\n";
+/* For a.example, expired in 2021. */
+static const char cert_expired[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBezCCASCgAwIBAgIBATAKBggqhkjOPQQDAjAhMR8wHQYDVQQDDBZ3ZWZ0IHRl\n"
+    "c3QgaW50ZXJtZWRpYXRlMB4XDTIwMDEwMTAwMDAwMFoXDTIxMDEwMTAwMDAwMFow\n"
+    "EjEQMA4GA1UEAwwHZXhwaXJlZDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABPLj\n"
+    "84pNolcM3qzNKLcAzDu7vdaMRb6WhMoEM2gqjyVJba7O1E6CM60Nx9U5lefG5Zm0\n"
+    "RjTh1boH/Bze9gb98/2jWDBWMBQGA1UdEQQNMAuCCWEuZXhhbXBsZTAdBgNVHQ4E\n"
+    "FgQUuDFOiIEJeZCS1w7sbVjt9Ei9VGswHwYDVR0jBBgwFoAU8CzMMCYyuTwseAXw\n"
+    "FsV/1cbThJ0wCgYIKoZIzj0EAwIDSQAwRgIhAL00hLMZlDDOFKvXBwRqRVL2rf+I\n"
+    "/bhqkGriFMZht2oVAiEAnVXvD0fzeDp9E5cMkJicX59uHO8HsjRaJIV2Ec4Ex7c=\n"
+    "-----END CERTIFICATE-----\n"
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBozCCAUqgAwIBAgIURQ1z5uNP0VZi4tpoBaN/3rNRBsMwCgYIKoZIzj0EAwIw\n"
+    "GTEXMBUGA1UEAwwOd2VmdCB0ZXN0IHJvb3QwIBcNMjYxMTIxMDAzNTMwWhgPMjEy\n"
+    "NjEwMjgwMDM1MzBaMCExHzAdBgNVBAMMFndlZnQgdGVzdCBpbnRlcm1lZGlhdGUw\n"
+    "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARFoPV7TE2hiirrRQAIIcUUUna44L0w\n"
+    "Mek+p4ytRDji2rO4uM0m2VcQEaTn4nnV8roaKzpdX8P7rExZk964QG+co2YwZDAS\n"
+    "BgNVHRMBAf8ECDAGAQH/AgEAMA4GA1UdDwEB/wQEAwICBDAdBgNVHQ4EFgQU8CzM\n"
+    "MCYyuTwseAXwFsV/1cbThJ0wHwYDVR0jBBgwFoAU6oetqmVO4tGEH3xdBQV/+bI7\n"
+    "e80wCgYIKoZIzj0EAwIDRwAwRAIgJuEfRcm/+AgDayCnH4IOnA0AcjTQXxCknF/M\n"
+    "L0so18wCIAEwXLRdO1IbiFWp76DBr4K6bLo+uOMaairjhaPvVlgZ\n"
+    "-----END CERTIFICATE-----\n";
+static const char key_expired[] =
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgX8i12MSYqIWypSWv\n"
+    "gjDCgNIOHI4jyW6iOFXiiABglsKhRANCAATy4/OKTaJXDN6szSi3AMw7u73WjEW+\n"
+    "loTKBDNoKo8lSW2uztROgjOtDcfVOZXnxuWZtEY04dW6B/wc3vYG/fP9\n"
+    "-----END PRIVATE KEY-----\n";
+/* Made for clients only. */
+static const char cert_client[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBqTCCAU6gAwIBAgIUE3FIHb/gMNBejgueBBbXl+gdehYwCgYIKoZIzj0EAwIw\n"
+    "ITEfMB0GA1UEAwwWd2VmdCB0ZXN0IGludGVybWVkaWF0ZTAgFw0yNjExMjEwMDM1\n"
+    "MzBaGA8yMTI2MTAyODAwMzUzMFowETEPMA0GA1UEAwwGY2xpZW50MFkwEwYHKoZI\n"
+    "zj0CAQYIKoZIzj0DAQcDQgAEW4h5DrC0IX342JvAKPegIv+ynaRiL1KuqDYqp8sn\n"
+    "eNxe+j7Lg5KdT7P83eonQh5Dnj9ZiOsn4QWy8PxJCnjdpqNyMHAwGQYDVR0RBBIw\n"
+    "EIIOY2xpZW50LmV4YW1wbGUwEwYDVR0lBAwwCgYIKwYBBQUHAwIwHQYDVR0OBBYE\n"
+    "FEn4qrpMl+ckKeGo1jD6mVTT8MJGMB8GA1UdIwQYMBaAFPAszDAmMrk8LHgF8BbF\n"
+    "f9XG04SdMAoGCCqGSM49BAMCA0kAMEYCIQCE5HbATdOL4KOhFZxYWJriUO0g1NrM\n"
+    "jnKQVccSm/n4qgIhAKSW4FgEoCWpWH743NI/lF9UOjZbeDpaF6EHn6yoxqKm\n"
+    "-----END CERTIFICATE-----\n"
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBozCCAUqgAwIBAgIURQ1z5uNP0VZi4tpoBaN/3rNRBsMwCgYIKoZIzj0EAwIw\n"
+    "GTEXMBUGA1UEAwwOd2VmdCB0ZXN0IHJvb3QwIBcNMjYxMTIxMDAzNTMwWhgPMjEy\n"
+    "NjEwMjgwMDM1MzBaMCExHzAdBgNVBAMMFndlZnQgdGVzdCBpbnRlcm1lZGlhdGUw\n"
+    "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARFoPV7TE2hiirrRQAIIcUUUna44L0w\n"
+    "Mek+p4ytRDji2rO4uM0m2VcQEaTn4nnV8roaKzpdX8P7rExZk964QG+co2YwZDAS\n"
+    "BgNVHRMBAf8ECDAGAQH/AgEAMA4GA1UdDwEB/wQEAwICBDAdBgNVHQ4EFgQU8CzM\n"
+    "MCYyuTwseAXwFsV/1cbThJ0wHwYDVR0jBBgwFoAU6oetqmVO4tGEH3xdBQV/+bI7\n"
+    "e80wCgYIKoZIzj0EAwIDRwAwRAIgJuEfRcm/+AgDayCnH4IOnA0AcjTQXxCknF/M\n"
+    "L0so18wCIAEwXLRdO1IbiFWp76DBr4K6bLo+uOMaairjhaPvVlgZ\n"
+    "-----END CERTIFICATE-----\n";
+static const char key_client[] =
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWFDH5Vqn/orTnLEV\n"
+    "cfpAl4C58wKwVYN/fskdzP9T0UChRANCAARbiHkOsLQhffjYm8Ao96Ai/7KdpGIv\n"
+    "Uq6oNiqnyyd43F76PsuDkp1Ps/zd6idCHkOeP1mI6yfhBbLw/EkKeN2m\n"
+    "-----END PRIVATE KEY-----\n";
+
+#endif
