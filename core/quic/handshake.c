@@ -135,9 +135,7 @@ static void params_apply(struct quic_conn *conn) {
     conn->local_cids.limit = (uint8_t)(params->active_connection_id_limit < QUIC_CIDS ? params->active_connection_id_limit : QUIC_CIDS);
     quic_streams_set_peer(&conn->streams, params);
     if (params->has_reset_token) {
-        struct quic_remote_cid *initial = quic_remote_cids_of_path(&conn->remote_cids, 0);
-        memcpy(initial->reset_token, params->reset_token, sizeof initial->reset_token);
-        initial->has_token = true;
+        quic_remote_cids_set_token(&conn->remote_cids, params->reset_token);
         quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
     }
 }

@@ -73,10 +73,8 @@ static int rx_new_cid(struct quic_rx *rx, const struct quic_frame *frame) {
                              &frame->u.new_cid.cid, frame->u.new_cid.reset_token, &retired);
     if (error)
         return (int)error;
-    for (uint8_t i = 0; i < QUIC_PATHS; i++)
-        if (retired & (1u << i))
-            quic_remote_cids_take(&conn->remote_cids, i);
-    quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
+    if (!quic_path_replace_cids(conn, retired, rx->now))
+        return QUIC_PROTOCOL_VIOLATION; /* every ID we could use is retired, and none was given */
     conn->control_wanted = true; /* RETIRE_CONNECTION_ID may be owed */
     quic_conn_mark_dirty(conn);
     return 0;

@@ -22,12 +22,28 @@ static void rx_drop(struct quic_conn *conn) { conn->stats.packets_dropped++; }
 
 /* ---- after opening ---- */
 
+/* The path of an authentic packet: known, or a new candidate once the handshake is confirmed. NULL: not to be processed. */
+static struct quic_path *rx_path(struct quic_conn *conn, struct rx_source *from, base_time now) {
+    if (!from->path && conn->handshake_confirmed && conn->role == CRYPTO_SERVER) {
+        const struct quic_datagram *d = from->datagram;
+        from->path = quic_path_candidate(conn, d->socket, &d->local, &d->remote, now);
+        if (from->path)
+            from->path->bytes_received += d->len;
+    }
+    return from->path;
+}
+
 /* Frames, then the note that it was received. The packet is authentic. */
-static void rx_process(struct quic_rx *rx, const struct rx_source *from, const uint8_t *payload, size_t len) {
+static void rx_process(struct quic_rx *rx, struct rx_source *from, const uint8_t *payload, size_t len) {
     struct quic_conn *conn = rx->conn;
     struct quic_ack *ack = &conn->acks[rx->space];
     if (quic_ack_is_duplicate(ack, rx->number)) {
         conn->stats.packets_duplicate++;
+        return;
+    }
+    rx->path = rx_path(conn, from, rx->now); /* after the check above: a replayed packet makes no path */
+    if (!rx->path) {
+        rx_drop(conn);
         return;
     }
     if (len == 0) {
@@ -59,21 +75,8 @@ void quic_rx_address_proven(struct quic_conn *conn) {
     if (conn->address_validated)
         return;
     conn->address_validated = true;
-    struct quic_path *path = quic_path_active(conn);
-    if (path->state != QUIC_PATH_VALIDATED)
-        path->state = QUIC_PATH_VALIDATED;
+    quic_path_on_validated(quic_path_active(conn), conn->endpoint->now);
     quic_conn_mark_dirty(conn);
-}
-
-/* The path of an authentic packet: known, or a new candidate once the handshake is confirmed. NULL: not to be processed. */
-static struct quic_path *rx_path(struct quic_conn *conn, struct rx_source *from, base_time now) {
-    if (!from->path && conn->handshake_confirmed && conn->role == CRYPTO_SERVER) {
-        const struct quic_datagram *d = from->datagram;
-        from->path = quic_path_candidate(conn, d->socket, &d->local, &d->remote, now);
-        if (from->path)
-            from->path->bytes_received += d->len;
-    }
-    return from->path;
 }
 
 static bool rx_is_reset(struct quic_conn *conn, const uint8_t *data, size_t len) {
@@ -101,14 +104,9 @@ static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const 
         quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, 0, "reserved bits are set", now);
         return;
     }
-    struct quic_path *path = rx_path(conn, from, now);
-    if (!path) {
-        rx_drop(conn);
-        return;
-    }
     struct quic_cid dcid = {.len = QUIC_LOCAL_CID_LEN};
     memcpy(dcid.id, item->packet + 1, QUIC_LOCAL_CID_LEN);
-    struct quic_rx rx = {.conn = conn, .path = path, .buf = from->datagram->buf, .dcid = &dcid, .level = CRYPTO_APPLICATION,
+    struct quic_rx rx = {.conn = conn, .buf = from->datagram->buf, .dcid = &dcid, .level = CRYPTO_APPLICATION,
                          .space = QUIC_APPLICATION, .number = number, .now = now};
     rx_process(&rx, from, item->packet + item->pn_offset + item->pn_len, (size_t)len);
 }
@@ -213,7 +211,7 @@ static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const s
         quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, 0, "Initial with a token from a server", now); /* 17.2.2 */
         return;
     }
-    struct quic_rx rx = {.conn = conn, .path = from->path, .buf = from->datagram->buf, .dcid = &header->dcid, .level = level,
+    struct quic_rx rx = {.conn = conn, .buf = from->datagram->buf, .dcid = &header->dcid, .level = level,
                          .space = space, .number = number, .now = now};
     rx_process(&rx, from, item.packet + item.pn_offset + item.pn_len, (size_t)len);
     if (level == CRYPTO_HANDSHAKE && conn->role == CRYPTO_SERVER && conn->state < QUIC_CONN_CLOSING && conn->keys[CRYPTO_INITIAL].rx)

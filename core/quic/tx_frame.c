@@ -91,7 +91,7 @@ void quic_tx_path_frames(struct quic_tx *tx) {
     }
     if (path->challenge_wanted && base_writer_left(&tx->out) >= 9) {
         quic_frame_write_path(&tx->out, QUIC_FRAME_PATH_CHALLENGE, path->challenge);
-        path->challenge_wanted = false;
+        quic_path_on_challenge_sent(path);
         tx->eliciting = true;
         tx->pad |= path->expand;
     }
