@@ -243,7 +243,7 @@ static enum quic_error refuse_long_type(struct base_reader *in, struct quic_fram
 
 enum quic_error quic_frame_parse(struct base_reader *in, struct quic_frame *frame) {
     frame->type = 0;
-    if (in->bad || in->pos == in->end)
+    if (in->pos == in->end)
         return QUIC_FRAME_ENCODING_ERROR;
     uint8_t type = *in->pos;
     if (type >= 0x40)

@@ -49,6 +49,12 @@ static inline struct bytes hex(const char *text) {
     return copy;
 }
 
+/* Asserts inside of long loops: Check's own note every passed one down, which takes longer than what is tested. */
+static inline void require(bool holds, const char *what) {
+    if (!holds)
+        ck_abort_msg("%s", what);
+}
+
 /* splitmix64 */
 static inline uint64_t roll(uint64_t *dice) {
     uint64_t z = *dice += UINT64_C(0x9e3779b97f4a7c15);

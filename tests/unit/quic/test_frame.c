@@ -421,7 +421,7 @@ START_TEST(random_frames_there_and_back)
 {
     uint64_t dice = 1;
     uint8_t data[40] = {1, 2, 3}, out[160];
-    for (int i = 0; i < 200000; i++) {
+    for (int i = 0; i < 50000; i++) {
         struct quic_frame got;
         size_t data_len = roll(&dice) % sizeof data;
         uint64_t a = roll_varint(&dice), b = roll_varint(&dice), c = roll_varint(&dice);
@@ -443,17 +443,15 @@ START_TEST(random_frames_there_and_back)
         case 3: quic_frame_write_stream_number(&writer, QUIC_FRAME_MAX_STREAM_DATA, a, b); break;
         default: quic_frame_write_close(&writer, false, a, b, (const char *)data, data_len); break;
         }
-        ck_assert(!writer.bad);
+        require(!writer.bad, "written");
         size_t len = (size_t)(writer.pos - out);
-        ck_assert(size == 0 || size == len);
+        require(size == 0 || size == len, "overhead");
         struct base_reader in = base_reader_of(out, len);
-        ck_assert_int_eq(quic_frame_parse(&in, &got), QUIC_NO_ERROR);
-        ck_assert_uint_eq(base_reader_left(&in), 0);
+        require(quic_frame_parse(&in, &got) == QUIC_NO_ERROR && base_reader_left(&in) == 0, "read");
         uint8_t again[160];
         struct base_writer second = base_writer_of(again, sizeof again);
         rewrite(&second, &got, sample_len_size(&got, len));
-        ck_assert_uint_eq((size_t)(second.pos - again), len);
-        ck_assert_mem_eq(again, out, len);
+        require((size_t)(second.pos - again) == len && memcmp(again, out, len) == 0, "the same again");
     }
 }
 END_TEST
