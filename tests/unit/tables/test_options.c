@@ -133,6 +133,7 @@ static const struct {
     {"max_idle", "30s", ERR_OPTION, "there is no option \"max_idle\""},
     {"", "30s", ERR_OPTION, "there is no option \"\""},
     {"handshake_timeout", "5ms", ERR_VALUE, "handshake_timeout: 5ms is not allowed; allowed: 10ms to 1h"},
+    {"handshake_timeout", "5000us", ERR_VALUE, "handshake_timeout: 5000us is not allowed; allowed: 10ms to 1h"},
     {"handshake_timeout", "0", ERR_VALUE, "handshake_timeout: 0 is not allowed; allowed: 10ms to 1h"},
     {"handshake_timeout", "30", ERR_VALUE,
      "handshake_timeout: \"30\" is not a time such as 250ms or 30s (units: ns, us, ms, s, m, h); allowed: 10ms to 1h"},
@@ -142,6 +143,8 @@ static const struct {
      "allowed: 1KiB to 1TiB"},
     {"initial_max_data", "99999999999999999999", ERR_VALUE,
      "initial_max_data: 99999999999999999999 is not allowed; allowed: 0 to 1EiB"},
+    {"initial_max_data", "18446744073709551617", ERR_VALUE, /* 2^64 + 1 */
+     "initial_max_data: 18446744073709551617 is not allowed; allowed: 0 to 1EiB"},
     {"initial_max_data", "16EiB", ERR_VALUE, "initial_max_data: 16EiB is not allowed; allowed: 0 to 1EiB"},
     {"ack_delay_exponent", "21", ERR_VALUE, "ack_delay_exponent: 21 is not allowed; allowed: 0 to 20"},
     {"ack_delay_exponent", "-1", ERR_VALUE, "ack_delay_exponent: \"-1\" is not a whole number; allowed: 0 to 20"},
