@@ -34,6 +34,12 @@ static void conn_init_paths(struct quic_conn *conn) {
     conn->recovery.active = 0;
 }
 
+static void on_streams_want(void *user) {
+    struct quic_conn *conn = user;
+    if (conn->state < QUIC_CONN_CLOSING)
+        quic_conn_mark_dirty(conn);
+}
+
 static void on_streams_available(void *user) {
     struct quic_conn *conn = user;
     base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_STREAMS);
@@ -68,6 +74,7 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     quic_streams_init(&conn->streams, endpoint->mem, endpoint->slots, endpoint->events, &conn->stats, &config->options, role,
                       conn->handle, endpoint->hash_secret);
     conn->streams.on_available = on_streams_available;
+    conn->streams.on_want = on_streams_want;
     conn->streams.user = conn;
     quic_params_init(&conn->peer_params);
     conn_init_paths(conn);

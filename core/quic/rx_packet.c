@@ -280,18 +280,22 @@ static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct r
     const uint8_t *at = from->datagram->data, *end = at + from->datagram->len;
     struct quic_header header;
     struct quic_cid first = {0};
+    bool have_first = false;
     while (at < end && conn->state < QUIC_CONN_CLOSING) {
-        bool is_first = at == from->datagram->data;
         if (!quic_header_parse(at, (size_t)(end - at), QUIC_LOCAL_CID_LEN, &header)) {
-            if (is_first && rx_is_reset(conn, at, (size_t)(end - at)))
+            if (at == from->datagram->data && rx_is_reset(conn, at, (size_t)(end - at)))
                 rx_on_reset(conn, now);
             rx_drop(conn);
-            return;
+            if (!header.packet_len)
+                return;
+            at += header.packet_len; /* 12.2: others in the datagram may still be good */
+            continue;
         }
         at += header.packet_len;
-        if (is_first)
+        if (!have_first) {
             first = header.dcid;
-        else if (!quic_cid_equal(&first, &header.dcid)) { /* 12.2: not coalesced by the peer we talk to */
+            have_first = true;
+        } else if (!quic_cid_equal(&first, &header.dcid)) { /* 12.2: not coalesced by the peer we talk to */
             rx_drop(conn);
             continue;
         }

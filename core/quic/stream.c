@@ -110,14 +110,14 @@ void quic_streams_raise_max(struct quic_streams *set, struct quic_stream_kind *k
         return;
     kind->max = max;
     kind->want_max = QUIC_WANTED;
-    set->want_send = true;
+    quic_streams_want(set);
 }
 
 void quic_streams_credit(struct quic_streams *set, uint64_t bytes, base_time rtt, base_time now) {
     if (!quic_flow_recv_consume(&set->recv_flow, bytes, rtt, now) || set->closed)
         return;
     set->want_max_data = QUIC_WANTED;
-    set->want_send = true;
+    quic_streams_want(set);
 }
 
 /* ---- birth ---- */
@@ -209,7 +209,7 @@ void quic_stream_want(struct quic_stream *s, uint8_t *want) {
     *want = QUIC_WANTED;
     if (!base_node_linked(&s->control))
         base_list_push_back(&s->set->control, &s->control);
-    s->set->want_send = true;
+    quic_streams_want(s->set);
 }
 
 void quic_stream_unwant(struct quic_stream *s, uint8_t *want) {
@@ -241,7 +241,7 @@ static void stream_note_blocked(struct quic_stream *s) {
         return;
     set->send_flow.blocked_at = set->send_flow.max;
     set->want_blocked = QUIC_WANTED;
-    set->want_send = true;
+    quic_streams_want(set);
     set->stats->flow_blocked++;
 }
 
@@ -249,7 +249,7 @@ void quic_stream_schedule(struct quic_stream *s) {
     struct quic_send_piece piece;
     if (!s->set->closed && quic_stream_send_next(&s->send, quic_stream_limit(s), &piece)) {
         quic_sched_add(&s->set->sched, &s->sched);
-        s->set->want_send = true;
+        quic_streams_want(s->set);
         return;
     }
     quic_sched_remove(&s->set->sched, &s->sched);

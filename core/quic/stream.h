@@ -117,6 +117,7 @@ struct quic_streams {
     bool starved;    /* a stream waits for the connection's credit */
     uint64_t peer_initial_bidi_local, peer_initial_bidi_remote, peer_initial_uni; /* the peer's, for new streams */
     void (*on_available)(void *user); /* more streams may be opened now (after a refusal); may be NULL */
+    void (*on_want)(void *user);      /* want_send was set; may be NULL */
     void *user;
 };
 

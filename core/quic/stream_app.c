@@ -23,7 +23,7 @@ int quic_streams_open(struct quic_streams *set, bool uni, struct quic_stream **o
         if (set->peer_known && kind->blocked_at != kind->max) {
             kind->blocked_at = kind->max;
             kind->want_blocked = QUIC_WANTED;
-            set->want_send = true;
+            quic_streams_want(set);
         }
         return ERR_STREAM_LIMIT;
     }

@@ -21,7 +21,7 @@ static void fate_number(struct quic_streams *set, uint8_t *want, uint64_t said, 
         return;
     *want = acked ? QUIC_WANT_DONE : QUIC_WANTED;
     if (!acked)
-        set->want_send = true;
+        quic_streams_want(set);
 }
 
 static void fate_stream_number(struct quic_stream *s, uint8_t *want, uint64_t said, uint64_t now, bool acked) {

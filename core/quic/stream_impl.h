@@ -25,6 +25,13 @@ static inline bool quic_stream_can_recv(const struct quic_stream *s) {
     return !quic_stream_is_uni(s->id) || !quic_streams_is_local(s->set, s->id);
 }
 
+/* There is something to say: tells the owner, who makes the connection dirty. */
+static inline void quic_streams_want(struct quic_streams *set) {
+    set->want_send = true;
+    if (set->on_want)
+        set->on_want(set->user);
+}
+
 /* ---- stream_table.c ---- */
 /* False: out of memory. */
 bool quic_stream_table_put(struct quic_streams *set, struct quic_stream *s);

@@ -200,24 +200,9 @@ bool quic_tx_wants(struct quic_conn *conn, enum crypto_level level, bool window_
     return (level != CRYPTO_EARLY && conn->recovery.probes[space]) || tx_wants_more(conn, level);
 }
 
-/* A probe says something useful: new data if there are any, else what the oldest packet in flight carried (RFC 9002 6.2.4). */
-static void tx_revive_oldest(struct quic_conn *conn, enum quic_space space) {
-    struct quic_sent *log = &conn->recovery.spaces[space];
-    for (uint64_t number = log->base; number < log->next; number++) {
-        struct quic_sent_packet *packet = quic_sent_at(log, number);
-        if (packet->state != QUIC_SENT_OUTSTANDING || !packet->eliciting)
-            continue;
-        for (unsigned i = 0; i < packet->frame_count; i++)
-            quic_tx_on_fate(conn, space, quic_sent_frame_at(log, packet, i), QUIC_FATE_LOST);
-        return;
-    }
-}
-
 bool quic_tx_fill(struct quic_tx *tx) {
     struct quic_conn *conn = tx->conn;
     uint8_t *start = tx->out.pos;
-    if (tx->probe && !tx_wants_more(conn, tx->level))
-        tx_revive_oldest(conn, tx->space);
     tx_ack(tx, tx->window_open && (tx->probe || tx_wants_more(conn, tx->level)));
     if (tx->window_open) {
         if (tx->level != CRYPTO_EARLY)

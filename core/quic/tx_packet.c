@@ -22,7 +22,7 @@ struct tx_packet { /* written, not yet committed */
     uint16_t pn_offset;
     uint8_t pn_len;
     enum crypto_level level;
-    bool eliciting, in_flight, probe;
+    bool eliciting, in_flight;
 };
 
 struct tx_train {
@@ -144,7 +144,6 @@ static bool tx_packet(struct tx_train *t, uint8_t *at, uint8_t *limit, enum cryp
     }
     packet->eliciting = tx.eliciting;
     packet->in_flight = tx.in_flight;
-    packet->probe = tx.probe;
     t->pad |= tx.pad || (level == CRYPTO_INITIAL && (tx.eliciting || conn->role == CRYPTO_CLIENT));
     tx_close_packet(t, packet, &tx.out);
     return true;
@@ -173,12 +172,8 @@ static void tx_commit_packet(struct tx_train *t, struct tx_packet *packet) {
         quic_recovery_on_sent(&conn->recovery, space, t->now, bytes, packet->eliciting, packet->in_flight, QUIC_NOT_ECT);
     if (t->mtu_probe)
         quic_sent_at(&conn->recovery.spaces[space], number)->mtu_probe = true;
-    if (packet->eliciting) {
+    if (packet->eliciting)
         quic_conn_on_sent_eliciting(conn, t->now);
-        if (packet->probe)
-            conn->recovery.probes[space]--;
-    }
-    conn->stats.packets_sent++;
     tx_seal_later(t, packet, number);
 }
 

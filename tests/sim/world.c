@@ -1,0 +1,366 @@
+/* world.c - the simulated network. Time jumps from one thing that must happen to the next: a datagram arrives, a deadline passes, an application
+ * wakes. At every instant each node concerned has one turn, in the order an engine has it: input, timers, events, settle, output.
+ *
+ * Invariant: the clock never goes back, and nothing in here asks the machine for time, randomness or threads.
+ */
+#include "world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- dice ---- */
+
+uint64_t sim_roll(struct sim_dice *dice) {
+    uint64_t z = dice->state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+bool sim_chance(struct sim_dice *dice, double probability) {
+    return probability > 0 && (double)(sim_roll(dice) >> 11) < probability * 9007199254740992.0;
+}
+
+static void dice_fill(void *user, uint8_t *out, size_t len) {
+    struct sim_dice *dice = user;
+    for (size_t i = 0; i < len; i++)
+        out[i] = (uint8_t)(sim_roll(dice) >> 24);
+}
+
+void sim_fail(struct sim_world *world, const char *format, ...) {
+    if (world->failure)
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(world->failure_text, sizeof world->failure_text, format, args);
+    va_end(args);
+    world->failure = world->failure_text;
+}
+
+/* ---- datagrams under way: a binary heap ---- */
+
+struct sim_flight {
+    base_time at;
+    uint64_t order; /* ties arrive in the order of sending */
+    unsigned to;
+    struct quic_addr local, remote;
+    uint8_t ecn;
+    uint32_t len;
+    uint8_t *data;
+};
+
+static bool flight_before(const struct sim_flight *a, const struct sim_flight *b) {
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static void flight_swap(struct sim_flight *a, struct sim_flight *b) {
+    struct sim_flight t = *a;
+    *a = *b;
+    *b = t;
+}
+
+static void flight_push(struct sim_world *world, struct sim_flight flight) {
+    if (world->flight_count == world->flight_capacity) {
+        world->flight_capacity = world->flight_capacity ? 2 * world->flight_capacity : 256;
+        world->flights = realloc(world->flights, world->flight_capacity * sizeof *world->flights);
+    }
+    flight.order = world->flight_order++;
+    uint32_t i = world->flight_count++;
+    world->flights[i] = flight;
+    for (; i && flight_before(&world->flights[i], &world->flights[(i - 1) / 2]); i = (i - 1) / 2)
+        flight_swap(&world->flights[i], &world->flights[(i - 1) / 2]);
+}
+
+static struct sim_flight flight_pop(struct sim_world *world) {
+    struct sim_flight first = world->flights[0];
+    world->flights[0] = world->flights[--world->flight_count];
+    for (uint32_t i = 0;;) {
+        uint32_t least = i, child = 2 * i + 1;
+        for (uint32_t c = child; c < child + 2 && c < world->flight_count; c++)
+            if (flight_before(&world->flights[c], &world->flights[least]))
+                least = c;
+        if (least == i)
+            return first;
+        flight_swap(&world->flights[i], &world->flights[least]);
+        i = least;
+    }
+}
+
+/* ---- links ---- */
+
+/* When the last bit of a datagram has passed the line; BASE_NEVER: the queue was full. */
+static base_time link_pass(struct sim_link *link, size_t len, base_time now) {
+    if (!link->bits_per_second)
+        return now + link->delay;
+    base_time start = base_time_max(now, link->line_free);
+    if (start - now > (link->queue ? link->queue : 100 * BASE_MS))
+        return BASE_NEVER;
+    link->line_free = start + (base_time)(len + 28) * 8 * BASE_SEC / link->bits_per_second;
+    return link->line_free + link->delay;
+}
+
+static void link_deliver(struct sim_world *world, struct sim_link *link, struct sim_flight flight, const uint8_t *data, base_time at) {
+    struct sim_dice *dice = &world->dice;
+    flight.at = at;
+    if (sim_chance(dice, link->reorder))
+        flight.at += 1 + sim_roll(dice) % (link->reorder_delay ? link->reorder_delay : 2 * link->delay + BASE_MS);
+    flight.data = malloc(flight.len);
+    memcpy(flight.data, data, flight.len);
+    if (sim_chance(dice, link->corrupt))
+        flight.data[sim_roll(dice) % flight.len] ^= (uint8_t)(1u << sim_roll(dice) % 8);
+    link->delivered++;
+    flight_push(world, flight);
+}
+
+static void link_send(struct sim_world *world, struct sim_node *from, struct sim_node *to, struct sim_flight flight, const uint8_t *data) {
+    struct sim_link *link = &from->links[to->index];
+    link->sent++;
+    link->bytes += flight.len;
+    if (world->watch)
+        world->watch(world, from, to, data, flight.len);
+    if (link->cut || (link->mtu && flight.len > link->mtu) || sim_chance(&world->dice, link->loss)) {
+        link->lost++;
+        return;
+    }
+    base_time at = link_pass(link, flight.len, world->now);
+    if (at == BASE_NEVER) {
+        link->lost++;
+        return;
+    }
+    if (link->bleach)
+        flight.ecn = QUIC_NOT_ECT;
+    link_deliver(world, link, flight, data, at);
+    if (sim_chance(&world->dice, link->duplicate))
+        link_deliver(world, link, flight, data, at + sim_roll(&world->dice) % (link->delay + BASE_MS));
+}
+
+/* ---- nodes ---- */
+
+static struct quic_addr node_addr(unsigned index) {
+    return (struct quic_addr){.family = 4, .ip = {10, 0, 0, (uint8_t)(index + 1)}, .port = 4433};
+}
+
+static struct sim_node *node_at(struct sim_world *world, const struct quic_addr *addr) {
+    for (unsigned i = 0; i < world->node_count; i++) {
+        struct sim_node *node = &world->nodes[i];
+        const struct quic_addr *own = node->seen_as.family ? &node->seen_as : &node->socket.local;
+        if (node->alive && quic_addr_equal(own, addr))
+            return node;
+    }
+    return NULL;
+}
+
+struct sim_node *sim_node_add(struct sim_world *world, const struct sim_app *app, uint64_t limit) {
+    struct sim_node *node = &world->nodes[world->node_count];
+    *node = (struct sim_node){.world = world, .index = world->node_count++, .app = app, .wake = BASE_NEVER, .alive = true};
+    node->dice.state = sim_roll(&world->dice);
+    base_mem_init(&node->mem, limit);
+    base_slots_init(&node->slots, &node->mem, (uint16_t)(node->index + 1));
+    base_events_init(&node->events);
+    base_bufpool_init(&node->bufs, &node->mem, 16, 0);
+    node->socket.local = node_addr(node->index);
+    node->train = malloc(QUIC_TRAIN_SIZE);
+    struct quic_endpoint_open open = {.mem = &node->mem, .random = {dice_fill, &node->dice}, .slots = &node->slots,
+                                      .events = &node->events, .bufs = &node->bufs, .engine = (uint8_t)node->index};
+    if (quic_endpoint_init(&node->endpoint, &open, world->now))
+        sim_fail(world, "node %u: endpoint", node->index);
+    return node;
+}
+
+void sim_node_remove(struct sim_node *node) {
+    if (!node->alive)
+        return;
+    node->alive = false;
+    quic_endpoint_clear(&node->endpoint);
+    base_bufpool_clear(&node->bufs);
+    base_slots_clear(&node->slots);
+    free(node->train);
+    if (node->mem.used)
+        sim_fail(node->world, "node %u leaks %llu bytes", node->index, (unsigned long long)node->mem.used);
+}
+
+void sim_join(struct sim_node *a, struct sim_node *b, const struct sim_link *link) {
+    a->links[b->index] = *link;
+    b->links[a->index] = *link;
+}
+
+void sim_listen(struct sim_node *node, const struct quic_config *config) {
+    node->listener = (struct quic_listener){.config = config, .user = node};
+    node->socket.listener = &node->listener;
+}
+
+struct quic_conn *sim_connect(struct sim_node *from, struct sim_node *to, const struct quic_config *config, void *user) {
+    struct quic_connect connect = {.config = config, .socket = &from->socket, .local = from->socket.local,
+                                   .remote = to->socket.local, .server_name = "sim.test", .user = user};
+    struct quic_conn *conn = NULL;
+    struct crypto_error why = {{0}};
+    int result = quic_conn_connect(&from->endpoint, &connect, from->world->now, &conn, &why);
+    if (result)
+        sim_fail(from->world, "connect: %d %s", result, why.text);
+    return conn;
+}
+
+/* ---- a node's turn ---- */
+
+static void node_input(struct sim_node *node, const struct sim_flight *flight) {
+    struct base_buf *buf = base_buf_get(&node->bufs);
+    if (!buf)
+        return; /* as a full socket buffer would */
+    memcpy(buf->data, flight->data, flight->len);
+    struct quic_datagram datagram = {buf, buf->data, flight->len, &node->socket, node->socket.local, flight->remote, flight->ecn};
+    quic_endpoint_input(&node->endpoint, &datagram, 1, node->world->now);
+    base_buf_unref(buf);
+}
+
+static void node_dispatch(struct sim_node *node) {
+    uint32_t bits;
+    struct base_event *event;
+    while ((event = base_events_pop(&node->events, &bits))) {
+        if (base_handle_kind(event->handle) == QUIC_SLOT_STREAM) {
+            struct quic_stream *stream = BASE_CONTAINER(event, struct quic_stream, event);
+            if (node->app->on_stream)
+                node->app->on_stream(node, stream, bits);
+            if (bits & QUIC_STREAM_EV_CLOSED)
+                quic_stream_told_closed(stream);
+            continue;
+        }
+        struct quic_conn *conn = quic_conn_of(&node->slots, event->handle);
+        if (event == &conn->closed_event) {
+            if (node->app->on_closed)
+                node->app->on_closed(node, conn);
+            quic_endpoint_forget(&node->endpoint, conn);
+        } else if (node->app->on_conn) {
+            node->app->on_conn(node, conn, bits);
+        }
+    }
+}
+
+static void node_output(struct sim_node *node) {
+    struct sim_world *world = node->world;
+    struct quic_train train = {.data = node->train, .max_segments = QUIC_TRAIN_SEGMENTS};
+    while (quic_endpoint_output(&node->endpoint, &train, world->now)) {
+        struct sim_node *to = node_at(world, &train.remote);
+        for (size_t at = 0; at < train.len; at += train.segment) {
+            size_t len = train.len - at < train.segment ? train.len - at : train.segment;
+            struct sim_flight flight = {.to = to ? to->index : 0, .local = train.remote, .remote = node->socket.local,
+                                        .ecn = train.ecn, .len = (uint32_t)len};
+            if (node->seen_as.family)
+                flight.remote = node->seen_as;
+            if (to)
+                link_send(world, node, to, flight, train.data + at);
+        }
+    }
+}
+
+static void node_turn(struct sim_node *node) {
+    base_time now = node->world->now;
+    quic_endpoint_tick(&node->endpoint, now);
+    node_dispatch(node);
+    if (node->wake <= now && node->app->on_timer) {
+        node->wake = BASE_NEVER;
+        node->app->on_timer(node);
+    }
+    node_dispatch(node);
+    quic_endpoint_settle(&node->endpoint);
+    node_output(node);
+}
+
+/* ---- the world ---- */
+
+void sim_world_init(struct sim_world *world, uint64_t seed) {
+    *world = (struct sim_world){.now = BASE_SEC, .dice = {seed}};
+    uint8_t tls_seed[32];
+    dice_fill(&world->dice, tls_seed, sizeof tls_seed);
+    crypto_deterministic(tls_seed);
+}
+
+void sim_world_clear(struct sim_world *world) {
+    for (unsigned i = 0; i < world->node_count; i++)
+        sim_node_remove(&world->nodes[i]);
+    for (uint32_t i = 0; i < world->flight_count; i++)
+        free(world->flights[i].data);
+    free(world->flights);
+    crypto_deterministic(NULL);
+}
+
+static base_time world_next(struct sim_world *world) {
+    base_time next = world->flight_count ? world->flights[0].at : BASE_NEVER;
+    for (unsigned i = 0; i < world->node_count; i++) {
+        struct sim_node *node = &world->nodes[i];
+        if (node->alive)
+            next = base_time_min(next, base_time_min(node->wake, quic_endpoint_deadline(&node->endpoint)));
+    }
+    return next;
+}
+
+/* Everything that is due at this instant. */
+static void world_instant(struct sim_world *world) {
+    while (world->flight_count && world->flights[0].at <= world->now) {
+        struct sim_flight flight = flight_pop(world);
+        struct sim_node *node = &world->nodes[flight.to];
+        if (node->alive)
+            node_input(node, &flight);
+        free(flight.data);
+    }
+    for (unsigned i = 0; i < world->node_count; i++)
+        if (world->nodes[i].alive)
+            node_turn(&world->nodes[i]);
+    world->turns++;
+}
+
+bool sim_run(struct sim_world *world, base_time until, bool (*done)(struct sim_world *world)) {
+    unsigned still = 0;
+    while (!world->failure) {
+        world_instant(world);
+        if (done && done(world))
+            return true;
+        base_time next = world_next(world);
+        if (next == BASE_NEVER || next > until) {
+            world->now = next == BASE_NEVER ? world->now : until;
+            return false;
+        }
+        still = next <= world->now ? still + 1 : 0;
+        if (still > 10000)
+            sim_fail(world, "the clock stands still at %llu ns: a node always has something due", (unsigned long long)world->now);
+        world->now = base_time_max(world->now, next);
+    }
+    return false;
+}
+
+/* ---- configurations ---- */
+
+static void config_release(struct quic_config *config) {
+    crypto_tls_config_unref(config->tls);
+    free(config);
+}
+
+struct quic_config *sim_config(enum crypto_role role, const struct options *options) {
+    static char cert[2048], key[1024];
+    static const char *const names[] = {"sim.test"};
+    struct crypto_error why = {{0}};
+    if (!cert[0] && !crypto_selfsigned(names, 1, 3650, cert, sizeof cert, key, sizeof key, &why))
+        abort();
+    struct quic_config *config = calloc(1, sizeof *config);
+    config->role = role;
+    config->refs = 1;
+    config->release = config_release;
+    if (options)
+        config->options = *options;
+    else
+        options_init(&config->options);
+    config->tls = crypto_tls_config_new(role, &why);
+    bool ok = config->tls && crypto_tls_config_alpn(config->tls, (const uint8_t *)"\x03sim", 4, &why);
+    if (role == CRYPTO_SERVER)
+        ok = ok && crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert), (const uint8_t *)key,
+                                                 strlen(key), &why);
+    else
+        crypto_tls_config_verify(config->tls, false);
+    if (!ok) {
+        fprintf(stderr, "sim: %s\n", why.text);
+        abort();
+    }
+    return config;
+}
+
+void sim_config_free(struct quic_config *config) { quic_config_unref(config); }

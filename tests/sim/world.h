@@ -1,0 +1,106 @@
+/* world.h - a whole network in one process: engines, links and a clock that only moves when nothing is left to do at this instant.
+ *
+ * Everything that happens is a function of one seed: losses, delays, reordering, corruption, the randomness of the engines and of TLS. A failing seed is run
+ * again and does the same.
+ *
+ * A node is an endpoint with what an engine gives it (memory with a budget, slots, events, buffers) and an application: three functions that are
+ * called when its connections and streams have something to say. Nodes are joined by links, one a direction.
+ */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "quic/walk.h"
+#include "tables/errors.h"
+
+#define SIM_NODES 16u
+
+struct sim_world;
+struct sim_node;
+
+/* SplitMix64: small, good enough to lose packets with, and the same everywhere. */
+struct sim_dice {
+    uint64_t state;
+};
+uint64_t sim_roll(struct sim_dice *dice);
+bool sim_chance(struct sim_dice *dice, double probability);
+
+struct sim_link {
+    base_time delay;            /* one way */
+    uint64_t bits_per_second;   /* 0 = unlimited */
+    base_time queue;            /* most time a packet may wait for the line; beyond it is dropped (0 = 100 ms) */
+    double loss, duplicate, reorder, corrupt;
+    base_time reorder_delay;    /* how late a reordered packet is; 0 = up to two delays */
+    uint32_t mtu;               /* larger datagrams vanish; 0 = none do */
+    bool cut;                   /* nothing passes */
+    bool bleach;                /* ECN marks are removed */
+    base_time line_free;        /* when the line is free again (state) */
+    uint64_t sent, lost, delivered, bytes; /* datagrams (state) */
+};
+
+/* What an application does. All may be NULL. */
+struct sim_app {
+    void (*on_conn)(struct sim_node *node, struct quic_conn *conn, uint32_t bits);   /* enum quic_conn_event */
+    void (*on_closed)(struct sim_node *node, struct quic_conn *conn);
+    void (*on_stream)(struct sim_node *node, struct quic_stream *stream, uint32_t bits); /* enum quic_stream_event */
+    void (*on_timer)(struct sim_node *node); /* node->wake has come */
+};
+
+struct sim_node {
+    struct sim_world *world;
+    unsigned index;
+    struct base_mem mem;
+    struct base_slots slots;
+    struct base_events events;
+    struct base_bufpool bufs;
+    struct quic_endpoint endpoint;
+    struct quic_socket socket;
+    struct quic_listener listener;
+    struct sim_dice dice;
+    const struct sim_app *app;
+    void *user;
+    base_time wake;         /* BASE_NEVER = none */
+    uint8_t *train;
+    struct sim_link links[SIM_NODES]; /* to the node of this index */
+    struct quic_addr seen_as;         /* where its datagrams seem to come from (NAT); family 0 = its own address */
+    bool alive;
+};
+
+struct sim_flight; /* a datagram under way */
+
+/* Sees every datagram as it leaves (before the link touches it). */
+typedef void (*sim_watch)(struct sim_world *world, struct sim_node *from, struct sim_node *to, const uint8_t *data, size_t len);
+
+struct sim_world {
+    base_time now;
+    struct sim_dice dice;
+    struct sim_node nodes[SIM_NODES];
+    unsigned node_count;
+    struct sim_flight *flights; /* heap by arrival */
+    uint32_t flight_count, flight_capacity;
+    uint64_t flight_order;
+    sim_watch watch;
+    void *user;
+    uint64_t turns;
+    const char *failure; /* first thing that went wrong, or NULL */
+    char failure_text[256];
+};
+
+void sim_world_init(struct sim_world *world, uint64_t seed);
+void sim_world_clear(struct sim_world *world);
+/* A node with address 10.0.0.(index + 1):4433. `limit`: memory budget, 0 = none. */
+struct sim_node *sim_node_add(struct sim_world *world, const struct sim_app *app, uint64_t limit);
+void sim_node_remove(struct sim_node *node); /* as if its power was cut */
+/* The same link both ways. */
+void sim_join(struct sim_node *a, struct sim_node *b, const struct sim_link *link);
+void sim_listen(struct sim_node *node, const struct quic_config *config);
+struct quic_conn *sim_connect(struct sim_node *from, struct sim_node *to, const struct quic_config *config, void *user);
+/* Runs until `done` says so (true), nothing is left to happen or `until` has come (false). */
+bool sim_run(struct sim_world *world, base_time until, bool (*done)(struct sim_world *world));
+/* Notes what went wrong (the first time), with a printf text. */
+void sim_fail(struct sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Configurations that live as long as the process: a server with a self-signed certificate, a client that does not verify; ALPN "sim". */
+struct quic_config *sim_config(enum crypto_role role, const struct options *options);
+void sim_config_free(struct quic_config *config);
+
+#endif
