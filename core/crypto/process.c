@@ -18,12 +18,12 @@
 #include <wolfssl/wolfcrypt/random.h>
 #include <wolfssl/wolfcrypt/sha256.h>
 
-#define SIMULATED_TIME 1893456000 /* 2030-01-01: every simulation happens at this moment */
+#define SIMULATED_TIME 1893456000 /* 2030-01-01: every simulation begins at this moment */
 
 static struct {
     atomic_bool on;
     uint8_t bytes[32];
-    atomic_uint_fast64_t drawn;
+    atomic_uint_fast64_t drawn, time;
 } simulated;
 
 static int simulated_seed(uint8_t *out, uint32_t len) {
@@ -49,7 +49,7 @@ static int on_seed(OS_Seed *os, byte *out, word32 len) {
 }
 
 static time_t on_time(time_t *out) {
-    time_t now = atomic_load(&simulated.on) ? (time_t)SIMULATED_TIME : time(NULL);
+    time_t now = atomic_load(&simulated.on) ? (time_t)atomic_load(&simulated.time) : time(NULL);
     if (out)
         *out = now;
     return now;
@@ -63,8 +63,11 @@ void crypto_deterministic(const uint8_t seed[32]) {
         return;
     memcpy(simulated.bytes, seed, sizeof simulated.bytes);
     atomic_store(&simulated.drawn, 0);
+    atomic_store(&simulated.time, SIMULATED_TIME);
     atomic_store(&simulated.on, true);
 }
+
+void crypto_deterministic_time(uint64_t seconds) { atomic_store(&simulated.time, seconds); }
 
 bool crypto_init(void) {
     if (wolfSSL_Init() != WOLFSSL_SUCCESS) /* counted and locked by wolfSSL */

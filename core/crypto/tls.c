@@ -28,7 +28,6 @@ enum handshake_type {
 };
 
 #define HEADER_SIZE 4u
-#define SESSION_ID_AT (HEADER_SIZE + 2 + 32) /* of legacy_session_id's length in a ClientHello */
 #define TRANSPORT_PARAMETERS 0x39
 
 /* Which messages who may receive where; their order within a level is wolfSSL's to judge. */
@@ -190,6 +189,7 @@ void crypto_tls_free(struct crypto_tls *tls) {
     base_free(tls->mem, tls->server_name, tls->server_name_size);
     base_free(tls->mem, tls->leaf, tls->leaf_len);
     base_free(tls->mem, tls->alpn, tls->alpn_len);
+    base_free(tls->mem, tls->hello, tls->hello_size);
     crypto_tls_config_unref(tls->config);
     struct base_mem *mem = tls->mem;
     crypto_wipe(tls, sizeof *tls);
@@ -242,6 +242,8 @@ static bool on_encrypted_extensions(struct crypto_tls *tls) {
 
 static bool after_message(struct crypto_tls *tls, uint8_t type) {
     switch (type) {
+    case CLIENT_HELLO: /* an early secret not given up by now would belong to a connection that was told to try again */
+        return !tls->held.len || tls_refuse(tls, ALERT_INTERNAL_ERROR, "early data before a HelloRetryRequest");
     case SERVER_HELLO:
         if (tls->level == CRYPTO_INITIAL && tls->early == CRYPTO_EARLY_PENDING)
             tls->early = CRYPTO_EARLY_REJECTED; /* it was a HelloRetryRequest */
@@ -281,12 +283,35 @@ static bool provide(struct crypto_tls *tls, const uint8_t *data, size_t len) {
     return true;
 }
 
-/* RFC 9001 8.4: QUIC has no middlebox compatibility mode. */
-static bool check_session_id(struct crypto_tls *tls, const uint8_t *data, size_t len) {
-    if (tls->header[0] != CLIENT_HELLO || tls->have > SESSION_ID_AT || SESSION_ID_AT - tls->have >= len)
+/* A server keeps the ClientHello beside what it gives to wolfSSL, for the look at it when it is whole. */
+static bool keep_hello(struct crypto_tls *tls, const uint8_t *data, size_t len) {
+    if (tls->header[0] != CLIENT_HELLO || !len)
         return true;
-    return data[SESSION_ID_AT - tls->have] == 0 ||
-           tls_refuse(tls, ALERT_ILLEGAL_PARAMETER, "legacy_session_id is not empty");
+    if (!tls->hello) {
+        tls->hello_size = tls->want;
+        tls->hello = base_alloc(tls->mem, tls->hello_size);
+        if (!tls->hello)
+            return tls_refuse(tls, ALERT_INTERNAL_ERROR, "out of memory");
+    }
+    memcpy(tls->hello + tls->have, data, len);
+    return true;
+}
+
+static bool check_hello(struct crypto_tls *tls) {
+    if (!tls->hello)
+        return true;
+    struct tls_hello hello;
+    tls_hello_read(tls->config, tls->hello + HEADER_SIZE, tls->want - HEADER_SIZE, &hello);
+    base_free(tls->mem, tls->hello, tls->hello_size);
+    tls->hello = NULL;
+    if (hello.session_id) /* RFC 9001 8.4: there is no middlebox compatibility mode */
+        return tls_refuse(tls, ALERT_ILLEGAL_PARAMETER, "legacy_session_id is not empty");
+    if (hello.lists_groups && !hello.common_group)
+        return tls_refuse(tls, ALERT_HANDSHAKE_FAILURE, "no key exchange group in common");
+    tls->no_early = tls->no_early || !hello.common_share;
+    if (tls->no_early) /* once more for the second ClientHello: wolfSSL takes it from the ticket again */
+        wolfSSL_set_max_early_data(tls->ssl, 0);
+    return true;
 }
 
 /* Takes what belongs to the message at hand from the front of `data`; *taken says how much. */
@@ -294,7 +319,7 @@ static bool take(struct crypto_tls *tls, const uint8_t *data, size_t len, size_t
     size_t left = tls->have < HEADER_SIZE ? HEADER_SIZE - tls->have : tls->want - tls->have;
     *taken = len < left ? len : left;
     if (tls->have >= HEADER_SIZE) {
-        if (!check_session_id(tls, data, *taken) || !provide(tls, data, *taken))
+        if (!keep_hello(tls, data, *taken) || !provide(tls, data, *taken))
             return false;
         tls->have += (uint32_t)*taken;
         return true;
@@ -325,6 +350,8 @@ int crypto_tls_input(struct crypto_tls *tls, enum crypto_level level, const uint
         len -= taken;
         if (tls->have < HEADER_SIZE || tls->have < tls->want)
             continue;
+        if (!check_hello(tls))
+            return fail_refused(tls);
         tls->have = tls->want = 0;
         if (drive(tls) != CRYPTO_OK)
             return CRYPTO_FAILED;

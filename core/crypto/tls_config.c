@@ -325,7 +325,7 @@ static bool trust_one(struct crypto_tls_config *config, const uint8_t *der, size
     for (struct tls_identity *at = &config->first; at; at = at->next)
         if (wolfSSL_CTX_load_verify_buffer(at->ctx, der, (long)len, WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS)
             return false;
-    if (config->role == CRYPTO_CLIENT)
+    if (config->role == CRYPTO_CLIENT) /* has one context for good, and may be given hundreds of roots */
         return true;
     struct tls_blob *blob = base_alloc(&config->mem, sizeof *blob + len);
     if (!blob)
@@ -377,33 +377,27 @@ static bool load_identity(struct crypto_tls_config *config, struct tls_identity 
     return true;
 }
 
-/* A certificate is loaded into a fresh context, so that one which is refused leaves no trace. */
+static void drop_identity(struct crypto_tls_config *config, struct tls_identity *identity) {
+    tls_identity_free(config, identity);
+    BASE_DELETE(&config->mem, identity);
+}
+
+/* A certificate is tried in a fresh context, so that one which is refused leaves no trace. The first one then goes into the
+ * context that is there already, with all the roots it was given; each further one keeps its own. */
 bool crypto_tls_config_certificate(struct crypto_tls_config *config, enum crypto_format format, const uint8_t *chain,
                                    size_t chain_len, const uint8_t *key, size_t key_len, struct crypto_error *error) {
     struct tls_identity *made = BASE_NEW(&config->mem, struct tls_identity);
-    if (!made || !tls_identity_init(config, made) ||
-        !load_identity(config, made, format, chain, chain_len, key, key_len, error)) {
-        if (!made || !made->ctx)
-            tls_error(error, "out of memory");
-        if (made) {
-            tls_identity_free(config, made);
-            BASE_DELETE(&config->mem, made);
-        }
-        return false;
-    }
-    if (!config->first.leaf) { /* the first one takes the place of the empty context */
-        struct tls_identity empty = config->first;
-        config->first = *made;
-        config->first.next = empty.next;
-        empty.next = NULL;
-        *made = empty;
-        tls_identity_free(config, made);
-        BASE_DELETE(&config->mem, made);
+    if (!made)
+        return tls_error(error, "out of memory");
+    bool ok = tls_identity_init(config, made) || tls_error(error, "out of memory");
+    ok = ok && load_identity(config, made, format, chain, chain_len, key, key_len, error);
+    if (ok && config->first.leaf) {
+        struct tls_identity *last = &config->first;
+        while (last->next)
+            last = last->next;
+        last->next = made;
         return true;
     }
-    struct tls_identity *last = &config->first;
-    while (last->next)
-        last = last->next;
-    last->next = made;
-    return true;
+    drop_identity(config, made);
+    return ok && load_identity(config, &config->first, format, chain, chain_len, key, key_len, error);
 }

@@ -4,6 +4,7 @@
  *   tls_config.c    what many connections share
  *   tls_identity.c  certificates with their keys, and which one answers to which server name
  *   tls.c           one handshake: bytes in, messages cut out and handed to wolfSSL
+ *   tls_hello.c     a look at the ClientHello before wolfSSL works on it
  *   tls_session.c   sessions a client keeps to resume
  *   tls_method.c    wolfSSL's way back to us: secrets, bytes to send, alerts, key log
  *   tls_verify.c    is the peer who it should be
@@ -141,6 +142,7 @@ struct crypto_tls {
     bool params_given, params_refused;
     bool judged, refused, reverify; /* see tls_verify.c */
     enum crypto_early early;
+    struct crypto_secret held; /* server: the early secret, until the handshake secrets come */
     uint8_t refusal;   /* the alert we decided on; 0 = none */
     const char *cause; /* of the refusal; static text */
     uint8_t sent_alert; /* the alert wolfSSL decided on; 0 = none */
@@ -154,6 +156,9 @@ struct crypto_tls {
     uint8_t context[32]; /* hash of what early data relies on; see crypto_tls_set_early_context */
     uint8_t ticket_seen[16];
     bool has_ticket_seen;
+    uint8_t *hello; /* server: the ClientHello while it arrives, base_mem */
+    uint32_t hello_size;
+    bool no_early; /* server: a HelloRetryRequest rejects early data */
 };
 
 /* Remembers why the handshake must end; the first word counts. Always false. */
@@ -161,6 +166,15 @@ bool tls_refuse(struct crypto_tls *tls, uint8_t alert, const char *cause);
 /* Gives the peer's transport parameters up as soon as they are there. False: refused. */
 bool tls_deliver_params(struct crypto_tls *tls);
 uint8_t tls_alert_of_error(int error);
+
+/* What a server looks at in a ClientHello itself (tls_hello.c). */
+struct tls_hello {
+    bool session_id;   /* legacy_session_id is not empty */
+    bool lists_groups; /* says which groups it supports ... */
+    bool common_group; /* ... among them one of ours */
+    bool common_share; /* and a share of one of ours: no HelloRetryRequest is needed */
+};
+void tls_hello_read(const struct crypto_tls_config *config, const uint8_t *body, size_t len, struct tls_hello *hello);
 
 /* Client: hands up the session of the ticket just read; takes one to resume (tls_session.c). */
 bool tls_session_deliver(struct crypto_tls *tls);

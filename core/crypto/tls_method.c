@@ -112,6 +112,25 @@ static void fill_secret(struct crypto_secret *secret, enum crypto_aead aead, con
     }
 }
 
+static bool give_secrets(struct crypto_tls *tls, enum crypto_level level, const struct crypto_secret *read,
+                         const struct crypto_secret *write) {
+    return tls->callbacks->on_secrets(tls->user, level, read, write) ||
+           tls_refuse(tls, ALERT_INTERNAL_ERROR, "the secrets were not taken");
+}
+
+/* wolfSSL's server takes early data before it knows whether it must ask the client to try again, and a HelloRetryRequest
+ * rejects early data (RFC 8446 4.2.10). tls.c sees that coming; should it ever be wrong, no early secret has been given up,
+ * because it waits here for the handshake secrets. */
+static bool give_held(struct crypto_tls *tls) {
+    if (!tls->held.len)
+        return true;
+    static const struct crypto_secret none;
+    tls->early = CRYPTO_EARLY_ACCEPTED;
+    bool ok = give_secrets(tls, CRYPTO_EARLY, &tls->held, &none);
+    crypto_wipe(&tls->held, sizeof tls->held);
+    return ok;
+}
+
 /* wolfSSL calls the levels as we do: the numbers agree with enum crypto_level. */
 static int on_secrets(WOLFSSL *ssl, WOLFSSL_ENCRYPTION_LEVEL wolf_level, const uint8_t *rx, const uint8_t *tx, size_t len) {
     struct crypto_tls *tls = wolfSSL_get_app_data(ssl);
@@ -121,14 +140,18 @@ static int on_secrets(WOLFSSL *ssl, WOLFSSL_ENCRYPTION_LEVEL wolf_level, const u
     bool server = tls->config->role == CRYPTO_SERVER;
     if ((server || level == CRYPTO_APPLICATION) && !tls_deliver_params(tls))
         return 0;
-    if (level == CRYPTO_EARLY)
-        tls->early = server ? CRYPTO_EARLY_ACCEPTED : CRYPTO_EARLY_PENDING;
     struct crypto_secret read, write;
     enum crypto_aead aead = current_aead(tls);
     fill_secret(&read, aead, rx, len);
     fill_secret(&write, aead, tx, len);
-    bool ok = tls->callbacks->on_secrets(tls->user, level, &read, &write) ||
-              tls_refuse(tls, ALERT_INTERNAL_ERROR, "the secrets were not taken");
+    bool ok = true;
+    if (server && level == CRYPTO_EARLY) {
+        tls->held = read;
+    } else {
+        if (level == CRYPTO_EARLY)
+            tls->early = CRYPTO_EARLY_PENDING;
+        ok = give_held(tls) && give_secrets(tls, level, &read, &write);
+    }
     crypto_wipe(&read, sizeof read);
     crypto_wipe(&write, sizeof write);
     if (ok && rx && level == CRYPTO_HANDSHAKE)

@@ -141,10 +141,8 @@ START_TEST(no_group_in_common) {
     groups(pair.client_config, "X25519");
     groups(pair.server_config, "P-384");
     pair_run(&pair);
-    /* wolfSSL's server asks for its own group all the same; the client then refuses what it never offered. */
-    ck_assert_uint_eq(pair.client.alerts + pair.server.alerts, 1);
-    uint8_t alert = pair.client.alerts ? pair.client.alert : pair.server.alert;
-    ck_assert_msg(alert == 40 || alert == 47, "%u", alert);
+    ck_assert_uint_eq(pair.server.alerts, 1);
+    ck_assert_uint_eq(pair.server.alert, 40);
     pair_close(&pair);
 }
 END_TEST
@@ -402,11 +400,10 @@ START_TEST(session_id_is_refused) {
     ck_assert_int_eq(crypto_tls_input(pair.server.tls, CRYPTO_INITIAL, hello, len + 32), CRYPTO_FAILED);
     ck_assert_uint_eq(pair.server.alert, 47);
     pair_close(&pair);
-    for (size_t cut = 1; cut < 45; cut++) { /* also when the byte comes in a piece of its own */
+    for (size_t cut = 1; cut < 45; cut++) { /* also when it comes in pieces */
         pair_open(&pair);
-        int first = crypto_tls_input(pair.server.tls, CRYPTO_INITIAL, hello, cut);
-        ck_assert(first == CRYPTO_OK || cut > 38);
-        ck_assert_int_eq(crypto_tls_input(pair.server.tls, CRYPTO_INITIAL, hello + cut, 50), CRYPTO_FAILED);
+        ck_assert_int_eq(crypto_tls_input(pair.server.tls, CRYPTO_INITIAL, hello, cut), CRYPTO_OK);
+        ck_assert_int_eq(crypto_tls_input(pair.server.tls, CRYPTO_INITIAL, hello + cut, len + 32 - cut), CRYPTO_FAILED);
         ck_assert_uint_eq(pair.server.alert, 47);
         pair_close(&pair);
     }
