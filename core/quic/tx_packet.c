@@ -209,6 +209,16 @@ static bool tx_window_open(const struct tx_train *t) {
     return t->pace && (left >= t->path->mtu || (left && !t->path->control.bytes_in_flight));
 }
 
+/* May this level's packets go out although the window is full? Probes may; so may handshake data when none are in flight: what fills the window
+ * may be 1-RTT packets that the peer cannot acknowledge before it has these very data, and no timer would ever resolve that. */
+static bool tx_may_pass(const struct quic_conn *conn, enum crypto_level level) {
+    const struct quic_recovery *r = &conn->recovery;
+    enum quic_space space = quic_space_of(level);
+    if (level == CRYPTO_EARLY)
+        return false;
+    return r->probes[space] > 0 || (space != QUIC_APPLICATION && r->spaces[space].eliciting == 0);
+}
+
 /* Writes and commits one datagram of at most `size` bytes. Returns its length; 0: nothing to send. */
 static size_t tx_datagram(struct tx_train *t, size_t size) {
     static const enum crypto_level order[] = {CRYPTO_INITIAL, CRYPTO_EARLY, CRYPTO_HANDSHAKE, CRYPTO_APPLICATION};
@@ -221,7 +231,7 @@ static size_t tx_datagram(struct tx_train *t, size_t size) {
         enum crypto_level level = order[i];
         if (!conn->keys[level].tx || (level == CRYPTO_EARLY && conn->keys[CRYPTO_APPLICATION].tx))
             continue;
-        bool may = open || (level != CRYPTO_EARLY && conn->recovery.probes[quic_space_of(level)]);
+        bool may = open || tx_may_pass(conn, level);
         if (quic_tx_wants(conn, level, may, t->now) && tx_packet(t, at, limit, level, may))
             at = t->packets[t->packet_count - 1].end + CRYPTO_TAG_SIZE;
     }
