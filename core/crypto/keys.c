@@ -3,8 +3,8 @@
  * Knows: the salts and labels of each QUIC version, the sizes and limits of each AEAD, HKDF-Expand-Label. Does not know
  * packets, key phases or who holds a key; connections replace keys, this file only makes and destroys them.
  *
- * The invariant that matters: every secret that passes through here, on the stack or in a block, is wiped before its memory
- * can be seen by anybody else, on the failing paths too.
+ * The invariant that matters: every secret that passes through here, on the stack or in a block, is wiped before its
+ * memory can be seen by anybody else, on the failing paths too.
  *
  * All facts that differ by version or cipher stand in the two tables below; no function asks which version it is.
  */
@@ -30,10 +30,16 @@ struct version_facts {
 static const struct version_facts versions[CRYPTO_VERSIONS] = {
     [CRYPTO_QUIC_V1] = {{0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17,
                          0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a},
-                        "quic key", "quic iv", "quic hp", "quic ku"},
+                        "quic key",
+                        "quic iv",
+                        "quic hp",
+                        "quic ku"},
     [CRYPTO_QUIC_V2] = {{0x0d, 0xed, 0xe3, 0xde, 0xf7, 0x00, 0xa6, 0xdb, 0x81, 0x93,
                          0x81, 0xbe, 0x6e, 0x26, 0x9d, 0xcb, 0xf9, 0xbd, 0x2e, 0xd9},
-                        "quicv2 key", "quicv2 iv", "quicv2 hp", "quicv2 ku"},
+                        "quicv2 key",
+                        "quicv2 iv",
+                        "quicv2 hp",
+                        "quicv2 ku"},
 };
 
 struct aead_facts {
@@ -67,11 +73,12 @@ bool crypto_expand_label(const struct crypto_secret *secret, const char *label, 
     assert(len <= 255 && secret->len <= CRYPTO_SECRET_MAX);
     static const uint8_t protocol[6] = {'t', 'l', 's', '1', '3', ' '};
     return wc_Tls13_HKDF_Expand_Label(out, (word32)len, secret->bytes, secret->len, protocol, sizeof protocol,
-                                      (const byte *)label, (word32)strlen(label), NULL, 0, aeads[secret->aead].hash) == 0;
+                                      (const byte *)label, (word32)strlen(label), NULL, 0,
+                                      aeads[secret->aead].hash) == 0;
 }
 
-bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, size_t dcid_len, struct crypto_secret *client,
-                            struct crypto_secret *server) {
+bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, size_t dcid_len,
+                            struct crypto_secret *client, struct crypto_secret *server) {
     /* Initial packets are always AES-128-GCM with SHA-256, whatever TLS agrees on later (RFC 9001 5.2). */
     struct crypto_secret initial = {.aead = CRYPTO_AES_128_GCM, .len = 32};
     *client = *server = initial;
@@ -121,7 +128,8 @@ void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
     base_free(mem, key, size);
 }
 
-struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret) {
+struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version,
+                                  const struct crypto_secret *secret) {
     const struct aead_facts *facts = &aeads[secret->aead];
     assert(secret->len == facts->hash_size);
     struct crypto_key *key = base_zalloc(mem, key_size(secret->aead));

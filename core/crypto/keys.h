@@ -43,8 +43,8 @@ enum crypto_version { CRYPTO_QUIC_V1 = 0, CRYPTO_QUIC_V2, CRYPTO_VERSIONS };
 /* HKDF-Expand-Label of RFC 8446 7.1 (label without "tls13 "); len <= 255. */
 bool crypto_expand_label(const struct crypto_secret *secret, const char *label, uint8_t *out, size_t len);
 /* The two Initial secrets (RFC 9001 5.2) for the client's first Destination Connection ID. */
-bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, size_t dcid_len, struct crypto_secret *client,
-                            struct crypto_secret *server);
+bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, size_t dcid_len,
+                            struct crypto_secret *client, struct crypto_secret *server);
 /* The secret of the next key phase (RFC 9001 6.1). */
 bool crypto_next_secret(enum crypto_version version, const struct crypto_secret *now, struct crypto_secret *next);
 void crypto_wipe(void *at, size_t len);
@@ -57,7 +57,8 @@ struct crypto_key;
 struct crypto_mask_key;
 
 /* Both return NULL when memory is used up. Owned by the caller. */
-struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret);
+struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version,
+                                  const struct crypto_secret *secret);
 void crypto_key_free(struct base_mem *mem, struct crypto_key *key);
 struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_version version,
                                             const struct crypto_secret *secret);

@@ -1,9 +1,9 @@
 /* process.c - starting and ending the TLS library, and where its randomness and wall-clock time come from.
  *
  * wolfSSL seeds a generator of its own for every session. The seed comes from the system, or, in a simulation, from a
- * number of 32 bytes: then every draw is SHA-256(seed, counter), and two runs that make the same sessions in the same order
- * are the same byte for byte. The wall clock (certificate dates, ages of tickets) stands still in a simulation for the
- * same reason.
+ * number of 32 bytes: then every draw is SHA-256(seed, counter), and two runs that make the same sessions in the same
+ * order are the same byte for byte. The wall clock (certificate dates, ages of tickets) stands still in a simulation
+ * for the same reason.
  *
  * The invariant that matters: deterministic randomness is never on unless crypto_deterministic was called with a seed.
  * This is the only state that belongs to the process and not to an engine, because wolfSSL's hooks do.

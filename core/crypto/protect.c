@@ -1,13 +1,13 @@
 /* protect.c - sealing, opening and header protection of QUIC packets, in place: RFC 9001 sections 5.3, 5.4 and 5.8.
  *
- * Knows: where nonce, associated data and sample lie in a packet. Does not know frames, packet number spaces or which key
- * is current; it does what the item says with the key it is given.
+ * Knows: where nonce, associated data and sample lie in a packet. Does not know frames, packet number spaces or which
+ * key is current; it does what the item says with the key it is given.
  *
  * The invariant that matters: associated data are the header as it stands before masking (sending) and after unmasking
  * (receiving), so a train is sealed first and masked afterwards, and a batch is unmasked first and opened afterwards.
  *
- * This is the hottest code of the house after the copy loops: no key schedule, no allocation, no EVP. The samples of up to
- * BATCH packets are gathered so that the block cipher is entered once and keeps its pipeline full.
+ * This is the hottest code of the house after the copy loops: no key schedule, no allocation, no EVP. The samples of
+ * up to BATCH packets are gathered so that the block cipher is entered once and keeps its pipeline full.
  */
 #include "protect.h"
 
@@ -40,7 +40,8 @@ static bool seal_one(struct crypto_key *key, const struct crypto_seal_item *item
     uint32_t len = item->len - header - CRYPTO_TAG_SIZE;
     uint8_t *text = item->packet + header;
     if (key->aead == CRYPTO_CHACHA20_POLY1305)
-        return wc_ChaCha20Poly1305_Encrypt(key->u.chacha, nonce, item->packet, header, text, len, text, text + len) == 0;
+        return wc_ChaCha20Poly1305_Encrypt(key->u.chacha, nonce, item->packet, header, text, len, text, text + len) ==
+               0;
     return wc_AesGcmEncrypt(&key->u.aes, text, text, len, nonce, KEY_IV_SIZE, text + len, CRYPTO_TAG_SIZE, item->packet,
                             header) == 0;
 }
@@ -81,7 +82,8 @@ static bool seal_chunk(struct crypto_key *key, struct crypto_mask_key *mask, con
     return true;
 }
 
-bool crypto_seal(struct crypto_key *key, struct crypto_mask_key *mask, const struct crypto_seal_item *items, size_t count) {
+bool crypto_seal(struct crypto_key *key, struct crypto_mask_key *mask, const struct crypto_seal_item *items,
+                 size_t count) {
     for (size_t done = 0; done < count; done += BATCH) {
         size_t chunk = count - done < BATCH ? count - done : BATCH;
         if (!seal_chunk(key, mask, items + done, chunk))

@@ -21,7 +21,8 @@ struct crypto_seal_item {
 };
 
 /* Seals and masks every item. False only when the cipher itself fails (then nothing may be sent). */
-bool crypto_seal(struct crypto_key *key, struct crypto_mask_key *mask, const struct crypto_seal_item *items, size_t count);
+bool crypto_seal(struct crypto_key *key, struct crypto_mask_key *mask, const struct crypto_seal_item *items,
+                 size_t count);
 
 /* A packet to open. The caller sets packet, len and pn_offset; unmask sets first, pn_len and truncated. */
 struct crypto_open_item {

@@ -1,7 +1,7 @@
 /* selfsigned.c - a certificate out of nothing, for servers that were given none and for tests (RFC 5280).
  *
- * ECDSA on P-256; not a CA, because strict peers refuse a CA as a server's certificate; all names in subjectAltName, where
- * alone they count. It starts a day ago, so that peers with slow clocks take it.
+ * ECDSA on P-256; not a CA, because strict peers refuse a CA as a server's certificate; all names in subjectAltName,
+ * where alone they count. It starts a day ago, so that peers with slow clocks take it.
  *
  * The invariant that matters: the private key exists only in the caller's buffer when this returns.
  */
@@ -100,7 +100,8 @@ static bool sign(Cert *cert, ecc_key *key, WC_RNG *rng, char *pem, size_t capaci
     byte der[DER_MAX];
     if (wc_MakeCert(cert, der, sizeof der, NULL, key, rng) <= 0)
         return false;
-    return to_pem(der, wc_SignCert(cert->bodySz, cert->sigType, der, sizeof der, NULL, key, rng), pem, capacity, CERT_TYPE);
+    return to_pem(der, wc_SignCert(cert->bodySz, cert->sigType, der, sizeof der, NULL, key, rng), pem, capacity,
+                  CERT_TYPE);
 }
 
 static bool export_key(ecc_key *key, char *pem, size_t capacity) {

@@ -66,7 +66,8 @@ static int fail_error(struct crypto_tls *tls, int error) {
     return fail(tls, alert, wolfSSL_ERR_reason_error_string((unsigned long)(long)error));
 }
 
-/* ---- making a session ---------------------------------------------------------------------------------------------- */
+/* ---- making a session ----------------------------------------------------------------------------------------------
+ */
 
 static bool is_hybrid(int group) { return group == WOLFSSL_X25519MLKEM768; }
 
@@ -156,7 +157,8 @@ static bool set_up(struct crypto_tls *tls, const struct crypto_tls_open *open, s
     return true;
 }
 
-struct crypto_tls *crypto_tls_new(struct base_mem *mem, const struct crypto_tls_open *open, struct crypto_error *error) {
+struct crypto_tls *crypto_tls_new(struct base_mem *mem, const struct crypto_tls_open *open,
+                                  struct crypto_error *error) {
     if (open->role != open->config->role) {
         tls_error(error, "the configuration is made for the other role");
         return NULL;
@@ -204,7 +206,8 @@ bool crypto_tls_set_early_context(struct crypto_tls *tls, const void *context, s
     return wc_Sha256Hash(context, (word32)len, tls->context) == 0;
 }
 
-/* ---- running it ---------------------------------------------------------------------------------------------------- */
+/* ---- running it ----------------------------------------------------------------------------------------------------
+ */
 
 /* Lets wolfSSL work on what it was given. */
 static int drive(struct crypto_tls *tls) {
@@ -372,7 +375,8 @@ int crypto_tls_send_ticket(struct crypto_tls *tls) {
     return ret == WOLFSSL_SUCCESS && !tls->refused ? CRYPTO_OK : fail_error(tls, wolfSSL_get_error(tls->ssl, ret));
 }
 
-/* ---- what is known of it --------------------------------------------------------------------------------------------- */
+/* ---- what is known of it
+ * --------------------------------------------------------------------------------------------- */
 
 bool crypto_tls_complete(const struct crypto_tls *tls) { return tls->complete && !tls->failed; }
 
@@ -415,10 +419,10 @@ const uint8_t *crypto_tls_peer_certificate(const struct crypto_tls *tls, size_t 
     return tls->leaf;
 }
 
-bool crypto_tls_export(struct crypto_tls *tls, const char *label, const uint8_t *context, size_t context_len, uint8_t *out,
-                       size_t len) {
+bool crypto_tls_export(struct crypto_tls *tls, const char *label, const uint8_t *context, size_t context_len,
+                       uint8_t *out, size_t len) {
     static const uint8_t none[1]; /* in TLS 1.3 an empty context and no context are the same */
     return crypto_tls_complete(tls) &&
-           wolfSSL_export_keying_material(tls->ssl, out, len, label, strlen(label), context ? context : none, context_len,
-                                          1) == WOLFSSL_SUCCESS;
+           wolfSSL_export_keying_material(tls->ssl, out, len, label, strlen(label), context ? context : none,
+                                          context_len, 1) == WOLFSSL_SUCCESS;
 }

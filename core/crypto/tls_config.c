@@ -1,7 +1,7 @@
 /* tls_config.c - what many connections share: certificates, trust, protocols, suites, groups, tickets.
  *
- * Everything a caller gives is checked here, when it is given, and refused with a sentence that names the cause; a session
- * made later can then fail only for want of memory or because of its peer.
+ * Everything a caller gives is checked here, when it is given, and refused with a sentence that names the cause; a
+ * session made later can then fail only for want of memory or because of its peer.
  *
  * The invariant that matters: once a session was made, nothing here changes any more except the reference count and the
  * strikes of tls_ticket.c, both atomic. So threads share a configuration without a lock.
@@ -30,13 +30,15 @@ static const struct suite suites[] = {
 };
 
 static const struct tls_group groups[] = {
-    {"X25519", WOLFSSL_ECC_X25519},    {"P-256", WOLFSSL_ECC_SECP256R1}, {"P-384", WOLFSSL_ECC_SECP384R1},
+    {"X25519", WOLFSSL_ECC_X25519},   {"P-256", WOLFSSL_ECC_SECP256R1},           {"P-384", WOLFSSL_ECC_SECP384R1},
     {"P-521", WOLFSSL_ECC_SECP521R1}, {"X25519MLKEM768", WOLFSSL_X25519MLKEM768},
 };
 
 /* wolfSSL's own words for the same groups. */
 static const struct suite wolf_groups[] = {
-    {"P-256", "SECP256R1"}, {"P-384", "SECP384R1"}, {"P-521", "SECP521R1"},
+    {"P-256", "SECP256R1"},
+    {"P-384", "SECP384R1"},
+    {"P-521", "SECP521R1"},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -191,7 +193,8 @@ void crypto_tls_config_unref(struct crypto_tls_config *config) {
         config_free(config);
 }
 
-bool crypto_tls_config_alpn(struct crypto_tls_config *config, const uint8_t *list, size_t len, struct crypto_error *error) {
+bool crypto_tls_config_alpn(struct crypto_tls_config *config, const uint8_t *list, size_t len,
+                            struct crypto_error *error) {
     if (len > TLS_MAX_ALPN)
         return tls_error(error, "the list of application protocols is longer than %u bytes", TLS_MAX_ALPN);
     for (size_t at = 0; at < len; at += 1u + list[at]) {
@@ -247,12 +250,14 @@ bool crypto_tls_config_tickets(struct crypto_tls_config *config, const uint8_t s
     return apply_all(config, error);
 }
 
-/* ---- certificates ------------------------------------------------------------------------------------------------- */
+/* ---- certificates -------------------------------------------------------------------------------------------------
+ */
 
 #define PEM_BEGIN "-----BEGIN "
 #define PEM_END "-----END "
 
-/* The next PEM certificate at or after *at: its text in *block, *at moved behind it. Blocks of other kinds are passed over. */
+/* The next PEM certificate at or after *at: its text in *block, *at moved behind it. Blocks of other kinds are passed
+ * over. */
 static bool next_pem(const uint8_t **at, const uint8_t *end, const uint8_t **block, size_t *len) {
     static const char *const kinds[] = {"CERTIFICATE-----", "TRUSTED CERTIFICATE-----", "X509 CERTIFICATE-----"};
     for (const uint8_t *p = *at; p < end; p++) {
@@ -261,7 +266,8 @@ static bool next_pem(const uint8_t **at, const uint8_t *end, const uint8_t **blo
         const uint8_t *kind = p + sizeof PEM_BEGIN - 1;
         bool wanted = false;
         for (size_t i = 0; i < COUNT(kinds); i++)
-            wanted = wanted || ((size_t)(end - kind) >= strlen(kinds[i]) && memcmp(kind, kinds[i], strlen(kinds[i])) == 0);
+            wanted =
+                wanted || ((size_t)(end - kind) >= strlen(kinds[i]) && memcmp(kind, kinds[i], strlen(kinds[i])) == 0);
         if (!wanted)
             continue;
         for (const uint8_t *q = kind; q < end; q++) {
@@ -295,8 +301,8 @@ static size_t der_len(const uint8_t *at, size_t left) {
 }
 
 /* The next certificate of `format` as DER in `der`; *len is its length. False at the end or at something unreadable. */
-static bool next_certificate(enum crypto_format format, const uint8_t **at, const uint8_t *end, uint8_t *der, size_t capacity,
-                             size_t *len) {
+static bool next_certificate(enum crypto_format format, const uint8_t **at, const uint8_t *end, uint8_t *der,
+                             size_t capacity, size_t *len) {
     if (format == CRYPTO_DER) {
         *len = der_len(*at, (size_t)(end - *at));
         if (!*len || *len > capacity)
@@ -337,8 +343,8 @@ static bool trust_one(struct crypto_tls_config *config, const uint8_t *der, size
     return true;
 }
 
-bool crypto_tls_config_trust(struct crypto_tls_config *config, enum crypto_format format, const uint8_t *roots, size_t len,
-                             unsigned *count, struct crypto_error *error) {
+bool crypto_tls_config_trust(struct crypto_tls_config *config, enum crypto_format format, const uint8_t *roots,
+                             size_t len, unsigned *count, struct crypto_error *error) {
     /* Collections hold roots that are expired or of kinds we do not know: those are passed over. */
     unsigned taken = 0;
     uint8_t *der = base_alloc(&config->mem, CERTIFICATE_MAX);
@@ -382,8 +388,8 @@ static void drop_identity(struct crypto_tls_config *config, struct tls_identity 
     BASE_DELETE(&config->mem, identity);
 }
 
-/* A certificate is tried in a fresh context, so that one which is refused leaves no trace. The first one then goes into the
- * context that is there already, with all the roots it was given; each further one keeps its own. */
+/* A certificate is tried in a fresh context, so that one which is refused leaves no trace. The first one then goes
+ * into the context that is there already, with all the roots it was given; each further one keeps its own. */
 bool crypto_tls_config_certificate(struct crypto_tls_config *config, enum crypto_format format, const uint8_t *chain,
                                    size_t chain_len, const uint8_t *key, size_t key_len, struct crypto_error *error) {
     struct tls_identity *made = BASE_NEW(&config->mem, struct tls_identity);

@@ -1,8 +1,8 @@
 /* tls_hello.c - a look at the ClientHello before wolfSSL works on it (RFC 8446 4.1.2, 4.2.7, 4.2.8).
  *
- * Two things must be known earlier than wolfSSL decides them: whether any group is in common (its server asks for a group
- * of its own all the same), and whether a HelloRetryRequest will follow (its server accepts early data first and forgets to
- * take that back). And QUIC allows no legacy_session_id (RFC 9001 8.4).
+ * Two things must be known earlier than wolfSSL decides them: whether any group is in common (its server asks for a
+ * group of its own all the same), and whether a HelloRetryRequest will follow (its server accepts early data first and
+ * forgets to take that back). And QUIC allows no legacy_session_id (RFC 9001 8.4).
  *
  * The invariant that matters: this only ever makes us stricter. What cannot be read here is left to wolfSSL, which
  * then refuses it, and gets no early data.

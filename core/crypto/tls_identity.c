@@ -12,8 +12,8 @@
 
 #include "tls_impl.h"
 
-/* wolfSSL accepts early data only for a session that it could take out of a cache. Ours is the register of strikes, which has
- * already had its say when the ticket was opened; so there is nothing left to do but to be there. */
+/* wolfSSL accepts early data only for a session that it could take out of a cache. Ours is the register of strikes,
+ * which has already had its say when the ticket was opened; so there is nothing left to do but to be there. */
 static void on_session_used(WOLFSSL_CTX *ctx, WOLFSSL_SESSION *session) {
     (void)ctx;
     (void)session;
@@ -85,8 +85,9 @@ static bool listed(const char *list, size_t list_len, const uint8_t *name, size_
     return false;
 }
 
-/* The first of our names that the client offers becomes the session's only one; wolfSSL compares it once more. A client's
- * name that contains a comma can at most look like two names here and is then refused by that second comparison. */
+/* The first of our names that the client offers becomes the session's only one; wolfSSL compares it once more. A
+ * client's name that contains a comma can at most look like two names here and is then refused by that second
+ * comparison. */
 static bool choose_alpn(struct crypto_tls *tls) {
     const struct crypto_tls_config *config = tls->config;
     if (!config->alpn_len)

@@ -56,8 +56,9 @@ struct tls_leaf {
     bool named;                              /* carries the name that was asked for */
 };
 
-/* Reads a DER certificate; `name` may be NULL. A name that is an IP literal is compared with IP entries only, any other with
- * DNS entries only, as RFC 9525 has it: the subject's common name is never looked at. False: not a certificate. */
+/* Reads a DER certificate; `name` may be NULL. A name that is an IP literal is compared with IP entries only, any
+ * other with DNS entries only, as RFC 9525 has it: the subject's common name is never looked at. False: not a
+ * certificate. */
 bool tls_leaf_read(const uint8_t *der, size_t len, const char *name, struct tls_leaf *leaf);
 /* 4 or 16 for an IP literal, with its bytes; 0 otherwise. */
 size_t tls_ip_literal(const char *name, uint8_t out[16]);
@@ -143,9 +144,9 @@ struct crypto_tls {
     bool judged, refused, reverify; /* see tls_verify.c */
     enum crypto_early early;
     struct crypto_secret held; /* server: the early secret, until the handshake secrets come */
-    uint8_t refusal;   /* the alert we decided on; 0 = none */
-    const char *cause; /* of the refusal; static text */
-    uint8_t sent_alert; /* the alert wolfSSL decided on; 0 = none */
+    uint8_t refusal;           /* the alert we decided on; 0 = none */
+    const char *cause;         /* of the refusal; static text */
+    uint8_t sent_alert;        /* the alert wolfSSL decided on; 0 = none */
 
     char *server_name; /* base_mem; NULL = none */
     size_t server_name_size;
@@ -184,8 +185,8 @@ extern const WOLFSSL_QUIC_METHOD tls_method;
 int tls_on_secret(WOLFSSL *ssl, int id, const unsigned char *secret, int len, void *user);
 int tls_on_verify(int ok, WOLFSSL_X509_STORE_CTX *store);
 /* wolfSSL's ticket hook. */
-int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal, unsigned char *ticket,
-                  int in_len, int *out_len, void *user);
+int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
+                  unsigned char *ticket, int in_len, int *out_len, void *user);
 
 /* ---- process (process.c) ----------------------------------------------------------------------------------------- */
 

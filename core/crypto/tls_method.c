@@ -1,7 +1,8 @@
-/* tls_method.c - wolfSSL's way back to us: secrets, bytes to send, alerts and the key log (RFC 9001 sections 4.1 and 4.8).
+/* tls_method.c - wolfSSL's way back to us: secrets, bytes to send, alerts and the key log (RFC 9001 sections 4.1 and
+ * 4.8).
  *
- * wolfSSL calls these while it works on a message that tls.c gave it. They translate and pass on; what they refuse makes
- * wolfSSL stop, and tls.c then reports the one alert.
+ * wolfSSL calls these while it works on a message that tls.c gave it. They translate and pass on; what they refuse
+ * makes wolfSSL stop, and tls.c then reports the one alert.
  *
  * The invariant that matters: secrets of a level are never given up before the peer's transport parameters were, as far
  * as the peer's messages allow: a server has them with the ClientHello, a client before any application secret.
@@ -89,7 +90,8 @@ bool tls_deliver_params(struct crypto_tls *tls) {
     size_t len;
     wolfSSL_get_peer_quic_transport_params(tls->ssl, &data, &len);
     if (wolfSSL_get_peer_quic_transport_version(tls->ssl) != TRANSPORT_PARAMETERS)
-        return tls_refuse(tls, ALERT_MISSING_EXTENSION, "the peer sent no QUIC transport parameters"); /* RFC 9001 8.2 */
+        return tls_refuse(tls, ALERT_MISSING_EXTENSION,
+                          "the peer sent no QUIC transport parameters"); /* RFC 9001 8.2 */
     tls->params_given = true;
     tls->params_refused = !tls->callbacks->on_transport_params(tls->user, data, len);
     return !tls->params_refused || tls_refuse(tls, ALERT_ILLEGAL_PARAMETER, "transport parameters refused");
@@ -118,9 +120,9 @@ static bool give_secrets(struct crypto_tls *tls, enum crypto_level level, const 
            tls_refuse(tls, ALERT_INTERNAL_ERROR, "the secrets were not taken");
 }
 
-/* wolfSSL's server takes early data before it knows whether it must ask the client to try again, and a HelloRetryRequest
- * rejects early data (RFC 8446 4.2.10). tls.c sees that coming; should it ever be wrong, no early secret has been given up,
- * because it waits here for the handshake secrets. */
+/* wolfSSL's server takes early data before it knows whether it must ask the client to try again, and a
+ * HelloRetryRequest rejects early data (RFC 8446 4.2.10). tls.c sees that coming; should it ever be wrong, no early
+ * secret has been given up, because it waits here for the handshake secrets. */
 static bool give_held(struct crypto_tls *tls) {
     if (!tls->held.len)
         return true;
@@ -132,7 +134,8 @@ static bool give_held(struct crypto_tls *tls) {
 }
 
 /* wolfSSL calls the levels as we do: the numbers agree with enum crypto_level. */
-static int on_secrets(WOLFSSL *ssl, WOLFSSL_ENCRYPTION_LEVEL wolf_level, const uint8_t *rx, const uint8_t *tx, size_t len) {
+static int on_secrets(WOLFSSL *ssl, WOLFSSL_ENCRYPTION_LEVEL wolf_level, const uint8_t *rx, const uint8_t *tx,
+                      size_t len) {
     struct crypto_tls *tls = wolfSSL_get_app_data(ssl);
     enum crypto_level level = (enum crypto_level)wolf_level;
     if (len > CRYPTO_SECRET_MAX)
@@ -187,7 +190,8 @@ const WOLFSSL_QUIC_METHOD tls_method = {
     .send_alert = on_alert,
 };
 
-/* ---- key log ------------------------------------------------------------------------------------------------------ */
+/* ---- key log ------------------------------------------------------------------------------------------------------
+ */
 
 static char *put_hex(char *at, const uint8_t *bytes, size_t len) {
     for (size_t i = 0; i < len; i++) {

@@ -3,8 +3,8 @@
  * Used twice: a client asks whether the server's certificate carries the name it wanted, a server asks which of its
  * certificates carries the name the client wanted. One comparison serves both.
  *
- * The invariant that matters: only subjectAltName counts, DNS names and IP addresses never mix, and a wildcard stands for
- * exactly one whole leftmost label.
+ * The invariant that matters: only subjectAltName counts, DNS names and IP addresses never mix, and a wildcard stands
+ * for exactly one whole leftmost label.
  */
 #include <string.h>
 
@@ -30,7 +30,8 @@ static bool same_text(const char *a, const char *b, size_t len) {
     return true;
 }
 
-/* RFC 9525 6.3: "*" only as the complete leftmost label, standing for one label, and not for a whole top-level domain. */
+/* RFC 9525 6.3: "*" only as the complete leftmost label, standing for one label, and not for a whole top-level domain.
+ */
 static bool wildcard_covers(const char *pattern, size_t pattern_len, const char *name, size_t name_len) {
     if (pattern_len < 3 || pattern[0] != '*' || pattern[1] != '.' || !memchr(pattern + 2, '.', pattern_len - 2))
         return false;

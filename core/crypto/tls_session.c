@@ -1,11 +1,11 @@
 /* tls_session.c - sessions a client keeps to come back with (RFC 8446 4.6.1, RFC 9001 4.5 and 4.6).
  *
- * What the application stores is wolfSSL's session behind a few bytes of ours: for which server name and protocol it was
- * made and whether the server was judged then. Resuming skips the judgement, so a session is put aside, silently and in
- * favour of a full handshake, when it was made for another name or under a laxer configuration.
+ * What the application stores is wolfSSL's session behind a few bytes of ours: for which server name and protocol it
+ * was made and whether the server was judged then. Resuming skips the judgement, so a session is put aside, silently
+ * and in favour of a full handshake, when it was made for another name or under a laxer configuration.
  *
- * The invariant that matters: early data is offered only when the protocol of the earlier session is among those offered
- * now, because early data belongs to that protocol.
+ * The invariant that matters: early data is offered only when the protocol of the earlier session is among those
+ * offered now, because early data belongs to that protocol.
  *
  *   version (1) | flags (1) | length (1) protocol | length (1) server name | wolfSSL's session
  */
@@ -17,7 +17,9 @@
 #define SESSION_JUDGED 1u /* the server's certificate was verified, pinned or accepted by the application */
 #define SESSION_MAX 65536
 
-static bool judges(const struct crypto_tls_config *config) { return config->verify || config->pins || config->verify_cb; }
+static bool judges(const struct crypto_tls_config *config) {
+    return config->verify || config->pins || config->verify_cb;
+}
 
 bool tls_session_deliver(struct crypto_tls *tls) {
     WOLFSSL_SESSION *session = wolfSSL_get1_session(tls->ssl);

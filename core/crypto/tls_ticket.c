@@ -5,8 +5,9 @@
  * is still good. Nothing is stored: any server with the secret opens any ticket.
  *
  * Where early data is allowed a ticket is good for one handshake in this process (RFC 8446 8.2): wolfSSL refuses a
- * ClientHello whose ticket age is off by more than about 11 seconds, and a register of strikes remembers each ticket for
- * longer than that. When the register's line for a ticket is full, the ticket is refused: a full handshake is the safe side.
+ * ClientHello whose ticket age is off by more than about 11 seconds, and a register of strikes remembers each ticket
+ * for longer than that. When the register's line for a ticket is full, the ticket is refused: a full handshake is the
+ * safe side.
  *
  * The invariant that matters: a ticket opens only under the same early data context it was sealed under, because that
  * context is authenticated with it.
@@ -52,8 +53,8 @@ static uint64_t epoch_now(const struct crypto_tls_config *config) { return tls_n
 /* The key of one ticket, ready for use; wiped by the caller with wc_AesFree and crypto_wipe. */
 static bool ticket_key(const struct crypto_tls_config *config, const uint8_t *name, const uint8_t *nonce, Aes *aes) {
     uint8_t key[32];
-    bool ok = derive(config, "weft ticket", name, nonce, key, sizeof key) && wc_AesInit(aes, NULL, INVALID_DEVID) == 0 &&
-              wc_AesGcmSetKey(aes, key, sizeof key) == 0;
+    bool ok = derive(config, "weft ticket", name, nonce, key, sizeof key) &&
+              wc_AesInit(aes, NULL, INVALID_DEVID) == 0 && wc_AesGcmSetKey(aes, key, sizeof key) == 0;
     crypto_wipe(key, sizeof key);
     return ok;
 }
@@ -75,8 +76,8 @@ static int seal_ticket(struct crypto_tls *tls, uint8_t *name, uint8_t *iv, uint8
     put_u64(name + NAME_ID, epoch_now(config));
     bound(tls, name, with);
     memset(mac, 0, WOLFSSL_TICKET_MAC_SZ);
-    bool ok = ticket_key(config, name, iv, &aes) && wc_AesGcmEncrypt(&aes, ticket, ticket, (word32)len, iv, 12, mac,
-                                                                     CRYPTO_TAG_SIZE, with, sizeof with) == 0;
+    bool ok = ticket_key(config, name, iv, &aes) &&
+              wc_AesGcmEncrypt(&aes, ticket, ticket, (word32)len, iv, 12, mac, CRYPTO_TAG_SIZE, with, sizeof with) == 0;
     wc_AesFree(&aes);
     crypto_wipe(&aes, sizeof aes);
     return ok ? WOLFSSL_TICKET_RET_OK : WOLFSSL_TICKET_RET_FATAL;
@@ -106,8 +107,8 @@ static bool first_use(struct crypto_tls_config *config, const uint8_t *tag) {
     }
 }
 
-static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_t *iv, const uint8_t *mac, uint8_t *ticket,
-                       int len) {
+static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_t *iv, const uint8_t *mac,
+                       uint8_t *ticket, int len) {
     struct crypto_tls_config *config = tls->config;
     uint8_t id[NAME_ID], with[48];
     uint64_t now = epoch_now(config), epoch = get_u64(name + NAME_ID);
@@ -118,8 +119,8 @@ static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_
     uint8_t tag[CRYPTO_TAG_SIZE];
     memcpy(tag, mac, sizeof tag);
     Aes aes;
-    bool ok = ticket_key(config, name, iv, &aes) && wc_AesGcmDecrypt(&aes, ticket, ticket, (word32)len, iv, 12, tag,
-                                                                     sizeof tag, with, sizeof with) == 0;
+    bool ok = ticket_key(config, name, iv, &aes) &&
+              wc_AesGcmDecrypt(&aes, ticket, ticket, (word32)len, iv, 12, tag, sizeof tag, with, sizeof with) == 0;
     wc_AesFree(&aes);
     crypto_wipe(&aes, sizeof aes);
     if (!ok)
@@ -134,8 +135,8 @@ static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_
     return WOLFSSL_TICKET_RET_OK;
 }
 
-int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal, unsigned char *ticket,
-                  int in_len, int *out_len, void *user) {
+int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
+                  unsigned char *ticket, int in_len, int *out_len, void *user) {
     (void)user;
     struct crypto_tls *tls = wolfSSL_get_app_data(ssl);
     *out_len = in_len;

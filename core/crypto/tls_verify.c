@@ -1,13 +1,14 @@
-/* tls_verify.c - is the peer who it should be: RFC 5280 chains (by wolfSSL), RFC 9525 names, pins, the application's word.
+/* tls_verify.c - is the peer who it should be: RFC 5280 chains (by wolfSSL), RFC 9525 names, pins, the application's
+ * word.
  *
- * wolfSSL asks about every certificate, the leaf last, and about the first fault at once. We form one verdict a handshake,
- * either at the first fault or at the leaf: pins, if there are any, stand for everything else; then chain, name and key
- * usage must be in order; then the application, if it wants, has the last word.
+ * wolfSSL asks about every certificate, the leaf last, and about the first fault at once. We form one verdict a
+ * handshake, either at the first fault or at the leaf: pins, if there are any, stand for everything else; then chain,
+ * name and key usage must be in order; then the application, if it wants, has the last word.
  *
- * The invariant that matters: accepting a peer in spite of a faulty chain must teach this configuration nothing. wolfSSL
- * adds every accepted intermediate to the trust store that all sessions share; so before we overrule a fault, verification
- * is turned off for the rest of this Certificate message, which also turns off that adding. tls.c turns it on again
- * right after the message, because the CertificateVerify that follows must be required as ever.
+ * The invariant that matters: accepting a peer in spite of a faulty chain must teach this configuration nothing.
+ * wolfSSL adds every accepted intermediate to the trust store that all sessions share; so before we overrule a fault,
+ * verification is turned off for the rest of this Certificate message, which also turns off that adding. tls.c turns
+ * it on again right after the message, because the CertificateVerify that follows must be required as ever.
  */
 #include <string.h>
 
@@ -63,7 +64,8 @@ static struct verdict judge(const struct crypto_tls *tls, bool chain_ok, const W
             lens[count] = store->certs[count].length;
         }
         int alert = config->verify_cb(config->verify_user, tls->user, chain, lens, count, verdict.ok);
-        return alert ? no((uint8_t)alert, "the application refuses the peer's certificate") : (struct verdict){.ok = true};
+        return alert ? no((uint8_t)alert, "the application refuses the peer's certificate")
+                     : (struct verdict){.ok = true};
     }
     if (!config->verify && !config->pins)
         verdict.ok = true;

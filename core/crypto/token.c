@@ -2,10 +2,11 @@
  *
  * Layout of a sealed token: id of the secret (1) | nonce (12) | ciphertext | tag (16). The key of each token is derived
  * from the fleet's secret and the token's nonce, four blocks of AES as in RFC 8452 section 4: a fleet may seal far more
- * tokens than one AES-GCM key should (RFC 9001 6.6), and should two nonces ever meet, only those two tokens share a key.
+ * tokens than one AES-GCM key should (RFC 9001 6.6), and should two nonces ever meet, only those two tokens share a
+ * key.
  *
- * The invariant that matters: use, secret id and what the token is bound to are all authenticated, so a token is good for
- * exactly what it was made for.
+ * The invariant that matters: use, secret id and what the token is bound to are all authenticated, so a token is good
+ * for exactly what it was made for.
  */
 #include "token.h"
 
@@ -43,7 +44,8 @@ static bool set_aes(Aes *aes, const uint8_t *key, word32 len, int direction) {
 static bool generation_init(struct generation *made, const uint8_t *secret) {
     uint8_t derive[32], scramble[16];
     bool ok = expand(secret, "weft token id", &made->id, 1) && expand(secret, "weft reset", made->reset, 32) &&
-              expand(secret, "weft token", derive, sizeof derive) && expand(secret, "weft cid", scramble, sizeof scramble) &&
+              expand(secret, "weft token", derive, sizeof derive) &&
+              expand(secret, "weft cid", scramble, sizeof scramble) &&
               set_aes(&made->derive, derive, sizeof derive, AES_ENCRYPTION) &&
               set_aes(&made->scramble, scramble, sizeof scramble, AES_ENCRYPTION) &&
               set_aes(&made->unscramble, scramble, sizeof scramble, AES_DECRYPTION);
@@ -130,8 +132,8 @@ size_t crypto_token_seal(struct crypto_fleet *fleet, const struct base_random *r
         memmove(text, plain, plain_len);
     Aes aes;
     bool ok = token_key(present, nonce, &aes) &&
-              wc_AesGcmEncrypt(&aes, text, text, (word32)plain_len, nonce, NONCE_SIZE, text + plain_len, CRYPTO_TAG_SIZE, with,
-                               (word32)with_len) == 0;
+              wc_AesGcmEncrypt(&aes, text, text, (word32)plain_len, nonce, NONCE_SIZE, text + plain_len,
+                               CRYPTO_TAG_SIZE, with, (word32)with_len) == 0;
     wc_AesFree(&aes);
     crypto_wipe(&aes, sizeof aes);
     return ok ? len : 0;
@@ -144,15 +146,15 @@ static bool open_with(struct generation *from, uint8_t use, const void *bound, s
     size_t with_len = associate(with, use, from->id, bound, bound_len);
     Aes aes;
     bool ok = token_key(from, nonce, &aes) &&
-              wc_AesGcmDecrypt(&aes, plain, text, (word32)plain_len, nonce, NONCE_SIZE, text + plain_len, CRYPTO_TAG_SIZE,
-                               with, (word32)with_len) == 0;
+              wc_AesGcmDecrypt(&aes, plain, text, (word32)plain_len, nonce, NONCE_SIZE, text + plain_len,
+                               CRYPTO_TAG_SIZE, with, (word32)with_len) == 0;
     wc_AesFree(&aes);
     crypto_wipe(&aes, sizeof aes);
     return ok;
 }
 
-int32_t crypto_token_open(struct crypto_fleet *fleet, uint8_t use, const void *bound, size_t bound_len, const uint8_t *token,
-                          size_t token_len, uint8_t *plain, size_t capacity) {
+int32_t crypto_token_open(struct crypto_fleet *fleet, uint8_t use, const void *bound, size_t bound_len,
+                          const uint8_t *token, size_t token_len, uint8_t *plain, size_t capacity) {
     if (token_len < CRYPTO_TOKEN_OVERHEAD || token_len > CRYPTO_TOKEN_MAX || bound_len > BOUND_MAX)
         return -1;
     size_t plain_len = token_len - CRYPTO_TOKEN_OVERHEAD;

@@ -1,8 +1,8 @@
 /* token.h - what a server seals for its future self: address tokens and stateless reset tokens.
  *
- * One fleet secret makes all of them, so a restarted server, or another server of the fleet, recognises what a first one
- * issued. Tokens are sealed with AES-256-GCM under a key derived from the fleet secret and a random nonce; the fleet may
- * hold a previous secret beside the present one, so that secrets rotate without refusing anybody.
+ * One fleet secret makes all of them, so a restarted server, or another server of the fleet, recognises what a first
+ * one issued. Tokens are sealed with AES-256-GCM under a key derived from the fleet secret and a random nonce; the
+ * fleet may hold a previous secret beside the present one, so that secrets rotate without refusing anybody.
  *
  * Invariant: a token of one use is never valid for another (the use is authenticated).
  */
@@ -29,10 +29,11 @@ void crypto_fleet_free(struct base_mem *mem, struct crypto_fleet *fleet);
 size_t crypto_token_seal(struct crypto_fleet *fleet, const struct base_random *random, uint8_t use, const void *bound,
                          size_t bound_len, const void *plain, size_t plain_len, uint8_t *token, size_t capacity);
 /* Opens a token; returns the plaintext's length or -1 when it is not ours, not for this use, or not bound to this. */
-int32_t crypto_token_open(struct crypto_fleet *fleet, uint8_t use, const void *bound, size_t bound_len, const uint8_t *token,
-                          size_t token_len, uint8_t *plain, size_t capacity);
+int32_t crypto_token_open(struct crypto_fleet *fleet, uint8_t use, const void *bound, size_t bound_len,
+                          const uint8_t *token, size_t token_len, uint8_t *plain, size_t capacity);
 
-/* The stateless reset token of a connection ID (RFC 9000 10.3.2), from the present secret (age 0) or the previous (1). */
+/* The stateless reset token of a connection ID (RFC 9000 10.3.2), from the present secret (age 0) or the previous (1).
+ */
 void crypto_reset_token(struct crypto_fleet *fleet, unsigned age, const uint8_t *cid, size_t cid_len,
                         uint8_t token[CRYPTO_RESET_TOKEN_SIZE]);
 

@@ -26,7 +26,8 @@ static void initial(enum crypto_version version, struct crypto_secret *client, s
     ck_assert_int_eq((int)server->aead, CRYPTO_AES_128_GCM);
 }
 
-START_TEST(initial_secrets_v1) {
+START_TEST(initial_secrets_v1)
+{
     struct crypto_secret client, server;
     initial(CRYPTO_QUIC_V1, &client, &server);
     check_secret(&client, "c00cf151ca5be075ed0ebfb5c80323c42d6b7db67881289af4008f1f6c357aea");
@@ -40,7 +41,8 @@ START_TEST(initial_secrets_v1) {
 }
 END_TEST
 
-START_TEST(initial_secrets_v2) {
+START_TEST(initial_secrets_v2)
+{
     struct crypto_secret client, server;
     initial(CRYPTO_QUIC_V2, &client, &server);
     check_secret(&client, "14ec9d6eb9fd7af83bf5a668bc17a7e283766aade7ecd0891f70f9ff7f4bf47b");
@@ -54,7 +56,8 @@ START_TEST(initial_secrets_v2) {
 }
 END_TEST
 
-START_TEST(next_secrets) {
+START_TEST(next_secrets)
+{
     struct crypto_secret now = {.aead = CRYPTO_CHACHA20_POLY1305, .len = 32}, next;
     unhex(VECTOR_CHACHA_SECRET, now.bytes);
     ck_assert(crypto_next_secret(CRYPTO_QUIC_V1, &now, &next));
@@ -67,7 +70,8 @@ START_TEST(next_secrets) {
 }
 END_TEST
 
-START_TEST(next_secret_of_48_bytes) {
+START_TEST(next_secret_of_48_bytes)
+{
     struct crypto_secret now = {.aead = CRYPTO_AES_256_GCM, .len = 48}, next;
     ck_assert(crypto_next_secret(CRYPTO_QUIC_V1, &now, &next));
     ck_assert_uint_eq(next.len, 48);
@@ -76,7 +80,8 @@ START_TEST(next_secret_of_48_bytes) {
 }
 END_TEST
 
-START_TEST(limits) {
+START_TEST(limits)
+{
     ck_assert(crypto_confidentiality_limit(CRYPTO_AES_128_GCM) == UINT64_C(1) << 23);
     ck_assert(crypto_confidentiality_limit(CRYPTO_AES_256_GCM) == UINT64_C(1) << 23);
     ck_assert(crypto_confidentiality_limit(CRYPTO_CHACHA20_POLY1305) >= UINT64_C(1) << 62);
@@ -86,7 +91,8 @@ START_TEST(limits) {
 }
 END_TEST
 
-START_TEST(equal_and_wipe) {
+START_TEST(equal_and_wipe)
+{
     uint8_t a[33], b[33];
     memset(a, 7, sizeof a);
     memset(b, 7, sizeof b);
@@ -103,7 +109,8 @@ START_TEST(equal_and_wipe) {
 }
 END_TEST
 
-START_TEST(keys_are_counted) {
+START_TEST(keys_are_counted)
+{
     for (int aead = 0; aead < CRYPTO_AEADS; aead++) {
         struct base_mem mem;
         base_mem_init(&mem, 0);
@@ -120,7 +127,8 @@ START_TEST(keys_are_counted) {
 }
 END_TEST
 
-START_TEST(keys_need_memory) {
+START_TEST(keys_need_memory)
+{
     struct base_mem mem;
     base_mem_init(&mem, 8);
     struct crypto_secret secret = {.aead = CRYPTO_AES_128_GCM, .len = 32};

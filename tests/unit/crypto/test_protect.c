@@ -58,7 +58,8 @@ static void run_vector(struct keys *keys, const struct packet_vector *vector) {
     ck_assert_mem_eq(packet + header_len, plain, plain_len);
 }
 
-START_TEST(worked_examples) {
+START_TEST(worked_examples)
+{
     enum crypto_version version = (enum crypto_version)_i;
     uint8_t dcid[20];
     struct crypto_secret secrets[3] = {[2] = {.aead = CRYPTO_CHACHA20_POLY1305, .len = 32}};
@@ -73,7 +74,8 @@ START_TEST(worked_examples) {
 }
 END_TEST
 
-START_TEST(retry_tags) {
+START_TEST(retry_tags)
+{
     static const char *const packets[CRYPTO_VERSIONS] = {
         "ff000000010008f067a5502a4262b5746f6b656e04a265ba2eff4d829058fb3f0f2496ba",
         "cf6b3343cf0008f067a5502a4262b5746f6b656ec8646ce8bfe33952d955543665dcc7b6",
@@ -130,11 +132,13 @@ static void round_trip(struct keys *keys, bool long_header, size_t pn_len, size_
     ck_assert_mem_eq(packet, copy, len - CRYPTO_TAG_SIZE);
 }
 
-START_TEST(all_lengths) {
+START_TEST(all_lengths)
+{
     struct keys keys;
     keys_of(&keys, (enum crypto_aead)_i);
     for (size_t pn_len = 1; pn_len <= 4; pn_len++)
-        for (size_t plain_len = 4 - pn_len; plain_len <= 1500; plain_len += plain_len < 300 || plain_len > 1400 ? 1 : 37) {
+        for (size_t plain_len = 4 - pn_len; plain_len <= 1500;
+             plain_len += plain_len < 300 || plain_len > 1400 ? 1 : 37) {
             round_trip(&keys, false, pn_len, plain_len);
             round_trip(&keys, true, pn_len, plain_len);
         }
@@ -143,7 +147,8 @@ START_TEST(all_lengths) {
 END_TEST
 
 /* A batch gives byte for byte what single packets give, for sizes around the chunk. */
-START_TEST(batches) {
+START_TEST(batches)
+{
     enum { MOST = 70 };
     static uint8_t packets[MOST][PACKET_MAX], single[PACKET_MAX];
     struct keys keys;
@@ -153,8 +158,8 @@ START_TEST(batches) {
         struct crypto_open_item opens[MOST];
         for (size_t i = 0; i < count; i++) {
             build(packets[i], i % 3 == 0, i % 4 + 1, 30 + i * 11, i, &items[i]);
-            opens[i] = (struct crypto_open_item){
-                .packet = packets[i], .len = items[i].len, .pn_offset = items[i].pn_offset};
+            opens[i] =
+                (struct crypto_open_item){.packet = packets[i], .len = items[i].len, .pn_offset = items[i].pn_offset};
         }
         ck_assert(crypto_seal(keys.key, keys.mask, items, count));
         for (size_t i = 0; i < count; i++) {
@@ -170,7 +175,8 @@ START_TEST(batches) {
 }
 END_TEST
 
-static int32_t open_again(struct keys *keys, const uint8_t *sealed, const struct crypto_seal_item *item, uint64_t number) {
+static int32_t open_again(struct keys *keys, const uint8_t *sealed, const struct crypto_seal_item *item,
+                          uint64_t number) {
     uint8_t packet[PACKET_MAX];
     memcpy(packet, sealed, item->len);
     struct crypto_open_item open = {.packet = packet, .len = item->len, .pn_offset = item->pn_offset};
@@ -178,7 +184,8 @@ static int32_t open_again(struct keys *keys, const uint8_t *sealed, const struct
     return crypto_open(keys->key, &open, number);
 }
 
-START_TEST(corruption) {
+START_TEST(corruption)
+{
     struct keys keys;
     keys_of(&keys, (enum crypto_aead)_i);
     uint8_t packet[PACKET_MAX];
@@ -199,7 +206,8 @@ START_TEST(corruption) {
 }
 END_TEST
 
-START_TEST(too_short_to_open) {
+START_TEST(too_short_to_open)
+{
     struct keys keys;
     keys_of(&keys, CRYPTO_AES_128_GCM);
     uint8_t packet[64] = {0};

@@ -16,7 +16,8 @@ static bool make(const char *const *names, size_t count, unsigned days) {
     return crypto_selfsigned(names, count, days, cert, sizeof cert, key, sizeof key, &error);
 }
 
-START_TEST(makes_pem) {
+START_TEST(makes_pem)
+{
     static const char *const names[] = {"example.org", "192.0.2.7", "2001:db8::1"};
     ck_assert_msg(make(names, 3, 30), "%s", error.text);
     ck_assert_ptr_nonnull(strstr(cert, "-----BEGIN CERTIFICATE-----"));
@@ -29,7 +30,8 @@ START_TEST(makes_pem) {
 }
 END_TEST
 
-START_TEST(every_one_is_new) {
+START_TEST(every_one_is_new)
+{
     static const char *const names[] = {"localhost"};
     uint8_t one[32], two[32];
     ck_assert(make(names, 1, 1));
@@ -40,7 +42,8 @@ START_TEST(every_one_is_new) {
 }
 END_TEST
 
-START_TEST(long_lists_of_names) {
+START_TEST(long_lists_of_names)
+{
     /* The list's length takes 1, 2 and 3 bytes. */
     static char text[40][64];
     static const char *names[40];
@@ -53,7 +56,8 @@ START_TEST(long_lists_of_names) {
 }
 END_TEST
 
-START_TEST(long_validity) {
+START_TEST(long_validity)
+{
     static const char *const names[] = {"localhost"};
     ck_assert_msg(make(names, 1, 36500), "%s", error.text); /* beyond 2049 dates have another form */
     ck_assert(!make(names, 1, 36501));
@@ -61,7 +65,8 @@ START_TEST(long_validity) {
 }
 END_TEST
 
-START_TEST(refuses) {
+START_TEST(refuses)
+{
     static const char *const empty[] = {""};
     static char long_name[200];
     static const char *long_names[] = {long_name};
@@ -77,14 +82,16 @@ START_TEST(refuses) {
 }
 END_TEST
 
-START_TEST(fingerprints) {
+START_TEST(fingerprints)
+{
     uint8_t hash[32];
     ck_assert(!crypto_certificate_sha256(CRYPTO_PEM, (const uint8_t *)"nothing", 7, hash));
     ck_assert(!crypto_certificate_sha256(CRYPTO_DER, (const uint8_t *)"\x30\x05\x00", 3, hash));
     /* DER is hashed as it stands: SHA-256 of 30 00. */
     ck_assert(crypto_certificate_sha256(CRYPTO_DER, (const uint8_t *)"\x30\x00", 2, hash));
-    static const uint8_t want[32] = {0xe4, 0xf6, 0x0d, 0x0a, 0xa6, 0xd7, 0xf3, 0xd3, 0xb6, 0xa6, 0x49, 0x4b, 0x1c, 0x86, 0x1b, 0x99,
-                                     0xf6, 0x49, 0xc6, 0xf9, 0xec, 0x51, 0xab, 0xaf, 0x20, 0x1b, 0x20, 0xf2, 0x97, 0x32, 0x7c, 0x95};
+    static const uint8_t want[32] = {0xe4, 0xf6, 0x0d, 0x0a, 0xa6, 0xd7, 0xf3, 0xd3, 0xb6, 0xa6, 0x49,
+                                     0x4b, 0x1c, 0x86, 0x1b, 0x99, 0xf6, 0x49, 0xc6, 0xf9, 0xec, 0x51,
+                                     0xab, 0xaf, 0x20, 0x1b, 0x20, 0xf2, 0x97, 0x32, 0x7c, 0x95};
     ck_assert_mem_eq(hash, want, 32);
 }
 END_TEST

@@ -39,7 +39,8 @@ static void ciphers(struct crypto_tls_config *config, const char *list) {
     ck_assert_msg(crypto_tls_config_ciphers(config, list, &error), "%s", error.text);
 }
 
-START_TEST(ordinary) {
+START_TEST(ordinary)
+{
     pair_run(&pair);
     pair_check_complete(&pair);
     size_t len;
@@ -70,7 +71,8 @@ START_TEST(ordinary) {
 }
 END_TEST
 
-START_TEST(every_group) {
+START_TEST(every_group)
+{
     static const char *const names[] = {"X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"};
     groups(pair.client_config, names[_i]);
     groups(pair.server_config, names[_i]);
@@ -82,7 +84,8 @@ START_TEST(every_group) {
 }
 END_TEST
 
-START_TEST(every_suite) {
+START_TEST(every_suite)
+{
     static const char *const names[] = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
                                         "TLS_CHACHA20_POLY1305_SHA256"};
     ciphers(_i % 2 ? pair.client_config : pair.server_config, names[_i]);
@@ -95,7 +98,8 @@ START_TEST(every_suite) {
 }
 END_TEST
 
-START_TEST(server_prefers_its_suite) {
+START_TEST(server_prefers_its_suite)
+{
     ciphers(pair.server_config, "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256");
     pair_run(&pair);
     pair_check_complete(&pair);
@@ -104,7 +108,8 @@ START_TEST(server_prefers_its_suite) {
 }
 END_TEST
 
-START_TEST(no_suite_in_common) {
+START_TEST(no_suite_in_common)
+{
     ciphers(pair.server_config, "TLS_CHACHA20_POLY1305_SHA256");
     ciphers(pair.client_config, "TLS_AES_128_GCM_SHA256");
     pair_run(&pair);
@@ -114,7 +119,8 @@ START_TEST(no_suite_in_common) {
 }
 END_TEST
 
-START_TEST(hello_retry_request) {
+START_TEST(hello_retry_request)
+{
     groups(pair.client_config, "X25519:P-384");
     groups(pair.server_config, "P-384");
     pair_run(&pair);
@@ -125,7 +131,8 @@ START_TEST(hello_retry_request) {
 }
 END_TEST
 
-START_TEST(hybrid_first_needs_no_retry) {
+START_TEST(hybrid_first_needs_no_retry)
+{
     groups(pair.client_config, "X25519MLKEM768:X25519");
     groups(pair.server_config, "X25519");
     pair_open(&pair);
@@ -137,7 +144,8 @@ START_TEST(hybrid_first_needs_no_retry) {
 }
 END_TEST
 
-START_TEST(no_group_in_common) {
+START_TEST(no_group_in_common)
+{
     groups(pair.client_config, "X25519");
     groups(pair.server_config, "P-384");
     pair_run(&pair);
@@ -147,7 +155,8 @@ START_TEST(no_group_in_common) {
 }
 END_TEST
 
-/* ---- application protocols ------------------------------------------------------------------------------------------ */
+/* ---- application protocols
+ * ------------------------------------------------------------------------------------------ */
 
 static void check_alpn(const char *client, const char *server, const char *want) {
     size_t len;
@@ -170,14 +179,16 @@ static void check_alpn(const char *client, const char *server, const char *want)
     pair_close(&pair);
 }
 
-START_TEST(alpn_choice) {
+START_TEST(alpn_choice)
+{
     check_alpn("a,b,c", "c,b", "c"); /* the server's order */
     check_alpn("c,b", "a,b,c", "b");
     check_alpn("hq-interop", "h3,hq-interop", "hq-interop");
 }
 END_TEST
 
-START_TEST(alpn_mismatch) {
+START_TEST(alpn_mismatch)
+{
     check_alpn("h3", "hq", NULL);
     check_alpn("", "h3", NULL);
     check_alpn("h3", "", NULL); /* the client insists */
@@ -185,7 +196,8 @@ START_TEST(alpn_mismatch) {
 }
 END_TEST
 
-START_TEST(alpn_absent) {
+START_TEST(alpn_absent)
+{
     size_t len;
     pair_alpn(pair.client_config, "");
     pair_alpn(pair.server_config, "");
@@ -197,7 +209,8 @@ START_TEST(alpn_absent) {
 }
 END_TEST
 
-START_TEST(alpn_lists) {
+START_TEST(alpn_lists)
+{
     static const struct {
         const char *bytes;
         size_t len;
@@ -216,9 +229,11 @@ START_TEST(alpn_lists) {
 }
 END_TEST
 
-/* ---- transport parameters -------------------------------------------------------------------------------------------- */
+/* ---- transport parameters
+ * -------------------------------------------------------------------------------------------- */
 
-START_TEST(params_refused_by_server) {
+START_TEST(params_refused_by_server)
+{
     pair_open(&pair);
     pair.server.refuse_params = true;
     pair_pump(&pair);
@@ -230,7 +245,8 @@ START_TEST(params_refused_by_server) {
 }
 END_TEST
 
-START_TEST(params_refused_by_client) {
+START_TEST(params_refused_by_client)
+{
     pair_open(&pair);
     pair.client.refuse_params = true;
     pair_pump(&pair);
@@ -255,7 +271,8 @@ static void hide_params(struct side *side, enum crypto_level level, const char *
     ck_abort_msg("no transport parameters");
 }
 
-START_TEST(params_missing) {
+START_TEST(params_missing)
+{
     pair_open(&pair);
     hide_params(&pair.client, CRYPTO_INITIAL, "client parameters");
     pair_pump(&pair);
@@ -266,7 +283,8 @@ START_TEST(params_missing) {
 }
 END_TEST
 
-START_TEST(server_without_params) {
+START_TEST(server_without_params)
+{
     pair.server_params = "";
     pair_run(&pair);
     ck_assert_uint_eq(pair.server.alerts, 1); /* a mistake of ours, not of the peer */
@@ -275,9 +293,11 @@ START_TEST(server_without_params) {
 }
 END_TEST
 
-/* ---- input in pieces, wrong input ------------------------------------------------------------------------------------- */
+/* ---- input in pieces, wrong input
+ * ------------------------------------------------------------------------------------- */
 
-START_TEST(fragments_of_every_size) {
+START_TEST(fragments_of_every_size)
+{
     for (pair.chunk = 1; pair.chunk < 60; pair.chunk++) {
         pair_run(&pair);
         pair_check_complete(&pair);
@@ -286,7 +306,8 @@ START_TEST(fragments_of_every_size) {
 }
 END_TEST
 
-START_TEST(cut_at_every_byte) {
+START_TEST(cut_at_every_byte)
+{
     /* One cut, at each place of the server's handshake flight. */
     size_t len = 1;
     for (size_t cut = 0; cut < len; cut++) {
@@ -295,11 +316,12 @@ START_TEST(cut_at_every_byte) {
         pair_carry(&pair, &pair.client, &pair.server);
         struct side *server = &pair.server;
         len = server->out_len[CRYPTO_HANDSHAKE];
-        ck_assert_int_eq(
-            crypto_tls_input(pair.client.tls, CRYPTO_INITIAL, server->out[CRYPTO_INITIAL], server->out_len[CRYPTO_INITIAL]),
-            CRYPTO_OK);
+        ck_assert_int_eq(crypto_tls_input(pair.client.tls, CRYPTO_INITIAL, server->out[CRYPTO_INITIAL],
+                                          server->out_len[CRYPTO_INITIAL]),
+                         CRYPTO_OK);
         server->given[CRYPTO_INITIAL] = server->out_len[CRYPTO_INITIAL];
-        ck_assert_int_eq(crypto_tls_input(pair.client.tls, CRYPTO_HANDSHAKE, server->out[CRYPTO_HANDSHAKE], cut), CRYPTO_OK);
+        ck_assert_int_eq(crypto_tls_input(pair.client.tls, CRYPTO_HANDSHAKE, server->out[CRYPTO_HANDSHAKE], cut),
+                         CRYPTO_OK);
         ck_assert(!crypto_tls_complete(pair.client.tls));
         server->given[CRYPTO_HANDSHAKE] = cut;
         pair_pump(&pair);
@@ -309,14 +331,15 @@ START_TEST(cut_at_every_byte) {
 }
 END_TEST
 
-START_TEST(wrong_level) {
+START_TEST(wrong_level)
+{
     for (int level = 0; level < CRYPTO_LEVELS; level++) {
         if (level == CRYPTO_INITIAL)
             continue;
         pair_open(&pair);
-        ck_assert_int_eq(crypto_tls_input(pair.server.tls, (enum crypto_level)level, pair.client.out[0],
-                                          pair.client.out_len[0]),
-                         CRYPTO_FAILED);
+        ck_assert_int_eq(
+            crypto_tls_input(pair.server.tls, (enum crypto_level)level, pair.client.out[0], pair.client.out_len[0]),
+            CRYPTO_FAILED);
         ck_assert_uint_eq(pair.server.alerts, 1);
         ck_assert_uint_eq(pair.server.alert, 10);
         pair_close(&pair);
@@ -324,7 +347,8 @@ START_TEST(wrong_level) {
 }
 END_TEST
 
-START_TEST(bytes_left_at_a_finished_level) {
+START_TEST(bytes_left_at_a_finished_level)
+{
     pair_open(&pair);
     uint8_t *out = pair.client.out[CRYPTO_INITIAL];
     size_t len = pair.client.out_len[CRYPTO_INITIAL];
@@ -345,7 +369,8 @@ static void check_refused(struct side *side, enum crypto_level level, const char
     ck_assert(!crypto_tls_complete(side->tls));
 }
 
-START_TEST(no_key_update) {
+START_TEST(no_key_update)
+{
     static const char update[] = {24, 0, 0, 1, 0};
     pair_run(&pair);
     check_refused(&pair.client, CRYPTO_APPLICATION, update, sizeof update);
@@ -354,7 +379,8 @@ START_TEST(no_key_update) {
 }
 END_TEST
 
-START_TEST(no_late_messages) {
+START_TEST(no_late_messages)
+{
     static const char request[] = {13, 0, 0, 3, 0, 0, 0}, ticket[] = {4, 0, 0, 0}, end_of_early_data[] = {5, 0, 0, 0};
     pair_run(&pair);
     check_refused(&pair.client, CRYPTO_APPLICATION, request, sizeof request);
@@ -367,17 +393,20 @@ START_TEST(no_late_messages) {
 }
 END_TEST
 
-START_TEST(server_hello_to_a_server) {
+START_TEST(server_hello_to_a_server)
+{
     pair_open(&pair);
     check_refused(&pair.server, CRYPTO_INITIAL, "\2\0\0\4abcd", 8);
     pair_close(&pair);
 }
 END_TEST
 
-START_TEST(length_that_is_only_claimed) {
+START_TEST(length_that_is_only_claimed)
+{
     pair_open(&pair);
     uint64_t before = pair.server.mem.used;
-    ck_assert_int_eq(crypto_tls_input(pair.server.tls, CRYPTO_INITIAL, (const uint8_t *)"\1\xff\xff\xff", 4), CRYPTO_FAILED);
+    ck_assert_int_eq(crypto_tls_input(pair.server.tls, CRYPTO_INITIAL, (const uint8_t *)"\1\xff\xff\xff", 4),
+                     CRYPTO_FAILED);
     ck_assert_uint_eq(pair.server.alerts, 1);
     ck_assert_uint_eq(pair.server.alert, 50);
     ck_assert(pair.server.mem.used == before);
@@ -385,7 +414,8 @@ START_TEST(length_that_is_only_claimed) {
 }
 END_TEST
 
-START_TEST(session_id_is_refused) {
+START_TEST(session_id_is_refused)
+{
     /* A ClientHello of TLS over TCP: legacy_session_id of 32 bytes (RFC 9001 8.4). */
     pair_open(&pair);
     uint8_t hello[2048], *out = pair.client.out[CRYPTO_INITIAL];
@@ -410,7 +440,8 @@ START_TEST(session_id_is_refused) {
 }
 END_TEST
 
-START_TEST(old_versions) {
+START_TEST(old_versions)
+{
     /* supported_versions without TLS 1.3: the 0304 of the only version turned into 0303. */
     pair_open(&pair);
     uint8_t *out = pair.client.out[CRYPTO_INITIAL];
@@ -456,14 +487,18 @@ static void tamper(bool at_server, enum crypto_level level) {
     }
 }
 
-START_TEST(tampered_client_hello) { tamper(true, CRYPTO_INITIAL); }
+START_TEST(tampered_client_hello)
+{ tamper(true, CRYPTO_INITIAL); }
 END_TEST
-START_TEST(tampered_server_hello) { tamper(false, CRYPTO_INITIAL); }
+START_TEST(tampered_server_hello)
+{ tamper(false, CRYPTO_INITIAL); }
 END_TEST
-START_TEST(tampered_server_flight) { tamper(false, CRYPTO_HANDSHAKE); }
+START_TEST(tampered_server_flight)
+{ tamper(false, CRYPTO_HANDSHAKE); }
 END_TEST
 
-START_TEST(garbage) {
+START_TEST(garbage)
+{
     srand((unsigned)_i + 1);
     for (int round = 0; round < 200; round++) {
         pair_open(&pair);
@@ -487,9 +522,11 @@ START_TEST(garbage) {
 }
 END_TEST
 
-/* ---- failures of ours -------------------------------------------------------------------------------------------------- */
+/* ---- failures of ours
+ * -------------------------------------------------------------------------------------------------- */
 
-START_TEST(callbacks_that_fail) {
+START_TEST(callbacks_that_fail)
+{
     for (int which = 0; which < 4; which++) {
         pair_open(&pair);
         struct side *side = which % 2 ? &pair.server : &pair.client;
@@ -505,7 +542,8 @@ START_TEST(callbacks_that_fail) {
 }
 END_TEST
 
-START_TEST(memory_runs_out) {
+START_TEST(memory_runs_out)
+{
     /* What we hold ourselves is counted; every size of budget either suffices or fails cleanly. */
     for (uint64_t limit = 0; limit < 4000; limit += 40) {
         struct base_mem mem;
@@ -533,9 +571,11 @@ START_TEST(memory_runs_out) {
 }
 END_TEST
 
-/* ---- exporter, key log, determinism -------------------------------------------------------------------------------------- */
+/* ---- exporter, key log, determinism
+ * -------------------------------------------------------------------------------------- */
 
-START_TEST(exporter) {
+START_TEST(exporter)
+{
     uint8_t a[40], b[40];
     pair_open(&pair);
     ck_assert(!crypto_tls_export(pair.client.tls, "EXPORTER-x", NULL, 0, a, sizeof a));
@@ -578,7 +618,8 @@ static void check_logged(const char *label, const struct crypto_secret *secret, 
     ck_assert_str_eq(logged(label), want);
 }
 
-START_TEST(key_log) {
+START_TEST(key_log)
+{
     log_count = 0;
     crypto_tls_config_keylog(_i ? pair.server_config : pair.client_config, on_keylog, NULL);
     ciphers(pair.server_config, _i ? "TLS_AES_256_GCM_SHA384" : "TLS_AES_128_GCM_SHA256");
@@ -594,7 +635,8 @@ START_TEST(key_log) {
 }
 END_TEST
 
-START_TEST(deterministic) {
+START_TEST(deterministic)
+{
     static uint8_t first[2][CRYPTO_LEVELS][PAIR_OUT];
     static size_t len[2][CRYPTO_LEVELS];
     uint8_t seed[32] = {42}, secret[32] = {1};
@@ -623,9 +665,11 @@ START_TEST(deterministic) {
 }
 END_TEST
 
-/* ---- configuration ------------------------------------------------------------------------------------------------------- */
+/* ---- configuration
+ * ------------------------------------------------------------------------------------------------------- */
 
-START_TEST(lists_are_checked) {
+START_TEST(lists_are_checked)
+{
     ck_assert(!crypto_tls_config_ciphers(pair.client_config, "TLS_AES_128_GCM_SHA256:NONSENSE", &error));
     ck_assert_ptr_nonnull(strstr(error.text, "NONSENSE"));
     ck_assert(!crypto_tls_config_ciphers(pair.client_config, "", &error));
@@ -640,7 +684,8 @@ START_TEST(lists_are_checked) {
 }
 END_TEST
 
-START_TEST(wrong_use) {
+START_TEST(wrong_use)
+{
     struct base_mem mem;
     base_mem_init(&mem, 0);
     struct crypto_tls_open open = {.role = CRYPTO_SERVER, .config = pair.client_config, .callbacks = &side_callbacks};

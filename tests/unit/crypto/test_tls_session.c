@@ -77,7 +77,8 @@ static void come_back(bool resumed, enum crypto_early client, enum crypto_early 
 
 static void come_back_fully(void) { come_back(false, CRYPTO_EARLY_REJECTED, CRYPTO_EARLY_NONE); }
 
-START_TEST(early_data) {
+START_TEST(early_data)
+{
     static const char *const suites[] = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
                                          "TLS_CHACHA20_POLY1305_SHA256"};
     ck_assert(crypto_tls_config_ciphers(pair.server_config, suites[_i], &error));
@@ -93,7 +94,8 @@ START_TEST(early_data) {
 }
 END_TEST
 
-START_TEST(early_data_in_pieces) {
+START_TEST(early_data_in_pieces)
+{
     for (size_t chunk = 1; chunk < 40; chunk += 3) {
         pair.chunk = 0;
         obtain();
@@ -103,7 +105,8 @@ START_TEST(early_data_in_pieces) {
 }
 END_TEST
 
-START_TEST(resumption_without_early_data) {
+START_TEST(resumption_without_early_data)
+{
     obtain();
     pair.early_data = false;
     come_back(true, CRYPTO_EARLY_NONE, CRYPTO_EARLY_NONE);
@@ -113,14 +116,16 @@ START_TEST(resumption_without_early_data) {
 }
 END_TEST
 
-START_TEST(a_ticket_is_taken_once) {
+START_TEST(a_ticket_is_taken_once)
+{
     obtain();
     come_back(true, CRYPTO_EARLY_ACCEPTED, CRYPTO_EARLY_ACCEPTED);
     come_back_fully();
 }
 END_TEST
 
-START_TEST(several_tickets) {
+START_TEST(several_tickets)
+{
     pair_run(&pair);
     for (unsigned i = 1; i <= 3; i++) {
         ck_assert_int_eq(crypto_tls_send_ticket(pair.server.tls), CRYPTO_OK);
@@ -138,7 +143,8 @@ START_TEST(several_tickets) {
 }
 END_TEST
 
-START_TEST(tickets_after_resumption) {
+START_TEST(tickets_after_resumption)
+{
     obtain();
     for (int i = 0; i < 4; i++) {
         pair_run(&pair);
@@ -154,7 +160,8 @@ START_TEST(tickets_after_resumption) {
 }
 END_TEST
 
-START_TEST(another_server_of_the_fleet) {
+START_TEST(another_server_of_the_fleet)
+{
     obtain();
     crypto_tls_config_unref(pair.server_config);
     pair.server_config = server_with(fleet_secret);
@@ -162,7 +169,8 @@ START_TEST(another_server_of_the_fleet) {
 }
 END_TEST
 
-START_TEST(a_stranger) {
+START_TEST(a_stranger)
+{
     obtain();
     crypto_tls_config_unref(pair.server_config);
     pair.server_config = server_with(other_secret);
@@ -170,21 +178,24 @@ START_TEST(a_stranger) {
 }
 END_TEST
 
-START_TEST(server_turned_early_data_off) {
+START_TEST(server_turned_early_data_off)
+{
     obtain();
     crypto_tls_config_early_data(pair.server_config, false);
     come_back(true, CRYPTO_EARLY_REJECTED, CRYPTO_EARLY_NONE);
 }
 END_TEST
 
-START_TEST(limits_changed) {
+START_TEST(limits_changed)
+{
     obtain();
     pair.early_context = "other limits";
     come_back_fully();
 }
 END_TEST
 
-START_TEST(protocol_changed) {
+START_TEST(protocol_changed)
+{
     pair_alpn(pair.client_config, "h3,hq");
     obtain();
     pair_alpn(pair.server_config, "hq");
@@ -192,7 +203,8 @@ START_TEST(protocol_changed) {
 }
 END_TEST
 
-START_TEST(protocol_no_longer_offered) {
+START_TEST(protocol_no_longer_offered)
+{
     pair_alpn(pair.server_config, "h3,hq");
     obtain();
     pair_alpn(pair.client_config, "hq");
@@ -200,7 +212,8 @@ START_TEST(protocol_no_longer_offered) {
 }
 END_TEST
 
-START_TEST(hello_retry_request) {
+START_TEST(hello_retry_request)
+{
     obtain();
     ck_assert(crypto_tls_config_groups(pair.client_config, "X25519:P-384", &error));
     ck_assert(crypto_tls_config_groups(pair.server_config, "P-384", &error));
@@ -216,14 +229,16 @@ START_TEST(hello_retry_request) {
 }
 END_TEST
 
-START_TEST(another_server_name) {
+START_TEST(another_server_name)
+{
     obtain();
     pair.server_name = "127.0.0.1";
     come_back(false, CRYPTO_EARLY_NONE, CRYPTO_EARLY_NONE);
 }
 END_TEST
 
-START_TEST(made_without_judgement) {
+START_TEST(made_without_judgement)
+{
     /* A session that was made without verifying the server must not stand in for verification. */
     crypto_tls_config_verify(pair.client_config, false);
     obtain();
@@ -232,7 +247,8 @@ START_TEST(made_without_judgement) {
 }
 END_TEST
 
-START_TEST(rotation_and_age) {
+START_TEST(rotation_and_age)
+{
     crypto_deterministic_time(START + LIFETIME / 2);
     obtain();
     crypto_deterministic_time(START + LIFETIME + 60); /* keys have rotated, the ticket is still young enough */
@@ -247,7 +263,8 @@ START_TEST(rotation_and_age) {
 END_TEST
 
 /* The register remembers a ticket longer than its age would pass; replays of it far apart are refused by age. */
-START_TEST(replay_long_after) {
+START_TEST(replay_long_after)
+{
     obtain();
     pair_open(&pair);
     static uint8_t hello[4096];
@@ -267,7 +284,8 @@ START_TEST(replay_long_after) {
 }
 END_TEST
 
-START_TEST(many_tickets_at_once) {
+START_TEST(many_tickets_at_once)
+{
     /* More than the register holds: some are refused, none is taken twice, all handshakes complete. */
     unsigned taken = 0;
     for (int i = 0; i < 300; i++) {
@@ -282,7 +300,8 @@ START_TEST(many_tickets_at_once) {
 }
 END_TEST
 
-START_TEST(tampered_ticket) {
+START_TEST(tampered_ticket)
+{
     obtain();
     for (size_t at = pair.session_len; at-- > 0;) {
         session[at] ^= 0x10;
@@ -296,7 +315,8 @@ START_TEST(tampered_ticket) {
 }
 END_TEST
 
-START_TEST(session_cut_short) {
+START_TEST(session_cut_short)
+{
     obtain();
     size_t whole = pair.session_len;
     for (size_t len = 0; len < whole; len++) {
@@ -308,7 +328,8 @@ START_TEST(session_cut_short) {
 }
 END_TEST
 
-START_TEST(no_tickets_configured) {
+START_TEST(no_tickets_configured)
+{
     crypto_tls_config_unref(pair.server_config);
     pair.server_config = pair_server_config();
     pair_run(&pair);
@@ -319,7 +340,8 @@ START_TEST(no_tickets_configured) {
 }
 END_TEST
 
-START_TEST(ticket_settings) {
+START_TEST(ticket_settings)
+{
     ck_assert(!crypto_tls_config_tickets(pair.client_config, fleet_secret, 60, &error));
     ck_assert(!crypto_tls_config_tickets(pair.server_config, fleet_secret, 0, &error));
     ck_assert(!crypto_tls_config_tickets(pair.server_config, fleet_secret, 604801, &error));
@@ -328,7 +350,8 @@ START_TEST(ticket_settings) {
 END_TEST
 
 /* RFC 9001 4.6.1: a limit on early data other than "none said" is a violation. */
-START_TEST(ticket_with_a_limit) {
+START_TEST(ticket_with_a_limit)
+{
     pair_run(&pair);
     ck_assert_int_eq(crypto_tls_send_ticket(pair.server.tls), CRYPTO_OK);
     uint8_t *out = pair.server.out[CRYPTO_APPLICATION];

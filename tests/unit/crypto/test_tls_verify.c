@@ -1,4 +1,5 @@
-/* Who the peer is: chains, names, addresses, pins, the application's word, client certificates, choice by server name. */
+/* Who the peer is: chains, names, addresses, pins, the application's word, client certificates, choice by server name.
+ */
 #include "unit.h"
 
 #include <stdlib.h>
@@ -14,8 +15,8 @@ static const uint8_t *bytes(const char *text) { return (const uint8_t *)text; }
 
 static void certificate(struct crypto_tls_config *config, const char *cert, const char *key) {
     ck_assert_msg(
-        crypto_tls_config_certificate(config, CRYPTO_PEM, bytes(cert), strlen(cert), bytes(key), strlen(key), &error), "%s",
-        error.text);
+        crypto_tls_config_certificate(config, CRYPTO_PEM, bytes(cert), strlen(cert), bytes(key), strlen(key), &error),
+        "%s", error.text);
 }
 
 static void trust(struct crypto_tls_config *config, const char *roots) {
@@ -60,14 +61,16 @@ static void expect_named(const char *name, uint8_t alert) {
     expect(alert);
 }
 
-START_TEST(chain) {
+START_TEST(chain)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     trust(pair.client_config, cert_root);
     expect(0);
 }
 END_TEST
 
-START_TEST(names) {
+START_TEST(names)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     trust(pair.client_config, cert_root);
     expect_named("a.example", 0);
@@ -87,7 +90,8 @@ START_TEST(names) {
 }
 END_TEST
 
-START_TEST(addresses) {
+START_TEST(addresses)
+{
     static const char *const literals[] = {"127.0.0.1", "::1", "0:0:0:0:0:0:0:1"};
     crypto_tls_config_unref(pair.client_config);
     crypto_tls_config_unref(pair.server_config);
@@ -106,7 +110,8 @@ START_TEST(addresses) {
 }
 END_TEST
 
-START_TEST(unknown_authority) {
+START_TEST(unknown_authority)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     expect(48);
     trust(pair.client_config, pair_cert[0] ? pair_cert : cert_rogue_root);
@@ -114,7 +119,8 @@ START_TEST(unknown_authority) {
 }
 END_TEST
 
-START_TEST(authority_of_the_same_name) {
+START_TEST(authority_of_the_same_name)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     trust(pair.client_config, cert_rogue_root);
     pair_run(&pair);
@@ -124,28 +130,32 @@ START_TEST(authority_of_the_same_name) {
 }
 END_TEST
 
-START_TEST(intermediate_missing) {
+START_TEST(intermediate_missing)
+{
     certificate(pair.server_config, cert_leaf_alone, key_leaf);
     trust(pair.client_config, cert_root);
     expect(48);
 }
 END_TEST
 
-START_TEST(expired) {
+START_TEST(expired)
+{
     certificate(pair.server_config, cert_expired, key_expired);
     trust(pair.client_config, cert_root);
     expect(45);
 }
 END_TEST
 
-START_TEST(made_for_clients) {
+START_TEST(made_for_clients)
+{
     certificate(pair.server_config, cert_client, key_client);
     trust(pair.client_config, cert_root);
     expect_named("client.example", 43);
 }
 END_TEST
 
-START_TEST(not_verifying) {
+START_TEST(not_verifying)
+{
     certificate(pair.server_config, cert_expired, key_expired);
     crypto_tls_config_verify(pair.client_config, false);
     expect_named("whoever.example", 0);
@@ -157,7 +167,8 @@ START_TEST(not_verifying) {
 }
 END_TEST
 
-/* ---- pins ------------------------------------------------------------------------------------------------------------- */
+/* ---- pins
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static void pin(struct crypto_tls_config *config, const char *cert) {
     uint8_t hash[32];
@@ -165,7 +176,8 @@ static void pin(struct crypto_tls_config *config, const char *cert) {
     ck_assert(crypto_tls_config_pin(config, hash));
 }
 
-START_TEST(pinned) {
+START_TEST(pinned)
+{
     certificate(pair.server_config, cert_expired, key_expired); /* no root, no date, no name */
     pin(pair.client_config, cert_leaf);
     expect_named("whoever.example", 42);
@@ -174,7 +186,8 @@ START_TEST(pinned) {
 }
 END_TEST
 
-START_TEST(pin_beats_a_good_chain) {
+START_TEST(pin_beats_a_good_chain)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     trust(pair.client_config, cert_root);
     pin(pair.client_config, cert_other);
@@ -182,7 +195,8 @@ START_TEST(pin_beats_a_good_chain) {
 }
 END_TEST
 
-START_TEST(pinning_teaches_nothing) {
+START_TEST(pinning_teaches_nothing)
+{
     /* The intermediate that came with a pinned leaf must not be trusted for another leaf it signed. */
     certificate(pair.server_config, cert_leaf, key_leaf);
     pin(pair.client_config, cert_leaf);
@@ -195,7 +209,8 @@ START_TEST(pinning_teaches_nothing) {
 }
 END_TEST
 
-/* ---- the application's word ----------------------------------------------------------------------------------------------- */
+/* ---- the application's word
+ * ----------------------------------------------------------------------------------------------- */
 
 static struct {
     unsigned calls;
@@ -205,7 +220,8 @@ static struct {
     void *session_user;
 } asked;
 
-static int on_verify(void *user, void *session_user, const uint8_t *const *list, const size_t *lens, size_t count, bool ok) {
+static int on_verify(void *user, void *session_user, const uint8_t *const *list, const size_t *lens, size_t count,
+                     bool ok) {
     ck_assert_ptr_eq(user, &asked);
     asked.calls++;
     asked.count = count;
@@ -222,7 +238,8 @@ static void ask(int answer) {
     crypto_tls_config_verify_cb(pair.client_config, on_verify, &asked);
 }
 
-START_TEST(application_decides) {
+START_TEST(application_decides)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     trust(pair.client_config, cert_root);
     ask(0);
@@ -238,7 +255,8 @@ START_TEST(application_decides) {
 }
 END_TEST
 
-START_TEST(application_overrules) {
+START_TEST(application_overrules)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     ask(0);
     expect(0);
@@ -249,7 +267,8 @@ START_TEST(application_overrules) {
 }
 END_TEST
 
-START_TEST(application_without_verification) {
+START_TEST(application_without_verification)
+{
     certificate(pair.server_config, cert_expired, key_expired);
     crypto_tls_config_verify(pair.client_config, false);
     ask(0);
@@ -260,7 +279,8 @@ START_TEST(application_without_verification) {
 }
 END_TEST
 
-START_TEST(accepting_teaches_nothing) {
+START_TEST(accepting_teaches_nothing)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     ask(0);
     expect(0);
@@ -269,7 +289,8 @@ START_TEST(accepting_teaches_nothing) {
 }
 END_TEST
 
-/* ---- client certificates --------------------------------------------------------------------------------------------------- */
+/* ---- client certificates
+ * --------------------------------------------------------------------------------------------------- */
 
 static void want_client(void) {
     certificate(pair.server_config, cert_leaf, key_leaf);
@@ -285,7 +306,8 @@ static void expect_server(uint8_t alert) {
     pair_close(&pair);
 }
 
-START_TEST(client_certificate) {
+START_TEST(client_certificate)
+{
     want_client();
     trust(pair.server_config, cert_root);
     certificate(pair.client_config, cert_client, key_client);
@@ -297,21 +319,24 @@ START_TEST(client_certificate) {
 }
 END_TEST
 
-START_TEST(client_certificate_missing) {
+START_TEST(client_certificate_missing)
+{
     want_client();
     trust(pair.server_config, cert_root);
     expect_server(116);
 }
 END_TEST
 
-START_TEST(client_certificate_unknown) {
+START_TEST(client_certificate_unknown)
+{
     want_client();
     certificate(pair.client_config, cert_client, key_client);
     expect_server(48);
 }
 END_TEST
 
-START_TEST(client_certificate_of_a_server) {
+START_TEST(client_certificate_of_a_server)
+{
     want_client();
     trust(pair.server_config, cert_root);
     certificate(pair.client_config, cert_leaf, key_leaf);
@@ -319,7 +344,8 @@ START_TEST(client_certificate_of_a_server) {
 }
 END_TEST
 
-START_TEST(client_certificate_pinned) {
+START_TEST(client_certificate_pinned)
+{
     want_client();
     pin(pair.server_config, cert_client);
     certificate(pair.client_config, cert_client, key_client);
@@ -328,7 +354,8 @@ START_TEST(client_certificate_pinned) {
 END_TEST
 
 /* A client that shows somebody else's certificate cannot sign for it, pinned or not. */
-START_TEST(proof_is_required_of_pinned_peers) {
+START_TEST(proof_is_required_of_pinned_peers)
+{
     want_client();
     pin(pair.server_config, cert_client);
     certificate(pair.client_config, cert_client, key_client);
@@ -350,9 +377,11 @@ START_TEST(proof_is_required_of_pinned_peers) {
 }
 END_TEST
 
-/* ---- several certificates --------------------------------------------------------------------------------------------------- */
+/* ---- several certificates
+ * --------------------------------------------------------------------------------------------------- */
 
-START_TEST(choice_by_server_name) {
+START_TEST(choice_by_server_name)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     certificate(pair.server_config, cert_other, key_other);
     trust(pair.client_config, cert_root);
@@ -363,7 +392,8 @@ START_TEST(choice_by_server_name) {
 }
 END_TEST
 
-START_TEST(trust_reaches_every_certificate) {
+START_TEST(trust_reaches_every_certificate)
+{
     certificate(pair.server_config, cert_leaf, key_leaf);
     trust(pair.server_config, cert_root); /* between the two */
     certificate(pair.server_config, cert_other, key_other);
@@ -375,13 +405,16 @@ START_TEST(trust_reaches_every_certificate) {
 }
 END_TEST
 
-START_TEST(bad_certificates) {
+START_TEST(bad_certificates)
+{
     struct crypto_tls_config *config = pair.server_config;
     ck_assert(!crypto_tls_config_certificate(config, CRYPTO_PEM, bytes(cert_leaf), strlen(cert_leaf), bytes(key_other),
                                              strlen(key_other), &error));
     ck_assert_ptr_nonnull(strstr(error.text, "belong"));
-    ck_assert(!crypto_tls_config_certificate(config, CRYPTO_PEM, bytes("x"), 1, bytes(key_other), strlen(key_other), &error));
-    ck_assert(!crypto_tls_config_certificate(config, CRYPTO_PEM, bytes(cert_leaf), strlen(cert_leaf), bytes("x"), 1, &error));
+    ck_assert(
+        !crypto_tls_config_certificate(config, CRYPTO_PEM, bytes("x"), 1, bytes(key_other), strlen(key_other), &error));
+    ck_assert(
+        !crypto_tls_config_certificate(config, CRYPTO_PEM, bytes(cert_leaf), strlen(cert_leaf), bytes("x"), 1, &error));
     ck_assert(!crypto_tls_config_trust(config, CRYPTO_PEM, bytes("x"), 1, NULL, &error));
     ck_assert(!crypto_tls_config_trust(config, CRYPTO_DER, bytes("x"), 1, NULL, &error));
     certificate(config, cert_leaf, key_leaf); /* a refused one left nothing behind */
@@ -409,13 +442,15 @@ static size_t pem_to_der(const char *pem, uint8_t *der) {
     return len;
 }
 
-START_TEST(der) {
+START_TEST(der)
+{
     uint8_t chain_der[4096], key_der[1024], root_der[2048];
     size_t len = pem_to_der(cert_leaf, chain_der);
     len += pem_to_der(strstr(cert_leaf + 10, "-----BEGIN"), chain_der + len);
     size_t key_len = pem_to_der(key_leaf, key_der), root_len = pem_to_der(cert_root, root_der);
-    ck_assert_msg(crypto_tls_config_certificate(pair.server_config, CRYPTO_DER, chain_der, len, key_der, key_len, &error), "%s",
-                  error.text);
+    ck_assert_msg(
+        crypto_tls_config_certificate(pair.server_config, CRYPTO_DER, chain_der, len, key_der, key_len, &error), "%s",
+        error.text);
     unsigned count;
     ck_assert_msg(crypto_tls_config_trust(pair.client_config, CRYPTO_DER, root_der, root_len, &count, &error), "%s",
                   error.text);
@@ -424,7 +459,8 @@ START_TEST(der) {
 }
 END_TEST
 
-START_TEST(bundle) {
+START_TEST(bundle)
+{
     char text[16384];
     strcpy(text, "# a comment\n");
     strcat(text, cert_rogue_root);

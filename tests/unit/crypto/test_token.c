@@ -54,7 +54,8 @@ static void begin(void) {
 
 static void end(void) { ck_assert(mem.used == 0); }
 
-START_TEST(opens_for_its_purpose_only) {
+START_TEST(opens_for_its_purpose_only)
+{
     struct crypto_fleet *fleet = fleet_of(1), *twin = fleet_of(1), *stranger = fleet_of(2);
     uint8_t token[CRYPTO_TOKEN_MAX];
     size_t len = seal(fleet, token);
@@ -71,7 +72,8 @@ START_TEST(opens_for_its_purpose_only) {
 }
 END_TEST
 
-START_TEST(every_bit_counts) {
+START_TEST(every_bit_counts)
+{
     struct crypto_fleet *fleet = fleet_of(1);
     uint8_t token[CRYPTO_TOKEN_MAX];
     size_t len = seal(fleet, token);
@@ -87,7 +89,8 @@ START_TEST(every_bit_counts) {
 }
 END_TEST
 
-START_TEST(sizes) {
+START_TEST(sizes)
+{
     struct crypto_fleet *fleet = fleet_of(1);
     uint8_t token[CRYPTO_TOKEN_MAX + 1], out[CRYPTO_TOKEN_MAX], text[CRYPTO_TOKEN_MAX] = {3};
     for (size_t len = 0; len <= CRYPTO_TOKEN_MAX - CRYPTO_TOKEN_OVERHEAD; len++) {
@@ -108,7 +111,8 @@ START_TEST(sizes) {
 }
 END_TEST
 
-START_TEST(no_two_tokens_alike) {
+START_TEST(no_two_tokens_alike)
+{
     struct crypto_fleet *fleet = fleet_of(1);
     uint8_t one[CRYPTO_TOKEN_MAX], two[CRYPTO_TOKEN_MAX];
     size_t len = seal(fleet, one);
@@ -118,7 +122,8 @@ START_TEST(no_two_tokens_alike) {
 }
 END_TEST
 
-START_TEST(rotation) {
+START_TEST(rotation)
+{
     struct crypto_fleet *fleet = fleet_of(1);
     uint8_t token[CRYPTO_TOKEN_MAX], reset[3][16], cid[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     size_t len = seal(fleet, token);
@@ -135,7 +140,8 @@ START_TEST(rotation) {
 }
 END_TEST
 
-START_TEST(same_id_of_two_secrets) {
+START_TEST(same_id_of_two_secrets)
+{
     /* Among 257 secrets two have the same id byte: the older one's tokens must still open. */
     struct crypto_fleet *fleets[256];
     uint8_t tokens[256][CRYPTO_TOKEN_MAX];
@@ -161,7 +167,8 @@ START_TEST(same_id_of_two_secrets) {
 }
 END_TEST
 
-START_TEST(reset_tokens) {
+START_TEST(reset_tokens)
+{
     struct crypto_fleet *fleet = fleet_of(1), *twin = fleet_of(1);
     uint8_t cid[20] = {9}, a[16], b[16];
     crypto_reset_token(fleet, 0, cid, 20, a);
@@ -179,7 +186,8 @@ START_TEST(reset_tokens) {
 }
 END_TEST
 
-START_TEST(scrambling) {
+START_TEST(scrambling)
+{
     struct crypto_fleet *fleet = fleet_of(1), *other = fleet_of(2);
     uint8_t in[16] = {1, 2, 3}, out[16], back[16], differ[16];
     crypto_fleet_scramble(fleet, in, out);
@@ -195,7 +203,8 @@ START_TEST(scrambling) {
 }
 END_TEST
 
-START_TEST(needs_memory) {
+START_TEST(needs_memory)
+{
     uint8_t secret[CRYPTO_FLEET_SECRET_SIZE] = {0};
     base_mem_init(&mem, 16);
     ck_assert_ptr_null(crypto_fleet_new(&mem, secret));

@@ -100,8 +100,9 @@ struct crypto_tls_config *pair_client_config(void) {
     unsigned count;
     struct crypto_tls_config *config = crypto_tls_config_new(CRYPTO_CLIENT, &error);
     ck_assert_msg(config != NULL, "%s", error.text);
-    ck_assert_msg(crypto_tls_config_trust(config, CRYPTO_PEM, (const uint8_t *)cert_text, strlen(cert_text), &count, &error),
-                  "%s", error.text);
+    ck_assert_msg(
+        crypto_tls_config_trust(config, CRYPTO_PEM, (const uint8_t *)cert_text, strlen(cert_text), &count, &error),
+        "%s", error.text);
     ck_assert_uint_eq(count, 1);
     pair_alpn(config, "h3");
     return config;
@@ -129,10 +130,8 @@ void pair_open(struct pair *pair) {
                                      .session = pair->session,
                                      .session_len = pair->session_len,
                                      .early_data = pair->early_data};
-    struct crypto_tls_open server = {.role = CRYPTO_SERVER,
-                                     .config = pair->server_config,
-                                     .callbacks = &side_callbacks,
-                                     .user = &pair->server};
+    struct crypto_tls_open server = {
+        .role = CRYPTO_SERVER, .config = pair->server_config, .callbacks = &side_callbacks, .user = &pair->server};
     side_open(&pair->client, &client);
     side_open(&pair->server, &server);
     if (*theirs)

@@ -40,11 +40,11 @@ struct pair {
 
 extern const char *pair_cert, *pair_key; /* self-signed for localhost and 127.0.0.1 */
 
-struct crypto_tls_config *pair_server_config(void);                        /* with the certificate and ALPN h3 */
-struct crypto_tls_config *pair_client_config(void);                        /* trusting it, ALPN h3 */
-void pair_alpn(struct crypto_tls_config *config, const char *list);        /* "h3,hq" */
-void pair_open(struct pair *pair);                                         /* makes both, starts the client */
-void pair_pump(struct pair *pair);                                         /* carries until nothing moves */
+struct crypto_tls_config *pair_server_config(void);                 /* with the certificate and ALPN h3 */
+struct crypto_tls_config *pair_client_config(void);                 /* trusting it, ALPN h3 */
+void pair_alpn(struct crypto_tls_config *config, const char *list); /* "h3,hq" */
+void pair_open(struct pair *pair);                                  /* makes both, starts the client */
+void pair_pump(struct pair *pair);                                  /* carries until nothing moves */
 /* Gives all that `from` has sent and `to` has not seen; false when `to` failed or there was nothing. */
 bool pair_carry(struct pair *pair, struct side *from, struct side *to);
 void pair_close(struct pair *pair); /* frees both, checks that no memory is left */
