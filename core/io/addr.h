@@ -20,8 +20,8 @@ void io_addr_from_v6(const uint8_t ip[16], uint32_t scope, struct quic_addr *add
 bool io_addr_is_any(const struct quic_addr *addr);
 /* "192.0.2.1:443", "[2001:db8::1]:443", "[fe80::1%eth0]:443"; "none" for family 0. */
 void io_addr_format(const struct quic_addr *addr, char out[IO_ADDR_TEXT]);
-/* A literal, with or without port ("1.2.3.4", "::1", "[::1]:443", "1.2.3.4:443"); `port` is used when the text has none.
- * False (and *addr untouched) when it is no literal. */
+/* A literal, with or without port ("1.2.3.4", "::1", "[::1]:443", "1.2.3.4:443"); `port` is used when the text has
+ * none. False (and *addr untouched) when it is no literal. */
 bool io_addr_parse(const char *text, uint16_t port, struct quic_addr *addr);
 
 #endif

@@ -19,8 +19,10 @@
 #include "io/loop_impl.h"
 #include "tables/errors.h"
 
-#define LOOP_SPIN (50 * BASE_US)  /* a deadline this near is polled for: sleeping and waking costs as much */
-#define LOOP_BLOCKED_LOOK BASE_MS /* while a socket is blocked, what is due waits for it, but timers only so long */
+/* A deadline this near is polled for: sleeping and waking costs as much. */
+#define LOOP_SPIN (50 * BASE_US)
+/* While a socket is blocked nothing can be sent: timers and the socket are looked at so often. */
+#define LOOP_BLOCKED_LOOK BASE_MS
 
 void io_loop_want_turn(struct io_loop *loop) {
     loop->due = true;
@@ -79,7 +81,7 @@ static base_time soonest(const struct io_loop *loop, base_time now) {
         return 0;
     base_time when = quic_endpoint_deadline(&loop->endpoint);
     if (loop->blocked)
-        when = base_time_max(when, now + LOOP_BLOCKED_LOOK);
+        when = now + LOOP_BLOCKED_LOOK;
     const struct base_heap_entry *first = base_heap_first(&loop->timers);
     if (first)
         when = base_time_min(when, first->key);

@@ -1,9 +1,9 @@
 /* loop.h - one engine's turn: the only place where the core meets the operating system's clock, sockets and timers.
  *
  * A turn is always the same: receive (within a budget) -> timers -> dispatch (the owner's function: user code runs here
- * and nowhere else) -> settle -> send -> arm the timer. It is driven by libuv (a loop of our own, or one that the caller
- * gives), by a caller who watches io_loop_fd and io_loop_deadline, or, with no sockets at all, by a caller who moves
- * datagrams himself (io_loop_input, io_loop_output).
+ * and nowhere else) -> settle -> send -> arm the timer. It is driven by libuv (a loop of our own, or one that the
+ * caller gives), by a caller who watches io_loop_fd and io_loop_deadline, or, with no sockets at all, by a caller who
+ * moves datagrams himself (io_loop_input, io_loop_output).
  *
  * Invariant: the endpoint is entered only within a turn or by an API call of the owning thread, never from two places
  * at once; leftover work is rescheduled (uv_idle / deadline 0), never dropped.
@@ -81,21 +81,21 @@ struct io_loop {
 
 /* 0, or ERR_NOMEM / ERR_IO with a text. The struct must not move afterwards. */
 int io_loop_init(struct io_loop *loop, const struct io_loop_open *open, struct crypto_error *why);
-/* Frees all connections silently, closes sockets and handles. Not from within a turn; races and questions to the resolver
- * are cancelled before. On our own loop (or none) all is gone, and on_closed (may be NULL) was called, when it returns - a
- * name look-up under way holds it up; on a caller's loop the handles finish closing there and on_closed tells when the
- * struct and its allocator may go. */
+/* Frees all connections silently, closes sockets and handles. Not from within a turn; races and questions to the
+ * resolver are cancelled before. On our own loop (or none) all is gone, and on_closed (may be NULL) was called, when
+ * it returns - a name look-up under way holds it up; on a caller's loop the handles finish closing there and on_closed
+ * tells when the struct and its allocator may go. */
 void io_loop_close(struct io_loop *loop, void (*on_closed)(void *user), void *user);
 
 /* Runs turns until io_loop_stop (also one called before), or until nothing is left to wait for: 0. Own loop only, not
  * from within a turn: ERR_STATE. */
 int io_loop_run(struct io_loop *loop);
 void io_loop_stop(struct io_loop *loop);
-/* One turn without waiting. Returns 1 when there was work, 0 when not (and always 0 from within a turn). On our own loop
- * it looks at the sockets; on a caller's loop what his last poll found is all there is. */
+/* One turn without waiting. Returns 1 when there was work, 0 when not (and always 0 from within a turn). On our own
+ * loop it looks at the sockets; on a caller's loop what his last poll found is all there is. */
 int io_loop_turn(struct io_loop *loop);
-/* For a caller's own poll: readable when a turn is due, -1 in external mode. Our timer is among what it watches: beside it
- * only a deadline of 0 needs attention. */
+/* For a caller's own poll: readable when a turn is due, -1 in external mode. Our timer is among what it watches:
+ * beside it only a deadline of 0 needs attention. */
 int io_loop_fd(const struct io_loop *loop);
 /* ns until a turn is due anyway: 0 now, BASE_NEVER never. */
 base_time io_loop_deadline(struct io_loop *loop);

@@ -12,6 +12,8 @@ struct io_socket {
     struct base_node readable; /* in loop->readable: the kernel has something for us */
     uv_poll_t poll;
     int watched;   /* events asked of libuv */
+    bool writable; /* libuv says so, and nothing was tried since */
+    bool misled;   /* it said so and was wrong: not asked again until something went out */
     bool retiring; /* closes when no connection uses it */
 };
 

@@ -34,7 +34,7 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 /* Tells libuv what we wait for on this socket now. */
 static void watch(struct io_socket *socket) {
     struct io_loop *loop = socket->loop;
-    int events = (loop->starved ? 0 : UV_READABLE) | (socket->udp.blocked ? UV_WRITABLE : 0);
+    int events = (loop->starved ? 0 : UV_READABLE) | (socket->udp.blocked && !socket->misled ? UV_WRITABLE : 0);
     if (loop->external || socket->watched == events)
         return;
     socket->watched = events;
@@ -56,7 +56,9 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     }
     if (status < 0 || (events & UV_READABLE))
         mark_readable(socket);
-    socket->loop->due = true; /* writable: the turn flushes */
+    if (events & UV_WRITABLE)
+        socket->writable = true;
+    socket->loop->due = true;
 }
 
 static void watch_all(struct io_loop *loop) {
@@ -108,14 +110,25 @@ unsigned io_sockets_receive(struct io_loop *loop) {
 
 /* ---- a turn's output ---- */
 
+/* A socket that is writable and takes nothing (the device's queue or memory is full, ENOBUFS) would have us spin: it is
+ * tried again when the loop looks at what is blocked, a while later. */
+static void flush(struct io_socket *socket) {
+    if (io_udp_flush(&socket->udp) == IO_UDP_SENT) {
+        socket->loop->blocked--;
+        socket->misled = false;
+    } else {
+        socket->misled = socket->misled || socket->writable;
+    }
+    socket->writable = false;
+    watch(socket);
+}
+
 static void flush_blocked(struct io_loop *loop) {
     for (struct base_node *node = base_list_first(&loop->sockets); node && loop->blocked;
          node = base_list_next(&loop->sockets, node)) {
         struct io_socket *socket = BASE_CONTAINER(node, struct io_socket, node);
-        if (socket->udp.blocked && io_udp_flush(&socket->udp) == IO_UDP_SENT) {
-            loop->blocked--;
-            watch(socket);
-        }
+        if (socket->udp.blocked)
+            flush(socket);
     }
 }
 

@@ -2,8 +2,8 @@
  *
  * Knows the order of attempts and when the next one starts: after the Connection Attempt Delay, or at once when one has
  * failed (RFC 8305 section 5). An address the system has no way to is passed over without waiting. Does not know what a
- * connection says; "won" is its CONNECTED event: for QUIC an attempt that completes the handshake has proven all there is
- * to prove, address, version and certificate.
+ * connection says; "won" is its CONNECTED event: for QUIC an attempt that completes the handshake has proven all there
+ * is to prove, address, version and certificate.
  *
  * The invariant that matters: attempts[i].conn is set exactly while attempt i runs, and then conn->owner is the race.
  * Every end of the race goes through `end`, which takes all of them back.

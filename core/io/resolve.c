@@ -1,8 +1,8 @@
 /* resolve.c - what a name means, asked of the system in a thread of libuv's pool.
  *
- * Knows getaddrinfo, which sorts by RFC 6724 (what can be reached comes first), and the interleaving of RFC 8305 section
- * 4: when the first family is broken, the second attempt is already of the other. Does not know what is done with the
- * addresses.
+ * Knows getaddrinfo, which sorts by RFC 6724 (what can be reached comes first), and the interleaving of RFC 8305
+ * section 4: when the first family is broken, the second attempt is already of the other. Does not know what is done
+ * with the addresses.
  *
  * The invariant that matters: a question that was handed to the pool stays allocated until the pool gives it back,
  * asked for or not; cancelling only makes it silent. The loop does not end before.

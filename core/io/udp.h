@@ -49,7 +49,8 @@ struct io_udp_open {
 };
 
 /* 0, or ERR_ADDRESS / ERR_IO with a text. socket.local tells the address and port bound. A system without IPv6 gives an
- * IPv4 socket for dual stack. Counts stats->socket_buffers_small when the system gave less than half of what was asked. */
+ * IPv4 socket for dual stack. Counts stats->socket_buffers_small when the system gave less than half of what was
+ * asked. */
 int io_udp_open(struct io_udp *udp, const struct io_udp_open *open, struct base_mem *mem, struct engine_stats *stats,
                 struct crypto_error *why);
 /* What was kept is lost. */
@@ -64,8 +65,8 @@ unsigned io_udp_receive(struct io_udp *udp, struct base_bufpool *bufs, unsigned 
                         void *user);
 
 enum io_udp_sent { IO_UDP_SENT = 0, IO_UDP_BLOCKED = 1 };
-/* Sends a train; not to be called while blocked. BLOCKED: the socket's buffer is full; the train is kept (a copy; what no
- * memory was found for is lost). Errors of the network (unreachable, too big) are swallowed as loss. */
+/* Sends a train; not to be called while blocked. BLOCKED: the socket's buffer is full; the train is kept (a copy; what
+ * no memory was found for is lost). Errors of the network (unreachable, too big) are swallowed as loss. */
 enum io_udp_sent io_udp_send(struct io_udp *udp, const struct quic_train *train);
 /* Sends what was kept. */
 enum io_udp_sent io_udp_flush(struct io_udp *udp);

@@ -38,7 +38,8 @@ static int refuse(struct crypto_error *why, int error, const char *what, const s
     return error;
 }
 
-/* Asks for `bytes` of buffer; true when at least half was given. The system doubles what is asked, and tells it doubled. */
+/* Asks for `bytes` of buffer; true when at least half was given. The system doubles what is asked, and tells it
+ * doubled. */
 static bool set_buffer(int fd, int forced, int polite, uint32_t bytes) {
     int wanted = bytes > INT_MAX / 2 ? INT_MAX / 2 : (int)bytes;
     if (!set_int(fd, SOL_SOCKET, forced, wanted))

@@ -5,9 +5,9 @@
  *
  * Three kinds of errors. The socket's buffer is full: what is left is kept and the caller waits. The kernel refuses to
  * segment (EINVAL, EIO: a card without checksum offload, an odd route; EMSGSIZE: the segment does not fit the
- * interface): the train goes datagram by datagram, and if the first of them, which has the full size, gets through, then
- * it was segmentation that was refused, and this socket does without. Everything else - unreachable, filtered, too big,
- * an address we no longer have - is the network's way to lose datagrams, and loss is what QUIC is made for.
+ * interface): the train goes datagram by datagram, and if the first of them, which has the full size, gets through,
+ * then it was segmentation that was refused, and this socket does without. Everything else - unreachable, filtered,
+ * too big, an address we no longer have - is the network's way to lose datagrams, and loss is what QUIC is made for.
  *
  * The invariant that matters: while `blocked`, what is left of the train is in `pending`, in order and whole datagrams.
  */

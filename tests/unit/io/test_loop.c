@@ -1,8 +1,8 @@
 /* test_loop.c - turns, in each of the four ways to drive them, over real sockets.
  *
- * What goes through the core here is the shortest conversation there is: a datagram of an unknown QUIC version, answered
- * by Version Negotiation. It needs no connection and no TLS, and its way is the way of everything: socket, endpoint,
- * dispatch, endpoint, socket. System calls that are to fail are stood in for, as in test_udp.c.
+ * What goes through the core here is the shortest conversation there is: a datagram of an unknown QUIC version,
+ * answered by Version Negotiation. It needs no connection and no TLS, and its way is the way of everything: socket,
+ * endpoint, dispatch, endpoint, socket. System calls that are to fail are stood in for, as in test_udp.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -370,6 +370,8 @@ static void ask_while_blocked(void) {
     if (loop.blocked && asked < 20) {
         ck_assert_uint_eq(loop.endpoint.stats.send_blocked, 1);
         ck_assert_uint_eq(loop.blocked, 1);
+        /* this socket says that it is writable, and is not: believed once, then only looked at now and then */
+        ck_assert(blocked_turns < 2 || server->watched == UV_READABLE);
         blocked_turns++;
         ask(1);
         asked++;
