@@ -122,6 +122,7 @@ struct quic_conn {
     uint8_t role;  /* enum crypto_role */
     bool handshake_complete, handshake_confirmed, address_validated, retried, first_flight_received;
     bool peer_params_known, peer_cids_checked, detached, closed_told, machines_freed;
+    bool tls_done; /* nothing more is expected of TLS: it goes when the application had its turn */
     bool in_tls; /* a TLS call is on the stack: the TLS object must not be freed now */
     uint8_t want_handshake_done; /* enum quic_want */
     uint8_t want_new_token;
@@ -153,6 +154,9 @@ struct quic_conn {
 
     struct quic_params peer_params;
     char *alpn, *server_name; /* copies, NUL-terminated; NULL = none */
+    const char *cipher_name, *group_name; /* static; NULL = not known yet */
+    bool resumed;
+    uint8_t early_data; /* enum crypto_early: what became of 0-RTT */
     uint8_t *peer_certificate;
     size_t peer_certificate_len;
     uint8_t *session;         /* client: newest ticket, serialised, with remembered parameters */

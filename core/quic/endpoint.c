@@ -353,6 +353,7 @@ bool quic_endpoint_output(struct quic_endpoint *endpoint, struct quic_train *tra
 }
 
 static void conn_settle(struct quic_conn *conn) {
+    quic_handshake_settle(conn);
     quic_streams_compact(&conn->streams);
     quic_streams_reap(&conn->streams);
 }

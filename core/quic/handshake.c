@@ -280,7 +280,7 @@ void quic_handshake_input(struct quic_conn *conn, enum quic_space space, base_ti
     struct quic_crypto_stream *stream = conn->crypto[space];
     struct quic_slice slice;
     while (stream && conn->state < QUIC_CONN_CLOSING && quic_stream_recv_peek(&stream->recv, &slice, 1)) {
-        if (!conn->tls) { /* the TLS object is gone: nothing may follow the handshake (RFC 9001 6: no TLS KeyUpdate either) */
+        if (!conn->tls || conn->tls_done) { /* nothing may follow the handshake (RFC 9001 6: no KeyUpdate) */
             quic_conn_fail(conn, QUIC_CRYPTO_ERROR + 10, QUIC_FRAME_CRYPTO, "unexpected TLS message", now);
             return;
         }
@@ -311,6 +311,10 @@ static char *copy_text(struct base_mem *mem, const void *text, size_t len) {
 static bool keep_identity(struct quic_conn *conn) {
     struct base_mem *mem = conn->endpoint->mem;
     size_t len;
+    conn->cipher_name = crypto_tls_cipher_name(conn->tls);
+    conn->group_name = crypto_tls_group_name(conn->tls);
+    conn->resumed = crypto_tls_resumed(conn->tls);
+    conn->early_data = (uint8_t)crypto_tls_early(conn->tls);
     const uint8_t *alpn = crypto_tls_alpn(conn->tls, &len);
     if (alpn && !(conn->alpn = copy_text(mem, alpn, len)))
         return false;
@@ -338,7 +342,7 @@ static void handshake_completed(struct quic_conn *conn, base_time now) {
         quic_conn_fail(conn, QUIC_INTERNAL_ERROR, 0, "out of memory", now);
         return;
     }
-    if (crypto_tls_early(conn->tls) == CRYPTO_EARLY_REJECTED)
+    if (conn->early_data == CRYPTO_EARLY_REJECTED)
         quic_recovery_on_early_rejected(&conn->recovery);
     if (conn->role == CRYPTO_CLIENT)
         quic_handshake_free_keys(conn, CRYPTO_EARLY); /* RFC 9001 4.9.3 */
@@ -375,11 +379,19 @@ void quic_handshake_confirm(struct quic_conn *conn, base_time now) {
         continue;
     if (conn->role == CRYPTO_SERVER) {
         conn->want_new_token = QUIC_WANTED;
-        crypto_tls_free(conn->tls); /* tickets are out, identity is kept: 12 KB less */
-        conn->tls = NULL;
+        conn->tls_done = true;
     }
     conn->control_wanted = true;
     quic_conn_on_received(conn, now); /* from now on both sides' idle time-outs count */
     base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_CONFIRMED);
     quic_conn_mark_dirty(conn);
+}
+
+/* Tickets are out and identity is kept: 12 KB less. Not earlier, for the application may export keys when it hears that it
+ * is connected. */
+void quic_handshake_settle(struct quic_conn *conn) {
+    if (!conn->tls_done || !conn->tls)
+        return;
+    crypto_tls_free(conn->tls);
+    conn->tls = NULL;
 }

@@ -49,6 +49,8 @@ void quic_handshake_input(struct quic_conn *conn, enum quic_space space, base_ti
 /* After TLS made progress: completion, confirmation, keys to throw away. */
 void quic_handshake_progress(struct quic_conn *conn, base_time now);
 void quic_handshake_confirm(struct quic_conn *conn, base_time now);
+/* The application had its turn: frees TLS when it is done. */
+void quic_handshake_settle(struct quic_conn *conn);
 void quic_handshake_discard(struct quic_conn *conn, enum quic_space space);
 /* (Re)makes the Initial keys from the client's first (or after Retry: present) Destination Connection ID. */
 bool quic_handshake_initial_keys(struct quic_conn *conn, const struct quic_cid *dcid);
