@@ -1,0 +1,193 @@
+/* recovery_loss.c - which packets are lost, and what that says about the path (RFC 9002 sections 6.1 and 7.6, A.10, B.8).
+ *
+ * Knows the logs of all spaces and the times packets were sent. Does not know what packets held; their records go to the owner.
+ *
+ * The hot question, "what below the largest acknowledged number is still outstanding", is answered from log->oldest: everything
+ * below it is settled, and everything more than the packet threshold below the largest acknowledged becomes lost at once, so each call
+ * looks at a handful of packets whatever the window is.
+ *
+ * The invariant that matters: a packet is declared lost at most once, and leaves the flight when it is. One that is remembered as LOST carries the
+ * number of the congestion event it belongs to, so that an event whose losses all prove spurious can be undone.
+ */
+#include "quic/recovery_impl.h"
+
+#include <assert.h>
+
+#define LOSS_PACKET_THRESHOLD 3u     /* kPacketThreshold */
+#define LOSS_PERSISTENT_THRESHOLD 3u /* kPersistentCongestionThreshold */
+
+/* What one call found lost on one path. */
+struct loss_tally {
+    uint64_t bytes;           /* in flight */
+    uint64_t largest_number;
+    base_time largest_sent_at, eliciting_sent_at; /* of the newest packet, of the newest ack-eliciting one; 0 = none */
+    uint32_t fresh, old;      /* packets of a new congestion event; packets of the one we are in */
+    bool congestion;          /* something that speaks of congestion: no MTU probe, nothing out of flight */
+};
+
+/* 6.1.2: 9/8 of the larger of the smoothed and the latest RTT. */
+static base_time loss_delay(const struct quic_rtt *rtt) {
+    base_time rtt_now = base_time_max(rtt->smoothed, rtt->latest);
+    return base_time_max(rtt_now + rtt_now / 8, QUIC_GRANULARITY);
+}
+
+static uint16_t loss_next_event(const struct quic_path_control *path) {
+    return path->event == UINT16_MAX ? 1 : (uint16_t)(path->event + 1);
+}
+
+void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control *path, const struct quic_cc_loss *loss, uint32_t fresh,
+                              uint32_t old) {
+    uint64_t events = path->cc.events;
+    path->cc.ops->on_congestion(&path->cc, loss);
+    if (path->cc.events == events) {
+        path->event_lost += old;
+        path->event_sure |= loss->ecn;
+        return;
+    }
+    r->stats->congestion_events += path->cc.events - events;
+    path->event = loss_next_event(path);
+    path->event_lost = fresh;
+    path->event_sure = loss->ecn;
+}
+
+/* The packet is lost: out of the flight, into the tally, and its records to the owner. */
+static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_t number, struct quic_sent_packet *packet,
+                         struct loss_tally *tally) {
+    struct quic_sent *log = &r->spaces[space];
+    struct quic_path_control *path = quic_recovery_path_of(r, packet);
+    packet->event = 0;
+    if (packet->in_flight) {
+        r->stats->packets_lost++;
+        if (path)
+            path->bytes_in_flight -= packet->bytes;
+    }
+    if (path && packet->in_flight && !packet->mtu_probe) {
+        bool fresh = packet->sent_at > path->cc.recovery_start;
+        packet->event = fresh ? loss_next_event(path) : path->event;
+        tally->fresh += fresh;
+        tally->old += !fresh;
+        tally->bytes += packet->bytes;
+        tally->largest_number = number;
+        tally->largest_sent_at = packet->sent_at;
+        tally->congestion = true;
+        if (packet->eliciting)
+            tally->eliciting_sent_at = packet->sent_at;
+    }
+    quic_sent_settle(log, packet, QUIC_SENT_LOST);
+    if (r->events->on_packet)
+        r->events->on_packet(r->user, space, number, packet, QUIC_FATE_LOST);
+    if (!packet->requeued)
+        quic_recovery_tell_frames(r, space, log, packet, QUIC_FATE_LOST);
+}
+
+/* The first packet at or above *at that was acknowledged or lost on this path, or NULL. */
+static const struct quic_sent_packet *loss_next_settled(struct quic_sent *log, uint64_t *at, unsigned path) {
+    const struct quic_sent_packet *packet;
+    for (; (packet = quic_sent_at(log, *at)) != NULL; ++*at)
+        if (packet->path == path && (packet->state == QUIC_SENT_ACKED || packet->state == QUIC_SENT_LOST))
+            return packet;
+    return NULL;
+}
+
+/* 7.6.2: two ack-eliciting packets, sent so far apart, were lost, and nothing sent between them in any space was acknowledged. Walks
+ * all spaces together in the order of sending. `from`: what was sent earlier does not count. */
+static bool loss_has_run(struct quic_recovery *r, unsigned path, base_time from, base_time duration) {
+    uint64_t at[QUIC_SPACES];
+    base_time run_start = 0;
+    for (unsigned s = 0; s < QUIC_SPACES; s++)
+        at[s] = r->spaces[s].base;
+    for (;;) {
+        const struct quic_sent_packet *next = NULL;
+        unsigned from_space = 0;
+        for (unsigned s = 0; s < QUIC_SPACES; s++) {
+            const struct quic_sent_packet *packet = loss_next_settled(&r->spaces[s], &at[s], path);
+            if (packet && (!next || packet->sent_at < next->sent_at)) {
+                next = packet;
+                from_space = s;
+            }
+        }
+        if (!next)
+            return false;
+        at[from_space]++;
+        if (next->state == QUIC_SENT_ACKED)
+            run_start = 0;
+        else if (!next->eliciting || next->mtu_probe || next->sent_at <= from)
+            continue;
+        else if (run_start == 0)
+            run_start = next->sent_at;
+        else if (next->sent_at - run_start > duration)
+            return true;
+    }
+}
+
+static bool loss_is_persistent(struct quic_recovery *r, unsigned index, base_time newest_lost) {
+    const struct quic_path_control *path = r->paths[index];
+    if (path->first_rtt_at == 0 || newest_lost == 0)
+        return false;
+    base_time from = base_time_max(path->first_rtt_at, path->persistent_at);
+    for (unsigned s = 0; s < QUIC_SPACES; s++)
+        from = base_time_max(from, r->spaces[s].trimmed_acked_at);
+    base_time duration = LOSS_PERSISTENT_THRESHOLD * (quic_rtt_pto(&path->rtt) + r->max_ack_delay);
+    if (newest_lost <= from || newest_lost - from <= duration)
+        return false; /* nearly always: no need to look at the packets */
+    return loss_has_run(r, index, from, duration);
+}
+
+/* B.8: the lost packets of one path as its controller sees them. */
+static void loss_tell_path(struct quic_recovery *r, enum quic_space space, unsigned index, const struct loss_tally *tally, base_time now) {
+    struct quic_path_control *path = r->paths[index];
+    struct quic_cc_loss loss = {.now = now,
+                                .largest_lost_sent_at = tally->largest_sent_at,
+                                .lost_bytes = tally->bytes,
+                                .bytes_in_flight = path->bytes_in_flight,
+                                .largest_lost_number = tally->largest_number,
+                                .next_number = r->spaces[space].next};
+    quic_recovery_congestion(r, path, &loss, tally->fresh, tally->old);
+    if (!loss_is_persistent(r, index, tally->eliciting_sent_at))
+        return;
+    r->stats->persistent_congestions++;
+    path->cc.ops->on_persistent(&path->cc, now);
+    path->persistent_at = now;
+    path->event_sure = true;
+    quic_rtt_on_persistent(&path->rtt);
+}
+
+void quic_recovery_detect_lost(struct quic_recovery *r, enum quic_space space, base_time now, uint64_t *lost_bytes) {
+    struct quic_sent *log = &r->spaces[space];
+    struct loss_tally tallies[QUIC_PATHS + 1] = {{0}};
+    r->loss_time[space] = BASE_NEVER;
+    if (log->largest_acked == QUIC_NO_NUMBER)
+        return;
+    uint64_t number = log->oldest > log->base ? log->oldest : log->base, oldest = QUIC_NO_NUMBER;
+    while (number < log->largest_acked) {
+        struct quic_sent_packet *packet = quic_sent_at(log, number);
+        if (packet->state == QUIC_SENT_ACKED) {
+            number += packet->skip;
+            continue;
+        }
+        if (packet->state == QUIC_SENT_OUTSTANDING) {
+            const struct quic_path_control *path = quic_recovery_path_of(r, packet);
+            base_time lost_at = packet->sent_at + loss_delay(&(path ? path : r->paths[r->active])->rtt);
+            if (log->largest_acked - number >= LOSS_PACKET_THRESHOLD || lost_at <= now) {
+                loss_declare(r, space, number, packet, &tallies[packet->path]);
+            } else {
+                if (oldest == QUIC_NO_NUMBER)
+                    oldest = number;
+                if (packet->in_flight) /* nobody waits for the others: no timer for them */
+                    r->loss_time[space] = base_time_min(r->loss_time[space], lost_at);
+            }
+        }
+        number++;
+    }
+    if (oldest == QUIC_NO_NUMBER)
+        oldest = number > log->next ? log->next : number;
+    if (oldest > log->oldest)
+        log->oldest = oldest;
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        if (!tallies[i].congestion)
+            continue;
+        if (lost_bytes)
+            lost_bytes[i] += tallies[i].bytes;
+        loss_tell_path(r, space, i, &tallies[i], now);
+    }
+}
