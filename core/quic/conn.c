@@ -271,6 +271,7 @@ static void timeout_handshake(struct quic_conn *conn, base_time now) {
 static void timeout_keys(struct quic_conn *conn, base_time now) {
     (void)now;
     quic_keyphase_on_timeout(conn);
+    quic_handshake_expire(conn);
 }
 
 void quic_conn_on_timeout(struct quic_conn *conn, base_time now) {

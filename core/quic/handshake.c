@@ -379,6 +379,7 @@ void quic_handshake_confirm(struct quic_conn *conn, base_time now) {
         continue;
     if (conn->role == CRYPTO_SERVER) {
         conn->want_new_token = QUIC_WANTED;
+        quic_conn_set_timer(conn, QUIC_TIMER_KEYS, base_time_add(now, quic_conn_three_pto(conn)));
         conn->tls_done = true;
     }
     conn->control_wanted = true;
@@ -394,4 +395,11 @@ void quic_handshake_settle(struct quic_conn *conn) {
         return;
     crypto_tls_free(conn->tls);
     conn->tls = NULL;
+}
+
+void quic_handshake_expire(struct quic_conn *conn) {
+    if (!conn->handshake_confirmed || conn->role != CRYPTO_SERVER)
+        return;
+    quic_handshake_free_keys(conn, CRYPTO_EARLY); /* RFC 9001 4.9.3 */
+    quic_endpoint_remove_initial_cid(conn->endpoint, &conn->initial_dcid);
 }

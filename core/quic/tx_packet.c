@@ -38,6 +38,7 @@ struct tx_train {
     struct crypto_seal_item items[TX_SEAL_BATCH];
     unsigned item_count;
     enum crypto_level item_level;
+    unsigned sealed; /* 1-RTT packets; told to the key phase when the train is complete, for an update must not come between header and seal */
     bool failed; /* the cipher failed: nothing of this train may go out */
 };
 
@@ -52,7 +53,7 @@ static void tx_seal(struct tx_train *t) {
     if (!crypto_seal(keys->tx, keys->tx_mask, t->items, count))
         t->failed = true;
     else if (t->item_level == CRYPTO_APPLICATION)
-        quic_keyphase_on_sealed(t->conn, count, t->now);
+        t->sealed += count;
 }
 
 static void tx_seal_later(struct tx_train *t, const struct tx_packet *packet, uint64_t number) {
@@ -262,7 +263,7 @@ static bool tx_begin(struct tx_train *t, struct quic_conn *conn, struct quic_pat
     t->path = path;
     t->out = out;
     t->now = now;
-    t->item_count = t->packet_count = 0;
+    t->item_count = t->packet_count = t->sealed = 0;
     t->failed = t->mtu_probe = t->pad = false;
     t->dcid = remote ? &remote->cid : NULL;
     out->len = 0;
@@ -278,6 +279,8 @@ static bool tx_end(struct tx_train *t) {
         t->out->count = 0;
         t->out->len = 0;
         quic_conn_fail(t->conn, QUIC_INTERNAL_ERROR, 0, "packet protection failed", t->now);
+    } else if (t->sealed && t->conn->state < QUIC_CONN_CLOSING) {
+        quic_keyphase_on_sealed(t->conn, t->sealed, t->now);
     }
     return t->out->count > 0;
 }

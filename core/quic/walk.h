@@ -52,6 +52,8 @@ void quic_handshake_confirm(struct quic_conn *conn, base_time now);
 /* The application had its turn: frees TLS when it is done. */
 void quic_handshake_settle(struct quic_conn *conn);
 void quic_handshake_discard(struct quic_conn *conn, enum quic_space space);
+/* 3 PTO after confirmation: nothing of the handshake can still be under way (0-RTT keys and the ID the client chose go). */
+void quic_handshake_expire(struct quic_conn *conn);
 /* (Re)makes the Initial keys from the client's first (or after Retry: present) Destination Connection ID. */
 bool quic_handshake_initial_keys(struct quic_conn *conn, const struct quic_cid *dcid);
 /* The CRYPTO stream of a space, made at first use; NULL: out of memory. */
