@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Left to right. mux and masque stand side by side: neither may include the other.
 RANK = {"base": 0, "tables": 1, "crypto": 2, "quic": 3, "http": 4, "mux": 5, "masque": 5, "io": 6, "abi": 7}
 FILE_LINES = 800
+PUBLIC_HEADER_LINES = 1000  # one header for everything, most of it documentation: an hour's reading
 FUNCTION_LINES = 80
 FUNCTION_LINES_WISHED = 60
 WALK_STEPS = 10  # fewer steps than this in the document means that its format was not understood
@@ -151,8 +152,9 @@ def wrong_arrows(source, sources):
 def too_long(source, notes):
     problems = []
     lines = source.text.count("\n")
-    if lines > FILE_LINES:
-        problems.append(f"{lines} lines, {FILE_LINES} are allowed")
+    allowed = PUBLIC_HEADER_LINES if source.name.endswith("weft/weft.h") else FILE_LINES
+    if lines > allowed:
+        problems.append(f"{lines} lines, {allowed} are allowed")
     for name, first, last in source.functions:
         length = last - first + 1
         if length > FUNCTION_LINES:
