@@ -4,7 +4,8 @@
 #
 #   scripts/setup.sh           what `make` needs             (group build)
 #   scripts/setup.sh test      ... and what `make test` needs
-#   scripts/setup.sh dev       ... and what `make fuzz`, `make format` and `make tidy` need
+#   scripts/setup.sh interop   ... and what installs other implementations, to test with them
+#   scripts/setup.sh dev       what `make test`, `make fuzz`, `make format` and `make tidy` need
 set -euo pipefail
 
 want=${1:-build}
@@ -38,6 +39,10 @@ needs_test() {
     need check library check
     need python3 program python3
 }
+needs_interop() {
+    need python3-venv python3 -c 'import ensurepip, venv'
+    need golang-go program go
+}
 needs_dev() {
     need clang program clang
     need clang-format program clang-format
@@ -63,12 +68,16 @@ collect() {
     case $want in
         build) ;;
         test) needs_test ;;
+        interop)
+            needs_test
+            needs_interop
+            ;;
         dev)
             needs_test
             needs_dev
             ;;
         *)
-            echo "setup.sh: unknown group '$want' (build, test, dev)" >&2
+            echo "setup.sh: unknown group '$want' (build, test, interop, dev)" >&2
             exit 2
             ;;
     esac
