@@ -47,7 +47,7 @@ if(cli_sources)
     target_link_libraries(weft_cli PRIVATE weft_options)
     add_executable(weft_command)
     set_target_properties(weft_command PROPERTIES OUTPUT_NAME weft LINKER_LANGUAGE C)
-    target_link_libraries(weft_command PRIVATE weft_options weft_cli ${all_rooms} ${weft_outside})
+    target_link_libraries(weft_command PRIVATE weft_options weft_cli ${all_rooms} ${weft_outside} m)
     install(TARGETS weft_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 

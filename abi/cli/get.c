@@ -1,0 +1,242 @@
+/* get.c - `weft get`: files over hq-interop (see serve.c), many at a time.
+ *
+ * This file sorts what is wanted by server, starts one connection to each, and tells at the end how it went. A file
+ * appears under its name when its last byte has come, and not before.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "get.h"
+
+#define TICK 100000000u /* ns between looks at the progress */
+
+static const struct cli_option get_options[] = {
+    {"output", 'o', CLI_TEXT, offsetof(struct get, output), "DIR",
+     "the directory for the files, the present one unless given;\n-: all to stdout, in the order they were named"},
+    {"parallel", 'P', CLI_COUNT, offsetof(struct get, parallel), "N",
+     "most files in transfer at a time on one connection:\n100 unless given (and what the server allows)"},
+    {"alpn", 0, CLI_TEXT, offsetof(struct get, alpn), "NAMES", "application protocols, hq-interop unless given"},
+    {.name = NULL},
+};
+
+static const struct cli_usage get_usage = {
+    "get", "URL... | HOST:PORT /PATH...",
+    "Fetches files over hq-interop (HTTP/0.9 on QUIC streams), as `weft serve` serves them.\n"
+    "\n"
+    "A URL is https://HOST[:PORT]/PATH or HOST[:PORT]/PATH; a word that begins with a slash is a path on the\n"
+    "server before it. Files of one server share a connection. Each file is named after the last component of\n"
+    "its path, replaces what has that name, and appears when it is complete: never in parts.\n"
+    "\n"
+    "The server's certificate is verified against the system's authorities, those of --ca, or by --pin.",
+    "Examples:\n"
+    "    weft get https://example.org/a.iso\n"
+    "    weft get --pin 0a1b...  -o /tmp  [::1]:4433  /one /two /three\n"
+    "    weft get --ca ca.pem -o - example.org/list.txt | sort\n"
+    "\n"
+    "Exit codes: 0 all files are there, 1 a file failed, 2 the command line was not understood, 3 a connection did\n"
+    "not come about, 4 a server's certificate was refused, 130 interrupted. Of several the greatest is given.\n"};
+
+static void on_signal(void *user) {
+    struct get *get = user;
+    if (get->interrupted)
+        weft_engine_stop(get->engine);
+    get->interrupted = true;
+    for (struct get_server *server = get->servers; server; server = server->next)
+        get_server_interrupt(server);
+}
+
+static void on_tick(void *user) {
+    struct get *get = user;
+    cli_progress_show(&get->progress, get->files_done + get->files_failed, get->count, "files", get->bytes);
+}
+
+/* ---- what is wanted ------------------------------------------------------------------------------------------------ */
+
+static struct get_server *server_of(struct get *get, const struct get_url *url) {
+    struct get_server **end = &get->servers;
+    for (; *end; end = &(*end)->next) {
+        const struct get_url *other = &(*end)->first->url;
+        if (!strcasecmp(other->host, url->host) && other->port == url->port)
+            return *end;
+    }
+    *end = calloc(1, sizeof **end);
+    if (*end) {
+        (*end)->get = get;
+        get->servers_open++;
+    }
+    return *end;
+}
+
+static bool add_item(struct get *get, const struct get_url *url) {
+    struct get_item *item = &get->items[get->count];
+    struct get_server *server = server_of(get, url);
+    if (!server)
+        return false;
+    *item = (struct get_item){.url = *url, .server = server, .file = {.directory = -1, .fd = -1}};
+    get->count++;
+    if (server->last)
+        server->last->next = item;
+    else
+        server->first = server->unasked = item;
+    server->last = item;
+    server->left++;
+    return true;
+}
+
+static int complain(const char *word, const char *why) {
+    cli_error("%s: %s", word, why);
+    return CLI_USAGE;
+}
+
+static int by_name(const void *left, const void *right) {
+    return strcmp((*(const struct get_item *const *)left)->url.name,
+                  (*(const struct get_item *const *)right)->url.name);
+}
+
+/* Two files of one name in one directory: the second would silently replace the first. */
+static int check_names(const struct get *get) {
+    const struct get_item **sorted = malloc(get->count * sizeof *sorted);
+    if (!sorted)
+        return complain(get->items->url.target, "out of memory");
+    for (size_t i = 0; i < get->count; i++)
+        sorted[i] = &get->items[i];
+    qsort(sorted, get->count, sizeof *sorted, by_name);
+    int code = CLI_GO_ON;
+    for (size_t i = 1; i < get->count && code == CLI_GO_ON; i++)
+        if (!by_name(&sorted[i - 1], &sorted[i]))
+            code = complain(sorted[i]->url.name, "two of the files would have this name");
+    free(sorted);
+    return code;
+}
+
+static int read_words(struct get *get, int count, char **words) {
+    struct get_url server, *before = NULL;
+    bool paths_wanted = false; /* "host:port" alone, whose paths have not come yet */
+    get->items = calloc((size_t)count + 1, sizeof *get->items);
+    if (!get->items)
+        return complain("get", "out of memory");
+    for (int i = 0; i < count; i++) {
+        bool more = i + 1 < count && words[i + 1][0] == '/';
+        if (more && words[i][0] != '/' && get_url_is_server(words[i], &server)) {
+            before = &server;
+            paths_wanted = true;
+            continue;
+        }
+        struct get_url url;
+        const char *why = get_url_parse(words[i], before, &url);
+        if (!why && get->directory >= 0 && !*url.name)
+            why = "the path names no file; with -o - that would not matter";
+        if (why || !add_item(get, &url)) {
+            get_url_free(&url);
+            return complain(words[i], why ? why : "out of memory");
+        }
+        if (words[i][0] != '/') {
+            server = url;
+            before = &server;
+        }
+        paths_wanted = false;
+    }
+    if (!get->count || paths_wanted)
+        return complain("URL", "which file? `weft get --help` tells how they are named");
+    if (get->directory < 0 && get->servers->next)
+        return complain("-o -", "takes the files of one server, or their order could not be kept");
+    return get->directory < 0 ? CLI_GO_ON : check_names(get);
+}
+
+/* ---- the run ------------------------------------------------------------------------------------------------------- */
+
+static void summary(struct get *get) {
+    weft_engine_stats stats = {.size = sizeof stats};
+    weft_engine_get_stats(get->engine, &stats);
+    double seconds = get->ended > get->began ? (double)(get->ended - get->began) / 1e9 : 0;
+    FILE *out = get->directory < 0 ? stderr : stdout; /* stdout may be the files' */
+    if (get->common.json) {
+        struct cli_json json = cli_json_begin(out);
+        cli_json_work(&json, &stats, get->bytes, seconds);
+        cli_json_uint(&json, "files", get->files_done);
+        cli_json_uint(&json, "failed", get->files_failed);
+        cli_json_flag(&json, "interrupted", get->interrupted);
+        cli_json_end(&json);
+    } else if (!get->common.quiet) {
+        char size[CLI_UNIT_TEXT];
+        fprintf(stderr, "%llu of %zu files, %s in %.3f s, %.3f Gbit/s\n", (unsigned long long)get->files_done,
+                get->count, cli_format_size((double)get->bytes, size), seconds,
+                seconds > 0 ? (double)get->bytes * 8 / 1e9 / seconds : 0);
+    }
+}
+
+static int run(struct get *get) {
+    cli_watch_prepare();
+    int32_t error = weft_engine_new(NULL, &get->engine);
+    if (error)
+        return complain("get", weft_strerror(error)), CLI_FAILED;
+    struct cli_watch *watch = NULL;
+    cli_progress_begin(&get->progress, get->common.quiet || (get->directory < 0 && isatty(STDOUT_FILENO)));
+    watch = cli_watch_new(get->engine, on_signal, get->progress.on ? on_tick : NULL, TICK, get);
+    if (watch) {
+        get->began = get->ended = cli_now();
+        for (struct get_server *server = get->servers; server; server = server->next)
+            get_server_connect(server);
+        error = get->servers_open ? weft_engine_run(get->engine) : 0;
+        if (error)
+            complain("get", weft_strerror(error));
+        cli_progress_clear(&get->progress);
+        summary(get);
+    }
+    if (!watch || error)
+        get_worst(get, CLI_FAILED);
+    cli_watch_free(watch);
+    weft_engine_free(get->engine);
+    if (get->interrupted)
+        get_worst(get, CLI_INTERRUPTED);
+    return get->code;
+}
+
+static void free_all(struct get *get) {
+    for (size_t i = 0; i < get->count; i++) {
+        get_file_abandon(&get->items[i].file);
+        get_url_free(&get->items[i].url);
+    }
+    for (struct get_server *server = get->servers, *next; server; server = next) {
+        next = server->next;
+        free(server);
+    }
+    free(get->items);
+    if (get->directory >= 0)
+        close(get->directory);
+    cli_common_free(&get->common);
+    cli_client_free(&get->client);
+}
+
+int get_main(int argc, char **argv) {
+    struct get get = {.output = ".", .alpn = "hq-interop", .parallel = 100, .directory = -1};
+    const struct cli_group groups[] = {{"Options", get_options, &get},
+                                       {"Server", cli_client_options, &get.client},
+                                       {"General", cli_common_options, &get.common},
+                                       {NULL, NULL, NULL}};
+    int code = cli_parse(&get_usage, groups, &argc, argv);
+    if (code == CLI_GO_ON && !get.parallel)
+        code = complain("--parallel", "at least 1");
+    bool to_stdout = !strcmp(get.output, "-");
+    if (code == CLI_GO_ON && to_stdout)
+        get.parallel = 1; /* one after the other, or their bytes would mix */
+    if (code == CLI_GO_ON && !to_stdout) {
+        get.directory = open(get.output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (get.directory < 0)
+            code = complain(get.output, strerror(errno));
+    }
+    if (code == CLI_GO_ON)
+        code = read_words(&get, argc - 1, argv + 1);
+    if (code == CLI_GO_ON)
+        code = cli_client_config(&get.client, &get.common, get.alpn, NULL, &get.config);
+    if (code == CLI_GO_ON) {
+        code = run(&get);
+        weft_config_free(get.config);
+    }
+    free_all(&get);
+    return code;
+}

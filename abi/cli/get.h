@@ -1,0 +1,88 @@
+/* get.h - the parts of `weft get`: get.c runs it, get_url.c reads URLs, get_conn.c fetches what one server has,
+ * get_file.c makes files appear whole or not at all. */
+#ifndef CLI_GET_H
+#define CLI_GET_H
+
+#include "cli.h"
+
+/* ---- get_url.c ----------------------------------------------------------------------------------------------------- */
+
+struct get_url {
+    char host[256];
+    uint16_t port;
+    char *target; /* "/path?query" as it is sent, percent-encoded */
+    char *name;   /* the file to make; "" when the path has none */
+};
+
+/* "https://host:port/path", "host:port/path"; `text` that begins with a slash is a path on the server of `before`. NULL
+ * and no change to argv's words, or what is wrong with it, as a static sentence. */
+const char *get_url_parse(const char *text, const struct get_url *before, struct get_url *url);
+/* "host:port" alone, to which paths follow. */
+bool get_url_is_server(const char *text, struct get_url *url);
+void get_url_free(struct get_url *url);
+
+/* ---- get_file.c ---------------------------------------------------------------------------------------------------- */
+
+struct get_file {
+    int directory, fd; /* -1: not open */
+    bool temporary;    /* there is a file with temporary_name */
+    char temporary_name[48];
+};
+
+/* Makes a file with a temporary name in the directory; directory -1: bytes go to stdout. 0, or errno. */
+int get_file_open(struct get_file *file, int directory);
+int get_file_write(struct get_file *file, const weft_slice *slices, uint32_t count);
+int get_file_finish(struct get_file *file, const char *name); /* closes, and gives it its name */
+void get_file_abandon(struct get_file *file);                 /* closes, and removes it; idempotent */
+
+/* ---- get_conn.c ---------------------------------------------------------------------------------------------------- */
+
+struct get_server;
+
+struct get_item {
+    struct get_url url;
+    struct get_server *server;
+    struct get_item *next; /* of the same server */
+    weft_stream stream;
+    struct get_file file;
+    bool open, done, failed;
+    uint64_t received;
+};
+
+/* A server, and what is wanted of it over one connection. */
+struct get_server {
+    struct get *get;
+    struct get_server *next;
+    struct get_item *first, *last; /* all */
+    struct get_item *unasked;      /* the next to ask for */
+    weft_conn conn;
+    uint32_t in_flight, left;
+    bool connected, ended;
+};
+
+struct get {
+    struct cli_common common;
+    struct cli_client client;
+    const char *output, *alpn;
+    uint64_t parallel;
+    weft_engine engine;
+    weft_config config;
+    int directory; /* -1: stdout */
+    struct get_item *items;
+    size_t count;
+    struct get_server *servers;
+    uint32_t servers_open;
+    struct cli_progress progress;
+    uint64_t bytes, began, ended, files_done, files_failed;
+    bool interrupted;
+    int code; /* the worst so far */
+};
+
+/* Begins the connection. False: it came to nothing, and that has been said. */
+bool get_server_connect(struct get_server *server);
+/* Ends the connection, and with it what is still wanted of it. */
+void get_server_interrupt(struct get_server *server);
+/* Files: how many have all their bytes, or never will. */
+void get_worst(struct get *get, int code);
+
+#endif
