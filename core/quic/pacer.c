@@ -58,7 +58,7 @@ uint64_t quic_pacer_allowance(struct quic_pacer *pacer, const struct quic_cc *cc
             pacer->last = now;
         } else if (gained > 0) {
             pacer->credit += (int64_t)gained;
-            pacer->last += pacer_scale(gained, BASE_SEC, rate);
+            pacer->last = base_time_min(now, pacer->last + pacer_scale(gained, BASE_SEC, rate) + 1); /* rounded up: never above the rate */
         }
     }
     if (pacer->credit >= burst) {
