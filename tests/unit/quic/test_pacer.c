@@ -62,7 +62,7 @@ START_TEST(first_burst_then_the_rate) {
     quic_pacer_on_sent(&p.pacer, 10 * MTU);
     ck_assert_uint_eq(allowance(&p, START), 0);
     ck_assert_uint_eq(allowance(&p, START + 799 * BASE_US), 0); /* not yet a datagram */
-    ck_assert_uint_ge(allowance(&p, START + 800 * BASE_US), MTU);
+    ck_assert_uint_ge(allowance(&p, START + 801 * BASE_US), MTU);
     ck_assert_uint_eq(allowance(&p, START + BASE_SEC), 10 * MTU); /* idle time saves up a burst, no more */
 }
 END_TEST
