@@ -59,7 +59,6 @@ void quic_streams_schedule_all(struct quic_streams *set);
 
 void quic_stream_raise(struct quic_stream *s, uint32_t events);
 void quic_stream_unraise(struct quic_stream *s, uint32_t events);
-bool quic_stream_is_readable(const struct quic_stream *s);
 /* Credit for `bytes` that were taken or dropped goes back to the connection. */
 void quic_streams_credit(struct quic_streams *set, uint64_t bytes, base_time rtt, base_time now);
 /* The same for everything the stream received that was not taken and never will be. */

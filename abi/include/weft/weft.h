@@ -142,6 +142,9 @@ typedef struct weft_buffer {
     uint64_t id;
 } weft_buffer; /* received bytes that are kept: weft_buffer_retain */
 
+/* Error codes of applications are at most this (RFC 9000 16). */
+#define WEFT_CODE_MAX ((UINT64_C(1) << 62) - 1)
+
 enum weft_role { WEFT_CLIENT = 0, WEFT_SERVER = 1 };
 
 /* ---- bytes and addresses --------------------------------------------------------------------------------------- */
@@ -408,7 +411,8 @@ WEFT_API int32_t weft_engine_error(weft_engine engine, char *text, size_t capaci
 /* Turns the engine until weft_engine_stop, or until nothing is left to wait for (no listener, no connection, nothing
  * posted). WEFT_E_STATE: the loop is yours or external, or the engine is running already. */
 WEFT_API int32_t weft_engine_run(weft_engine engine);
-/* Makes weft_engine_run return after this turn; if it is not running, its next call returns after one turn. */
+/* Makes weft_engine_run return after this turn; if it is not running, its next call returns at once. WEFT_E_STATE: the
+ * loop is yours or external. */
 WEFT_API int32_t weft_engine_stop(weft_engine engine);
 /* One turn, without waiting: receives, delivers events, sends. 1: there was work, 0: there was none. For an engine
  * with its own loop, or an external one. WEFT_E_STATE: within its own turn, or the loop is yours. */
