@@ -889,6 +889,132 @@ START_TEST(resets_are_for_sending_halves_and_stops_for_receiving_ones)
 }
 END_TEST
 
+START_TEST(every_size_fits_every_room)
+{
+    for (size_t room = 28; room < 120; room++) {
+        static struct world w;
+        world_init(&w, 1);
+        w.lend = true;
+        world_start(&w);
+        uint64_t sent = 0;
+        struct quic_stream *s = must_open(&w.client, true);
+        for (size_t len = 1; len < 110; len++) {
+            ck_assert_int_eq(quic_stream_write(s, lendable, len, false), (int64_t)len);
+            sent += len;
+            while (quic_streams_sendable(&w.client.set)) {
+                ck_assert(side_send(&w.client, room));
+                const struct packet *p = &w.client.flying[0];
+                struct base_reader in = base_reader_of(p->bytes, p->len);
+                struct quic_frame frame = {.type = 0};
+                while (base_reader_left(&in))
+                    ck_assert_int_eq(quic_frame_parse(&in, &frame), 0);
+                if (!(frame.type & 2))
+                    ck_assert_uint_eq(p->len, room); /* no length field: nothing may follow */
+                ck_assert(side_receive(&w, &w.server, p));
+                side_settle(&w.client, 0, true);
+            }
+            side_dispatch(&w, &w.server);
+            w.client.set.send_flow.max = s->send_flow.max = UINT64_C(1) << 40;
+        }
+        ck_assert_int_eq(w.server.error, 0);
+        ck_assert_uint_eq(w.server.streams[2].read, sent);
+        world_clear(&w);
+    }
+}
+END_TEST
+
+START_TEST(control_frames_fill_as_many_packets_as_they_need)
+{
+    static struct world w;
+    world_init(&w, 1);
+    world_start(&w);
+    for (unsigned i = 0; i < 16; i++) {
+        struct quic_stream *s = must_open(&w.client, false);
+        ck_assert_int_eq(quic_stream_stop(s, 1000000), 0);
+        ck_assert_int_eq(quic_stream_reset(s, 1000000), 0);
+    }
+    unsigned packets = 0;
+    while (quic_streams_sendable(&w.client.set)) {
+        ck_assert(side_send(&w.client, 30));
+        packets++;
+    }
+    ck_assert_uint_gt(packets, 5);
+    world_run(&w);
+    for (unsigned i = 0; i < 16; i++)
+        ck_assert(w.client.streams[i * 4].closed);
+    world_clear(&w);
+}
+END_TEST
+
+START_TEST(limits_remembered_for_0rtt_are_raised_later)
+{
+    static struct world w;
+    world_init(&w, 1);
+    struct quic_params remembered = {
+        .initial_max_data = 100, .initial_max_stream_data_uni = 50, .initial_max_streams_uni = 2};
+    quic_streams_set_peer(&w.client.set, &remembered);
+    struct quic_stream *s = must_open(&w.client, true);
+    static uint8_t data[300];
+    fill(s->id, 0, data, sizeof data);
+    ck_assert_int_eq(quic_stream_write(s, data, 300, true), 300);
+    struct quic_sent_frame r[16];
+    ck_assert_uint_eq(send_one(&w.client, r, 16), 2); /* 50 bytes, and that it is blocked */
+    ck_assert_uint_eq(w.client.set.send_flow.used, 50);
+    world_start(&w);
+    ck_assert_uint_eq(s->send_flow.max, 8000);
+    ck_assert_uint_eq(w.client.set.send_flow.max, 30000);
+    remembered.initial_max_data = 1;
+    quic_streams_set_peer(&w.client.set, &remembered); /* never down */
+    ck_assert_uint_eq(w.client.set.send_flow.max, 30000);
+    world_run(&w);
+    ck_assert_uint_eq(w.server.streams[2].read, 300);
+    world_clear(&w);
+}
+END_TEST
+
+START_TEST(a_stop_after_all_has_arrived_asks_for_nothing)
+{
+    static struct world w;
+    world_init(&w, 1);
+    world_start(&w);
+    ck_assert_int_eq(feed_stream(&w.server, 2, 0, 10, true), 0);
+    struct quic_stream *s = quic_streams_find(&w.server.set, 2);
+    ck_assert_int_eq(quic_stream_stop(s, 1), 0);
+    ck_assert(s->closed_raised);
+    ck_assert(!quic_streams_sendable(&w.server.set));
+    ck_assert_uint_eq(w.server.set.recv_flow.consumed, 10);
+    /* With the size known but bytes missing it ends when the peer has heard of it. */
+    ck_assert_int_eq(feed_stream(&w.server, 6, 5, 5, true), 0);
+    s = quic_streams_find(&w.server.set, 6);
+    ck_assert_int_eq(quic_stream_stop(s, 1), 0);
+    ck_assert(!s->closed_raised);
+    struct quic_sent_frame r[16];
+    ck_assert_uint_eq(send_one(&w.server, r, 16), 1);
+    side_settle(&w.server, 0, true);
+    ck_assert(s->closed_raised);
+    ck_assert_uint_eq(w.server.set.recv_flow.consumed, 20);
+    world_clear(&w);
+}
+END_TEST
+
+START_TEST(records_of_others_are_not_ours)
+{
+    static struct world w;
+    world_init(&w, 1);
+    world_start(&w);
+    const uint8_t others[] = {QUIC_FRAME_PING, QUIC_FRAME_CRYPTO, QUIC_FRAME_ACK, QUIC_FRAME_HANDSHAKE_DONE, 0xff};
+    for (unsigned i = 0; i < sizeof others; i++) {
+        struct quic_sent_frame record = {.kind = others[i]};
+        ck_assert(!quic_streams_on_fate(&w.client.set, &record, true));
+    }
+    quic_streams_close(&w.client.set);
+    struct quic_sent_frame record = {.kind = QUIC_FRAME_MAX_DATA, .value = 30000};
+    ck_assert(quic_streams_on_fate(&w.client.set, &record, false));
+    ck_assert(!quic_streams_sendable(&w.client.set));
+    world_clear(&w);
+}
+END_TEST
+
 /* A short, deterministic exchange; `n`: which allocation of each side fails (once). */
 static bool exchange(int64_t n) {
     static struct world w;
@@ -961,6 +1087,11 @@ Suite *unit_suite(void) {
                             a_writer_hears_when_there_is_room,
                             a_closed_connection_tells_every_stream_last,
                             resets_are_for_sending_halves_and_stops_for_receiving_ones,
+                            every_size_fits_every_room,
+                            control_frames_fill_as_many_packets_as_they_need,
+                            limits_remembered_for_0rtt_are_raised_later,
+                            a_stop_after_all_has_arrived_asks_for_nothing,
+                            records_of_others_are_not_ours,
                             any_allocation_may_fail};
     return TOOLKIT_SUITE("quic/stream", tests);
 }
