@@ -710,6 +710,52 @@ START_TEST(being_blocked_is_said_once_a_limit)
 }
 END_TEST
 
+START_TEST(without_credit_nobody_stands_in_line)
+{
+    static struct world w;
+    world_init(&w, 1);
+    struct quic_params params = params_of(&w.server.options);
+    params.initial_max_data = 20;
+    quic_streams_set_peer(&w.client.set, &params);
+    static uint8_t data[20];
+    struct quic_stream *a = must_open(&w.client, true), *b = must_open(&w.client, true);
+    ck_assert_int_eq(quic_stream_write(a, data, 20, false), 20);
+    ck_assert_int_eq(quic_stream_write(b, data, 20, false), 20);
+    ck_assert(side_send(&w.client, 22)); /* a's 20 bytes fill the packet and use all credit */
+    ck_assert_uint_eq(w.client.set.send_flow.used, 20);
+    ck_assert_uint_eq(w.client.set.sched.mask, 0);
+    struct quic_sent_frame r[16];
+    ck_assert_uint_eq(send_one(&w.client, r, 16), 1);
+    ck_assert_int_eq(r[0].kind, QUIC_FRAME_DATA_BLOCKED);
+    ck_assert(!quic_streams_sendable(&w.client.set));
+    feed_max(&w.client, QUIC_FRAME_MAX_DATA, 0, 40);
+    ck_assert_uint_eq(send_one(&w.client, r, 16), 1);
+    ck_assert_uint_eq(r[0].ref, b->handle);
+    world_clear(&w);
+}
+END_TEST
+
+START_TEST(what_was_read_already_is_not_announced)
+{
+    static struct world w;
+    world_init(&w, 1);
+    world_start(&w);
+    ck_assert_int_eq(feed_stream(&w.server, 0, 0, 10, false), 0);
+    struct quic_stream *s = quic_streams_find(&w.server.set, 0);
+    ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_OPENED | QUIC_STREAM_EV_READABLE);
+    ck_assert_int_eq(quic_stream_consume(s, 4, 0, w.now), 0);
+    ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_OPENED | QUIC_STREAM_EV_READABLE);
+    ck_assert_int_eq(quic_stream_consume(s, 6, 0, w.now), 0);
+    ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_OPENED);
+    quic_stream_pause(s, true);
+    ck_assert_int_eq(feed_stream(&w.server, 0, 10, 10, false), 0);
+    ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_OPENED);
+    quic_stream_pause(s, false);
+    ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_OPENED | QUIC_STREAM_EV_READABLE);
+    world_clear(&w);
+}
+END_TEST
+
 START_TEST(lost_limits_are_said_again_only_while_they_matter)
 {
     static struct world w;
@@ -1080,6 +1126,8 @@ Suite *unit_suite(void) {
                             a_closed_stream_is_not_heard_any_more,
                             stop_sending_is_answered_by_a_reset,
                             being_blocked_is_said_once_a_limit,
+                            without_credit_nobody_stands_in_line,
+                            what_was_read_already_is_not_announced,
                             lost_limits_are_said_again_only_while_they_matter,
                             the_limit_of_streams_grows_as_they_close,
                             warm_requests_do_not_allocate,

@@ -174,6 +174,23 @@ START_TEST(a_dense_buffer_is_kept_until_little_of_it_is_left)
 }
 END_TEST
 
+START_TEST(compaction_sees_what_came_between)
+{
+    static struct fixture f;
+    setup(&f, 1, true);
+    const uint64_t offsets[] = {20000, 50000, 30000, 40000, 10000, 0};
+    for (unsigned i = 0; i < 6; i++) {
+        struct base_buf *buf = base_buf_get(&f.bufs);
+        put(&f, buf, 0, offsets[i], 1000, false);
+        base_buf_unref(buf);
+        ck_assert(quic_stream_recv_compact(&f.recv, &f.mem));
+        ck_assert_uint_eq(f.bufs.live_count, 0);
+        compare(&f);
+    }
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(single_bytes_share_segments)
 {
     static struct fixture f;
@@ -336,6 +353,7 @@ Suite *unit_suite(void) {
     const TTest *tests[] = {random_orders,
                             compaction_lets_go_of_mostly_empty_buffers,
                             a_dense_buffer_is_kept_until_little_of_it_is_left,
+                            compaction_sees_what_came_between,
                             single_bytes_share_segments,
                             in_order_slices_do_not_allocate_once_warm,
                             gaps_are_limited_but_the_first_bytes_always_fit,
