@@ -11,8 +11,8 @@
  *   buffer.c     received bytes that are shown, and kept
  *   errors.c     errors, events, options and counters by name
  *
- * Invariant of all entry points: the handle is looked up first; a pointer that comes out of it is not used after user code
- * has run, unless it was looked up again.
+ * Invariant of all entry points: the handle is looked up first; a pointer that comes out of it is not used after user
+ * code has run, unless it was looked up again.
  */
 #ifndef ABI_H
 #define ABI_H
@@ -46,8 +46,8 @@ enum abi_kind {
 /* True when the caller's struct is large enough to have this member. */
 #define ABI_HAS(params, member) ((params)->size >= offsetof(__typeof__(*(params)), member) + sizeof((params)->member))
 
-/* A caller's struct with its size first, into one of ours that is as large as we know it: what he has not is 0, what we do
- * not know must be 0. WEFT_E_INVALID, WEFT_E_UNSUPPORTED. `from` may be NULL: all 0. */
+/* A caller's struct with its size first, into one of ours that is as large as we know it: what he has not is 0, what
+ * we do not know must be 0. WEFT_E_INVALID, WEFT_E_UNSUPPORTED. `from` may be NULL: all 0. */
 int32_t abi_params(void *to, const void *from, size_t size);
 /* The other way: as much as the caller's struct has room for; its size stays. */
 int32_t abi_give(void *to, const void *from, size_t size);
@@ -89,7 +89,8 @@ int32_t abi_config_end(struct abi_config *config, int32_t result);
 int32_t abi_config_load_system(struct abi_config *config, struct crypto_error *why);
 
 /* --- files.c --- */
-/* The whole file, allocated from mem with *len + 1 bytes, a zero byte behind it. WEFT_E_IO, WEFT_E_TOO_LARGE, WEFT_E_NOMEM. */
+/* The whole file, allocated from mem with *len + 1 bytes, a zero byte behind it. WEFT_E_IO, WEFT_E_TOO_LARGE,
+ * WEFT_E_NOMEM. */
 int32_t abi_file_read(struct base_mem *mem, const char *path, size_t limit, uint8_t **data, size_t *len,
                       struct crypto_error *why);
 void abi_file_free(struct base_mem *mem, uint8_t *data, size_t len);
@@ -156,7 +157,7 @@ static inline struct base_slots *abi_slots(struct abi_engine *engine) { return &
 
 /* --- registry.c --- */
 bool abi_start(void); /* once a process; false: the TLS library refuses */
-/* A place for a new engine: fills in handle. *tag and *generation are for its slot table. WEFT_E_NOMEM: none is left. */
+/* A place for a new engine: fills in its handle; *tag and *generation are for its slots. WEFT_E_NOMEM: none is left. */
 int32_t abi_registry_take(struct abi_engine *engine, uint16_t *tag, uint32_t *generation);
 void abi_registry_publish(struct abi_engine *engine);
 /* The engine's handles end; waits for other threads that are in wake or post. */
@@ -328,8 +329,8 @@ struct abi_buffer {
     uint8_t bytes[];
 };
 
-/* Shows up to `max` slices of what the stream has: engine->shown from shown_count on. How many, and their bytes in *len;
- * 0 with bytes left: first what is shown must be over. */
+/* Shows up to `max` slices of what the stream has: engine->shown from shown_count on. How many, and their bytes in
+ * *len; 0 with bytes left: first what is shown must be over. */
 uint32_t abi_show(struct abi_engine *engine, struct quic_stream *stream, uint32_t max, uint64_t *len);
 /* What is shown is over. */
 void abi_unshow(struct abi_engine *engine);

@@ -1,15 +1,15 @@
 /* buffer.c - received bytes that the application looks at, and those it keeps.
  *
- * Bytes are shown where the socket put them: a slice holds a reference to its receive buffer until the callback is over, so
- * nothing the callback does can take them away. Small pieces, which the core keeps as copies, are put into an arena that is used
- * again after every callback.
+ * Bytes are shown where the socket put them: a slice holds a reference to its receive buffer until the callback is
+ * over, so nothing the callback does can take them away. Small pieces, which the core keeps as copies, are put into an
+ * arena that is used again after every callback.
  *
  * A slice names itself by a number (`source`) that looks like a handle but is none: kind, engine, serial number of the
- * showing, index. It ends with the showing. To keep bytes is to make an object with a handle: a reference to the buffer,
- * or, when the bytes would pin a mostly empty one, a copy.
+ * showing, index. It ends with the showing. To keep bytes is to make an object with a handle: a reference to the
+ * buffer, or, when the bytes would pin a mostly empty one, a copy.
  *
- * The invariant that matters: shown[i].buf, when there is one, holds a reference, and shown_serial moves on whenever they are
- * given back.
+ * The invariant that matters: shown[i].buf, when there is one, holds a reference, and shown_serial moves on whenever
+ * they are given back.
  */
 #include <assert.h>
 

@@ -1,11 +1,11 @@
 /* config.c - configurations: made, changed until the first use, shared from then on.
  *
- * A configuration is what many connections have in common: options (core/tables) and TLS (core/crypto). It belongs to no
- * engine and no thread. Its handle holds one reference, every listener, race and connection holds another; the last one
- * frees it, on whatever thread that happens.
+ * A configuration is what many connections have in common: options (core/tables) and TLS (core/crypto). It belongs to
+ * no engine and no thread. Its handle holds one reference, every listener, race and connection holds another; the last
+ * one frees it, on whatever thread that happens.
  *
- * Changing and first use are under the configuration's lock. The first use completes it - system authorities, a ticket secret -
- * and freezes it; after that everybody reads it without a lock.
+ * Changing and first use are under the configuration's lock. The first use completes it - system authorities, a ticket
+ * secret - and freezes it; after that everybody reads it without a lock.
  *
  * The invariant that matters: what is frozen never changes, but for the text of the last error.
  */

@@ -1,11 +1,11 @@
 /* conn.c - connections as the application holds them.
  *
- * The application's connection is an object of its own, because it lives longer than the core's: it is there while a name is
- * looked up and addresses are raced, before there is a core connection; and, when kept, after that one is gone. In between
- * `core` points to it, and core->user back.
+ * The application's connection is an object of its own, because it lives longer than the core's: it is there while a
+ * name is looked up and addresses are raced, before there is a core connection; and, when kept, after that one is
+ * gone. In between `core` points to it, and core->user back.
  *
- * Knows the ways into life (weft_connect, an accepted client) and out of it. Does not know what happens in between: that is
- * the core's business, and the dispatcher's to tell.
+ * Knows the ways into life (weft_connect, an accepted client) and out of it. Does not know what happens in between:
+ * that is the core's business, and the dispatcher's to tell.
  *
  * The invariant that matters: conn->core != NULL exactly when conn->core->user == conn; and the application hears
  * CONN_CLOSED exactly once, whatever became of races, cores and engines.

@@ -1,12 +1,12 @@
 /* deliver.c - how the application hears of one thing: by the object's callback, or in the engine's batch.
  *
- * An object with a table of callbacks is told through it, and through nothing else; one without goes into the batch. To keep
- * the order that everything happened in, the batch is handed over before any callback runs. While events are
+ * An object with a table of callbacks is told through it, and through nothing else; one without goes into the batch.
+ * To keep the order that everything happened in, the batch is handed over before any callback runs. While events are
  * collected no user code runs, so what they say is true until the batch is handed over; what ends with them - streams,
  * connections, listeners - ends when it was.
  *
- * The invariant that matters: between abi_batch_add and the end of abi_batch_flush nothing that an event points to is freed:
- * bytes hold references, reasons belong to objects that end only here.
+ * The invariant that matters: between abi_batch_add and the end of abi_batch_flush nothing that an event points to is
+ * freed: bytes hold references, reasons belong to objects that end only here.
  */
 #include "abi.h"
 

@@ -1,12 +1,12 @@
 /* dispatch.c - the point of a turn where the application hears what has happened.
  *
- * The core raises events as bits on objects that stand in one line (core/base/event.h). Here they are taken off, one object
- * after the other, one bit after the other, and handed to deliver.c in the form the application asked for. What is told is
- * the object's state at this moment, not a record of the past.
+ * The core raises events as bits on objects that stand in one line (core/base/event.h). Here they are taken off, one
+ * object after the other, one bit after the other, and handed to deliver.c in the form the application asked for. What
+ * is told is the object's state at this moment, not a record of the past.
  *
- * User code may do anything in between: close or free any object, raise more events, free the engine. The core's objects stay
- * where they are until the turn is over (the core frees nothing from within a call), so a pointer is good during
- * dispatch; but whether somebody still wants to hear of the object is asked anew before each bit.
+ * User code may do anything in between: close or free any object, raise more events, free the engine. The core's
+ * objects stay where they are until the turn is over (the core frees nothing from within a call), so a pointer is good
+ * during dispatch; but whether somebody still wants to hear of the object is asked anew before each bit.
  *
  * The invariant that matters: every event that is popped is told or belongs to nobody; what is left when the budget is
  * used up stays in the line, and the loop turns again at once.

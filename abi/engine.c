@@ -1,15 +1,15 @@
 /* engine.c - engines: how they begin, turn, hear from other threads, and end.
  *
- * An engine is a loop (core/io), a memory budget, and lists of what the application has made there. It knows when it is in a
- * turn, and whose libuv loop it runs on. It does not know what an event is (dispatch.c).
+ * An engine is a loop (core/io), a memory budget, and lists of what the application has made there. It knows when it
+ * is in a turn, and whose libuv loop it runs on. It does not know what an event is (dispatch.c).
  *
- * The end is the delicate part. It is allowed in a callback, that is in the middle of a turn, whose rest still uses the
- * engine. So weft_engine_free takes the engine out of the registry, which ends all handles at once, and, in a turn, marks it:
- * the dispatcher stops, and whoever drives the turn (weft_engine_run, weft_engine_turn, or a timer on the caller's
- * loop) does the rest when the turn is over.
+ * The end is the delicate part. It is allowed in a callback, that is in the middle of a turn, whose rest still uses
+ * the engine. So weft_engine_free takes the engine out of the registry, which ends all handles at once, and, in a
+ * turn, marks it: the dispatcher stops, and whoever drives the turn (weft_engine_run, weft_engine_turn, or a timer on
+ * the caller's loop) does the rest when the turn is over.
  *
- * The invariant that matters: a doomed engine calls nobody. And memory of an engine is freed exactly once, by engine_end,
- * when no turn is on the stack.
+ * The invariant that matters: a doomed engine calls nobody. And memory of an engine is freed exactly once, by
+ * engine_end, when no turn is on the stack.
  */
 #include <assert.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* errors.c - what has a number has a name: errors, events, options, counters; and structs that grow.
  *
- * Knows the tables of core/tables and holds weft.h to them: an enumerator or member that differs from its line in the table
- * does not compile.
+ * Knows the tables of core/tables and holds weft.h to them: an enumerator or member that differs from its line in the
+ * table does not compile.
  *
  * The invariant that matters: numbers and offsets that were published never change.
  */

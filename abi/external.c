@@ -1,7 +1,7 @@
 /* external.c - engines without sockets: the caller moves the datagrams.
  *
- * Knows which socket of the core a datagram belongs to when there are no sockets: a listener's by its local address, else
- * the one that client connections of the address family share. Does not know what is in it.
+ * Knows which socket of the core a datagram belongs to when there are no sockets: a listener's by its local address,
+ * else the one that client connections of the address family share. Does not know what is in it.
  *
  * The invariant that matters: the endpoint is not entered from within a turn; both calls are refused there.
  */

@@ -1,7 +1,7 @@
 /* info.c - what can be asked about a connection: who, where, how fast, how it ended.
  *
- * Knows the two places where the answer may lie: the core's connection while there is one, else what was kept of it. Does
- * not change anything.
+ * Knows the two places where the answer may lie: the core's connection while there is one, else what was kept of it.
+ * Does not change anything.
  *
  * The invariant that matters: a connection answers the same before and after its core goes, if it was kept.
  */

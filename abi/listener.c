@@ -1,7 +1,7 @@
 /* listener.c - listeners: a UDP socket, a configuration, and the connections that came from there.
  *
- * Knows how a listener begins, stops and ends. Does not know how a client is accepted: the core does that, and the dispatcher
- * makes the application's object of it.
+ * Knows how a listener begins, stops and ends. Does not know how a client is accepted: the core does that, and the
+ * dispatcher makes the application's object of it.
  *
  * A listener that is closed takes its connections with it, but they need it, and its socket, until their closing
  * periods are over. So the object waits for the last of them; then the application hears LISTENER_CLOSED, once.

@@ -1,16 +1,17 @@
 /* registry.c - from a handle to the object it names, for whoever may ask.
  *
- * A handle says which engine it belongs to (its tag) and which slot of that engine's table. Here is the way from the tag to
- * the engine: a fixed table of 4095 places, the one thing of weft that belongs to the process. Looking up is two atomic
- * loads and a compare; there is no lock, because only the thread that owns an engine ever follows the pointer. Threads
- * that do not own it are turned away by their number before, but for wake and post, which pin the place first: an engine
- * waits for its pins before it goes.
+ * A handle says which engine it belongs to (its tag) and which slot of that engine's table. Here is the way from the
+ * tag to the engine: a fixed table of 4095 places, the one thing of weft that belongs to the process. Looking up is
+ * two atomic loads and a compare; there is no lock, because only the thread that owns an engine ever follows the
+ * pointer. Threads that do not own it are turned away by their number before, but for wake and post, which pin the
+ * place first: an engine waits for its pins before it goes.
  *
- * Configurations belong to no engine and are used by many threads: they have a slot table of their own, under a lock, and
- * references that are counted.
+ * Configurations belong to no engine and are used by many threads: they have a slot table of their own, under a lock,
+ * and references that are counted.
  *
- * The invariant that matters: no handle is issued twice in the life of the process. A place remembers which generations its
- * engines have used, and the next engine there continues above them; a place whose generations are used up stays empty.
+ * The invariant that matters: no handle is issued twice in the life of the process. A place remembers which
+ * generations its engines have used, and the next engine there continues above them; a place whose generations are
+ * used up stays empty.
  */
 #include <assert.h>
 #include <sched.h>

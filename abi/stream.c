@@ -1,10 +1,10 @@
 /* stream.c - streams as the application uses them: opened, written, read, credited.
  *
- * A stream's handle leads straight to the core's stream; there is no object between. What the application adds - a user
- * pointer, callbacks, flags of its own - is in a small block that most streams do not need (stream_state.c).
+ * A stream's handle leads straight to the core's stream; there is no object between. What the application adds - a
+ * user pointer, callbacks, flags of its own - is in a small block that most streams do not need (stream_state.c).
  *
- * Knows how calls map to the core, and that a connection with something to say must be marked. Does not know flow control,
- * states or frames: the core refuses what is not allowed.
+ * Knows how calls map to the core, and that a connection with something to say must be marked. Does not know flow
+ * control, states or frames: the core refuses what is not allowed.
  *
  * The invariant that matters: after every call that may have made something to send, abi_stream_touch runs.
  */

@@ -1,11 +1,11 @@
 /* stream_state.c - what the application attaches to a stream, asks about it and sets on it.
  *
- * A stream uses its connection's callbacks, user pointer and flags until it is given its own; these are in a block that
- * quic_stream.user points to. Blocks are used again, so that a server which gives each request a pointer allocates nothing
- * once it is warm.
+ * A stream uses its connection's callbacks, user pointer and flags until it is given its own; these are in a block
+ * that quic_stream.user points to. Blocks are used again, so that a server which gives each request a pointer
+ * allocates nothing once it is warm.
  *
- * The invariant that matters: a block is in its connection's list from the moment it is attached until STREAM_CLOSED was
- * told, the stream was detached, or the connection's object goes.
+ * The invariant that matters: a block is in its connection's list from the moment it is attached until STREAM_CLOSED
+ * was told, the stream was detached, or the connection's object goes.
  */
 #include "abi.h"
 

@@ -3,7 +3,6 @@
  * Order: the command's own wishes (presets), then --set, so the user has the last word. Every refusal of the library is
  * passed on in its own words, which name what is allowed.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,7 +170,7 @@ static int32_t listen_at(const struct cli_server *server, weft_engine engine, we
         return weft_listen(engine, config, any4, params, listener);
     int32_t error = weft_listen(engine, config, any6, params, listener);
     /* A machine without IPv6 still has IPv4; when nobody said what to listen on, that will do. */
-    if (error == WEFT_E_IO && !server->ipv6 && errno != EADDRINUSE)
+    if (error && !server->ipv6)
         error = weft_listen(engine, config, any4, params, listener);
     return error;
 }
@@ -192,7 +191,7 @@ int cli_server_listen(const struct cli_server *server, weft_engine engine, weft_
         if (weft_engine_error(engine, text, sizeof text) <= 0)
             snprintf(text, sizeof text, "%s", weft_strerror(error));
         cli_error("cannot listen on %s: %s", server->listen ? server->listen : "port 4433", text);
-        return error == WEFT_E_ADDRESS ? CLI_USAGE : CLI_FAILED;
+        return server->listen && weft_addr_parse(server->listen, 0, &address) ? CLI_USAGE : CLI_FAILED;
     }
     if (weft_listener_address(*listener, &address) || weft_addr_format(&address, text, sizeof text) < 0 ||
         weft_config_fingerprint(config, fingerprint)) {
