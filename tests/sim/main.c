@@ -3,6 +3,7 @@
  *     sim                             every scenario with its number of seeds
  *     sim --scenario NAME --seed N    one run, to look at a failure
  *     sim --seeds N                   another number of seeds for each
+ *     sim ... --trace                 prints every datagram, decrypted
  *     sim --soak --seconds N          new seeds until the time is over
  *
  * Each run is one check; the last line says how many passed and failed. A failing run prints the command that repeats it. */
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "checker.h"
 #include "scenario.h"
 
 static unsigned long passed, failed;
@@ -57,6 +59,8 @@ int main(int argc, char **argv) {
             seconds = (unsigned)strtoul(argv[++i], NULL, 0);
         else if (!strcmp(argv[i], "--soak"))
             seconds = seconds ? seconds : 600;
+        else if (!strcmp(argv[i], "--trace"))
+            checker_trace = true;
         else if (!strcmp(argv[i], "--list")) {
             for (size_t s = 0; s < scenario_count; s++)
                 printf("%-28s %s\n", scenarios[s].name, scenarios[s].text);
@@ -64,7 +68,8 @@ int main(int argc, char **argv) {
         } else
             return usage();
     }
-    crypto_init();
+    if (!crypto_init() || !sim_prepare())
+        return 3;
     time_t end = seconds ? time(NULL) + seconds : 0;
     if (seconds)
         first = (uint64_t)time(NULL) << 20; /* seeds nobody has tried; each is printed when it fails */

@@ -3,7 +3,7 @@
  *
  * Invariant: the clock never goes back, and nothing in here asks the machine for time, randomness or threads.
  */
-#include "world.h"
+#include "checker.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,7 +46,8 @@ struct sim_flight {
     unsigned to;
     struct quic_addr local, remote;
     uint8_t ecn;
-    uint32_t len;
+    bool intact;
+    uint32_t len, tag; /* tag: the checker's */
     uint8_t *data;
 };
 
@@ -102,12 +103,13 @@ static base_time link_pass(struct sim_link *link, size_t len, base_time now) {
 
 static void link_deliver(struct sim_world *world, struct sim_link *link, struct sim_flight flight, const uint8_t *data, base_time at) {
     struct sim_dice *dice = &world->dice;
-    flight.at = at;
+    flight.at = at + (link->jitter ? sim_roll(dice) % link->jitter : 0);
     if (sim_chance(dice, link->reorder))
         flight.at += 1 + sim_roll(dice) % (link->reorder_delay ? link->reorder_delay : 2 * link->delay + BASE_MS);
     flight.data = malloc(flight.len);
     memcpy(flight.data, data, flight.len);
-    if (sim_chance(dice, link->corrupt))
+    flight.intact = !sim_chance(dice, link->corrupt);
+    if (!flight.intact)
         flight.data[sim_roll(dice) % flight.len] ^= (uint8_t)(1u << sim_roll(dice) % 8);
     link->delivered++;
     flight_push(world, flight);
@@ -117,9 +119,10 @@ static void link_send(struct sim_world *world, struct sim_node *from, struct sim
     struct sim_link *link = &from->links[to->index];
     link->sent++;
     link->bytes += flight.len;
-    if (world->watch)
-        world->watch(world, from, to, data, flight.len);
-    if (link->cut || (link->mtu && flight.len > link->mtu) || sim_chance(&world->dice, link->loss)) {
+    const struct sim_datagram datagram = {from, to, flight.remote, flight.local, data, flight.len, flight.ecn};
+    flight.tag = checker_on_sent(world->checker, &datagram);
+    bool pass = !world->filter || world->filter(world, &datagram);
+    if (!pass || link->cut || (link->mtu && flight.len > link->mtu) || sim_chance(&world->dice, link->loss)) {
         link->lost++;
         return;
     }
@@ -151,20 +154,57 @@ static struct sim_node *node_at(struct sim_world *world, const struct quic_addr 
     return NULL;
 }
 
+/* An allocator that counts, and fails when it is told to. */
+static bool node_fails(struct sim_node *node) {
+    uint64_t number = ++node->allocations;
+    return node->fail_at && (node->fail_on ? number >= node->fail_at : number == node->fail_at);
+}
+
+static void *node_alloc(void *user, size_t size) { return node_fails(user) ? NULL : malloc(size); }
+
+static void *node_resize(void *user, void *block, size_t from, size_t size) {
+    return size > from && node_fails(user) ? NULL : realloc(block, size);
+}
+
+static void node_release(void *user, void *block, size_t size) {
+    (void)user;
+    memset(block, 0xdd, size); /* whoever still looks sees nonsense */
+    free(block);
+}
+
+static void node_start(struct sim_node *node) {
+    base_slots_init(&node->slots, &node->mem, (uint16_t)(node->index + 1));
+    base_events_init(&node->events);
+    base_bufpool_init(&node->bufs, &node->mem, 16, 0);
+    node->train = malloc(QUIC_TRAIN_SIZE);
+    node->alive = true;
+    struct quic_endpoint_open open = {.mem = &node->mem, .random = {dice_fill, &node->dice}, .slots = &node->slots, .events = &node->events,
+                                      .bufs = &node->bufs, .engine = (uint8_t)node->index, .fleet_secret = node->fleet_secret};
+    if (!quic_endpoint_init(&node->endpoint, &open, node->world->now))
+        return;
+    node->alive = false;
+    base_slots_clear(&node->slots);
+    free(node->train);
+    if (!node->fail_at)
+        sim_fail(node->world, "node %u: endpoint", node->index);
+}
+
 struct sim_node *sim_node_add(struct sim_world *world, const struct sim_app *app, uint64_t limit) {
     struct sim_node *node = &world->nodes[world->node_count];
     *node = (struct sim_node){.world = world, .index = world->node_count++, .app = app, .wake = BASE_NEVER, .alive = true};
     node->dice.state = sim_roll(&world->dice);
+    dice_fill(&node->dice, node->fleet_secret, sizeof node->fleet_secret);
     base_mem_init(&node->mem, limit);
-    base_slots_init(&node->slots, &node->mem, (uint16_t)(node->index + 1));
-    base_events_init(&node->events);
-    base_bufpool_init(&node->bufs, &node->mem, 16, 0);
+    node->mem.alloc = node_alloc;
+    node->mem.resize = node_resize;
+    node->mem.release = node_release;
+    node->mem.user = node;
+    if (world->fail_at && world->fail_node == node->index) {
+        node->fail_at = world->fail_at;
+        node->fail_on = world->fail_on;
+    }
     node->socket.local = node_addr(node->index);
-    node->train = malloc(QUIC_TRAIN_SIZE);
-    struct quic_endpoint_open open = {.mem = &node->mem, .random = {dice_fill, &node->dice}, .slots = &node->slots,
-                                      .events = &node->events, .bufs = &node->bufs, .engine = (uint8_t)node->index};
-    if (quic_endpoint_init(&node->endpoint, &open, world->now))
-        sim_fail(world, "node %u: endpoint", node->index);
+    node_start(node);
     return node;
 }
 
@@ -178,6 +218,19 @@ void sim_node_remove(struct sim_node *node) {
     free(node->train);
     if (node->mem.used)
         sim_fail(node->world, "node %u leaks %llu bytes", node->index, (unsigned long long)node->mem.used);
+}
+
+void sim_node_restart(struct sim_node *node) {
+    sim_node_remove(node);
+    node->listener.connections = 0;
+    node_start(node);
+}
+
+void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay) {
+    struct sim_flight flight = {.at = to->world->now + delay, .to = to->index, .local = to->socket.local, .remote = *src,
+                                .len = (uint32_t)len, .data = malloc(len)};
+    memcpy(flight.data, data, len);
+    flight_push(to->world, flight);
 }
 
 void sim_join(struct sim_node *a, struct sim_node *b, const struct sim_link *link) {
@@ -195,8 +248,10 @@ struct quic_conn *sim_connect(struct sim_node *from, struct sim_node *to, const 
                                    .remote = to->socket.local, .server_name = "sim.test", .user = user};
     struct quic_conn *conn = NULL;
     struct crypto_error why = {{0}};
+    if (!from->alive)
+        return NULL;
     int result = quic_conn_connect(&from->endpoint, &connect, from->world->now, &conn, &why);
-    if (result)
+    if (result && !from->fail_at)
         sim_fail(from->world, "connect: %d %s", result, why.text);
     return conn;
 }
@@ -208,6 +263,7 @@ static void node_input(struct sim_node *node, const struct sim_flight *flight) {
     if (!buf)
         return; /* as a full socket buffer would */
     memcpy(buf->data, flight->data, flight->len);
+    checker_on_arrival(node->world->checker, node, &flight->remote, flight->data, flight->len, flight->tag, flight->intact);
     struct quic_datagram datagram = {buf, buf->data, flight->len, &node->socket, node->socket.local, flight->remote, flight->ecn};
     quic_endpoint_input(&node->endpoint, &datagram, 1, node->world->now);
     base_buf_unref(buf);
@@ -230,7 +286,7 @@ static void node_dispatch(struct sim_node *node) {
             if (node->app->on_closed)
                 node->app->on_closed(node, conn);
             quic_endpoint_forget(&node->endpoint, conn);
-        } else if (node->app->on_conn) {
+        } else if (conn && node->app->on_conn) {
             node->app->on_conn(node, conn, bits);
         }
     }
@@ -273,6 +329,7 @@ void sim_world_init(struct sim_world *world, uint64_t seed) {
     uint8_t tls_seed[32];
     dice_fill(&world->dice, tls_seed, sizeof tls_seed);
     crypto_deterministic(tls_seed);
+    world->checker = checker_new(world);
 }
 
 void sim_world_clear(struct sim_world *world) {
@@ -281,6 +338,7 @@ void sim_world_clear(struct sim_world *world) {
     for (uint32_t i = 0; i < world->flight_count; i++)
         free(world->flights[i].data);
     free(world->flights);
+    checker_free(world->checker);
     crypto_deterministic(NULL);
 }
 
@@ -320,6 +378,8 @@ bool sim_run(struct sim_world *world, base_time until, bool (*done)(struct sim_w
             world->now = next == BASE_NEVER ? world->now : until;
             return false;
         }
+        if (next > world->now)
+            checker_on_idle(world->checker, next);
         still = next <= world->now ? still + 1 : 0;
         if (still > 10000)
             sim_fail(world, "the clock stands still at %llu ns: a node always has something due", (unsigned long long)world->now);
@@ -335,12 +395,25 @@ static void config_release(struct quic_config *config) {
     free(config);
 }
 
-struct quic_config *sim_config(enum crypto_role role, const struct options *options) {
-    static char cert[2048], key[1024];
+static struct {
+    char cert[2048], key[1024], large[16384];
+} identity;
+
+/* The chain of the large one: the leaf many times over. Nobody verifies it; what counts is its size. */
+bool sim_prepare(void) {
     static const char *const names[] = {"sim.test"};
+    static const uint8_t seed[32] = "weft";
     struct crypto_error why = {{0}};
-    if (!cert[0] && !crypto_selfsigned(names, 1, 3650, cert, sizeof cert, key, sizeof key, &why))
-        abort();
+    crypto_deterministic(seed);
+    bool ok = crypto_selfsigned(names, 1, 3650, identity.cert, sizeof identity.cert, identity.key, sizeof identity.key, &why);
+    crypto_deterministic(NULL);
+    while (ok && strlen(identity.large) + strlen(identity.cert) < sizeof identity.large)
+        strcat(identity.large, identity.cert);
+    return ok;
+}
+
+static struct quic_config *config_new(enum crypto_role role, const struct options *options, const char *cert) {
+    struct crypto_error why = {{0}};
     struct quic_config *config = calloc(1, sizeof *config);
     config->role = role;
     config->refs = 1;
@@ -352,10 +425,16 @@ struct quic_config *sim_config(enum crypto_role role, const struct options *opti
     config->tls = crypto_tls_config_new(role, &why);
     bool ok = config->tls && crypto_tls_config_alpn(config->tls, (const uint8_t *)"\x03sim", 4, &why);
     if (role == CRYPTO_SERVER)
-        ok = ok && crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert), (const uint8_t *)key,
-                                                 strlen(key), &why);
+        ok = ok && crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert), (const uint8_t *)identity.key,
+                                                 strlen(identity.key), &why);
     else
         crypto_tls_config_verify(config->tls, false);
+    static const uint8_t ticket_secret[32] = "tickets of the simulation";
+    if (role == CRYPTO_SERVER && config->options.session_tickets)
+        ok = ok && crypto_tls_config_tickets(config->tls, ticket_secret, 3600, &why);
+    if (config->options.early_data)
+        crypto_tls_config_early_data(config->tls, true);
+    crypto_tls_config_keylog(config->tls, checker_keylog, NULL);
     if (!ok) {
         fprintf(stderr, "sim: %s\n", why.text);
         abort();
@@ -363,4 +442,6 @@ struct quic_config *sim_config(enum crypto_role role, const struct options *opti
     return config;
 }
 
+struct quic_config *sim_config(enum crypto_role role, const struct options *options) { return config_new(role, options, identity.cert); }
+struct quic_config *sim_config_large(const struct options *options) { return config_new(CRYPTO_SERVER, options, identity.large); }
 void sim_config_free(struct quic_config *config) { quic_config_unref(config); }

@@ -35,6 +35,7 @@ struct sim_link {
     bool bleach;                /* ECN marks are removed */
     base_time line_free;        /* when the line is free again (state) */
     uint64_t sent, lost, delivered, bytes; /* datagrams (state) */
+    base_time jitter;           /* each datagram is late by up to this much more */
 };
 
 /* What an application does. All may be NULL. */
@@ -60,15 +61,28 @@ struct sim_node {
     void *user;
     base_time wake;         /* BASE_NEVER = none */
     uint8_t *train;
+    uint8_t fleet_secret[CRYPTO_FLEET_SECRET_SIZE]; /* survives a restart */
+    uint64_t allocations, fail_at;    /* the allocation with this number fails, once; 0 = none does */
+    bool fail_on;                     /* ... and all that follow */
     struct sim_link links[SIM_NODES]; /* to the node of this index */
     struct quic_addr seen_as;         /* where its datagrams seem to come from (NAT); family 0 = its own address */
     bool alive;
 };
 
 struct sim_flight; /* a datagram under way */
+struct checker;    /* checker.h */
 
-/* Sees every datagram as it leaves (before the link touches it). */
-typedef void (*sim_watch)(struct sim_world *world, struct sim_node *from, struct sim_node *to, const uint8_t *data, size_t len);
+/* A datagram as it leaves. */
+struct sim_datagram {
+    struct sim_node *from, *to;
+    struct quic_addr src, dst; /* src: as a NAT shows it */
+    const uint8_t *data;
+    uint32_t len;
+    uint8_t ecn;
+};
+
+/* Sees every datagram before the link touches it; false: it is lost. */
+typedef bool (*sim_filter)(struct sim_world *world, const struct sim_datagram *datagram);
 
 struct sim_world {
     base_time now;
@@ -78,9 +92,13 @@ struct sim_world {
     struct sim_flight *flights; /* heap by arrival */
     uint32_t flight_count, flight_capacity;
     uint64_t flight_order;
-    sim_watch watch;
+    sim_filter filter;
     void *user;
+    struct checker *checker; /* watches every run */
     uint64_t turns;
+    unsigned fail_node; /* for the next nodes: which one fails, and at which allocation (0 = none) */
+    uint64_t fail_at;
+    bool fail_on;
     const char *failure; /* first thing that went wrong, or NULL */
     char failure_text[256];
 };
@@ -90,6 +108,10 @@ void sim_world_clear(struct sim_world *world);
 /* A node with address 10.0.0.(index + 1):4433. `limit`: memory budget, 0 = none. */
 struct sim_node *sim_node_add(struct sim_world *world, const struct sim_app *app, uint64_t limit);
 void sim_node_remove(struct sim_node *node); /* as if its power was cut */
+/* And back again: it has forgotten everything but its fleet secret. Listens as before. */
+void sim_node_restart(struct sim_node *node);
+/* Bytes that appear on a node's wire after `delay` as if they came from `src`: attackers, and the network's memory. */
+void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay);
 /* The same link both ways. */
 void sim_join(struct sim_node *a, struct sim_node *b, const struct sim_link *link);
 void sim_listen(struct sim_node *node, const struct quic_config *config);
@@ -99,8 +121,12 @@ bool sim_run(struct sim_world *world, base_time until, bool (*done)(struct sim_w
 /* Notes what went wrong (the first time), with a printf text. */
 void sim_fail(struct sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Makes the certificates of all simulations, the same in every process; once, before any. */
+bool sim_prepare(void);
 /* Configurations that live as long as the process: a server with a self-signed certificate, a client that does not verify; ALPN "sim". */
 struct quic_config *sim_config(enum crypto_role role, const struct options *options);
 void sim_config_free(struct quic_config *config);
+/* The same, for a server whose chain takes several datagrams. */
+struct quic_config *sim_config_large(const struct options *options);
 
 #endif
