@@ -141,7 +141,9 @@ static void on_closed(void *user) {
 static void close_loop(void) {
     if (server)
         close(peer);
+    int timer_fd = loop.timer_fd;
     io_loop_close(&loop, on_closed, &closed);
+    ck_assert(timer_fd < 0 || (fcntl(timer_fd, F_GETFD) < 0 && errno == EBADF));
     if (driver == GIVEN) {
         ck_assert(!closed);
         uv_run(&given, UV_RUN_DEFAULT);
@@ -371,6 +373,7 @@ static void ask_while_blocked(void) {
         ck_assert_uint_eq(loop.endpoint.stats.send_blocked, 1);
         ck_assert_uint_eq(loop.blocked, 1);
         /* this socket says that it is writable, and is not: believed once, then only looked at now and then */
+        ck_assert(blocked_turns > 0 || server->watched == (UV_READABLE | UV_WRITABLE));
         ck_assert(blocked_turns < 2 || server->watched == UV_READABLE);
         blocked_turns++;
         ask(1);
@@ -715,6 +718,24 @@ START_TEST(test_close_socket_in_use)
 }
 END_TEST
 
+/* What cannot be sent is no reason to hurry. */
+START_TEST(test_blocked_does_not_spin)
+{
+    open_loop(BY_FD);
+    open_server();
+    faults.send_fail = 1000000;
+    ask(1);
+    while (!loop.blocked)
+        io_loop_turn(&loop);
+    ask(1);
+    for (int i = 0; i < 10; i++)
+        io_loop_turn(&loop);
+    ck_assert_uint_eq(loop.endpoint.reply_count, 1);
+    ck_assert(!loop.due);
+    close_loop();
+}
+END_TEST
+
 START_TEST(test_close_blocked_socket)
 {
     open_loop(BY_FD);
@@ -825,6 +846,7 @@ Suite *unit_suite(void) {
     tcase_add_loop_test(tc, test_no_reentry, 0, DRIVERS);
     tcase_add_loop_test(tc, test_budget, 0, EXTERNAL);
     tcase_add_loop_test(tc, test_blocked, 0, EXTERNAL);
+    tcase_add_test(tc, test_blocked_does_not_spin);
     tcase_add_loop_test(tc, test_starved, 0, EXTERNAL);
     tcase_add_test(tc, test_socket_error);
     tc = tcase(suite, "wake and stop");

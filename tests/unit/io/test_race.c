@@ -131,6 +131,7 @@ static void dispatch(void *user) {
         if (owner && io_race_on_event(owner, conn, bits, closed))
             continue;
         ck_assert_ptr_null(io_race_of(conn));
+        ck_assert(conn == seen.conn || conn->role == CRYPTO_SERVER); /* nobody hears of losers */
         if (closed) {
             if (conn == seen.conn)
                 seen.conn = NULL;
@@ -317,6 +318,9 @@ START_TEST(test_refusal_is_not_waited_for)
     run_until_decided();
     check_won_by("127.0.0.1");
     ck_assert_uint_lt(seen.at - began, IO_RACE_DELAY);
+    for (int i = 0; i < 50 && loop.endpoint.conn_count > 2; i++)
+        step();
+    ck_assert_uint_eq(loop.endpoint.conn_count, 2); /* the refused attempt is gone */
 }
 END_TEST
 

@@ -253,6 +253,21 @@ START_TEST(test_marks_arrive)
 }
 END_TEST
 
+/* The mark is two bits of a byte whose others say something else (RFC 2474). */
+START_TEST(test_mark_beside_dscp)
+{
+    open_one(&sender, "127.0.0.1", IO_UDP_ALL, false);
+    open_one(&receiver, "127.0.0.1", IO_UDP_ALL, false);
+    int expedited = 0xb8;
+    ck_assert_int_eq(setsockopt(sender.fd, IPPROTO_IP, IP_TOS, &expedited, sizeof expedited), 0);
+    struct quic_train train = train_to(&receiver, "127.0.0.1", 100, 100);
+    train.ecn = QUIC_NOT_ECT;
+    ck_assert_int_eq(io_udp_send(&sender, &train), IO_UDP_SENT);
+    receive(1);
+    ck_assert_uint_eq(got[0].ecn, QUIC_NOT_ECT);
+}
+END_TEST
+
 /* A server with many addresses answers from the one it was asked at. */
 START_TEST(test_source_address)
 {
@@ -776,6 +791,7 @@ Suite *unit_suite(void) {
     TCase *tc = tcase(suite, "both ways");
     tcase_add_loop_test(tc, test_train_arrives, 0, PAIRS * (IO_UDP_ALL + 1));
     tcase_add_loop_test(tc, test_marks_arrive, 0, PAIRS);
+    tcase_add_test(tc, test_mark_beside_dscp);
     tcase_add_loop_test(tc, test_source_address, 0, 2);
     tcase_add_test(tc, test_source_address_v6);
     tc = tcase(suite, "receive");
