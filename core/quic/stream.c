@@ -366,10 +366,12 @@ static void stream_free(struct quic_stream *s) {
     quic_stream_recv_clear(&s->recv, set->mem);
     quic_stream_table_remove(set, s);
     base_slots_remove(set->slots, s->handle);
-    if (!quic_streams_is_local(set, s->id))
-        kind->closed++;
+    bool remote = !quic_streams_is_local(set, s->id);
     stream_give_back(set, s);
-    if (!quic_streams_is_local(set, s->id) && !set->closed)
+    if (!remote)
+        return;
+    kind->closed++;
+    if (!set->closed)
         quic_streams_raise_max(set, kind, false);
 }
 
