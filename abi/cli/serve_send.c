@@ -97,6 +97,15 @@ static void refuse(struct serve_transfer *t, uint32_t code, const char *path) {
     weft_stream_stop(t->stream, code);
 }
 
+/* The client, or the connection, ends it before we have. */
+static void break_off(struct serve_transfer *t) {
+    if (t->stage == WAITING)
+        stop_waiting(t);
+    if (t->stage == WAITING || t->stage == SENDING)
+        t->serve->counts.broken_off++;
+    t->stage = ENDED;
+}
+
 /* ---- sending ------------------------------------------------------------------------------------------------------- */
 
 /* The next piece where it lies, or read into a buffer of its own that `token` remembers. */
@@ -139,7 +148,8 @@ static void pump(struct serve_transfer *t) {
         if (taken < 0) {
             if (taken == WEFT_E_NOMEM)
                 refuse(t, SERVE_OVERLOAD, NULL);
-            t->stage = ENDED;
+            else
+                break_off(t); /* the stream or the connection is closed: its event is on the way */
             return;
         }
         t->lent += len ? 1 : 0;
@@ -260,15 +270,6 @@ static void on_reset(void *user, weft_stream stream, uint64_t code) {
         t->stage = ENDED;
         weft_stream_reset(stream, SERVE_BAD_REQUEST);
     }
-}
-
-/* The client, or the connection, ends it before we have. */
-static void break_off(struct serve_transfer *t) {
-    if (t->stage == WAITING)
-        stop_waiting(t);
-    if (t->stage == WAITING || t->stage == SENDING)
-        t->serve->counts.broken_off++;
-    t->stage = ENDED;
 }
 
 static void on_stopped(void *user, weft_stream stream, uint64_t code) {
