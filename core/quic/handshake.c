@@ -21,21 +21,31 @@ static enum crypto_version handshake_version(const struct quic_conn *conn) {
     return conn->version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1;
 }
 
+/* Both or neither: a level that can be opened or sealed halfway would be believed. */
+static bool key_pair(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret,
+                     struct crypto_key **key, struct crypto_mask_key **mask) {
+    *key = crypto_key_new(mem, version, secret);
+    *mask = crypto_mask_key_new(mem, version, secret);
+    if (*key && *mask)
+        return true;
+    crypto_key_free(mem, *key);
+    crypto_mask_key_free(mem, *mask);
+    *key = NULL;
+    *mask = NULL;
+    return false;
+}
+
 static bool keys_install(struct quic_conn *conn, enum crypto_level level, const struct crypto_secret *read,
                          const struct crypto_secret *write) {
     struct base_mem *mem = conn->endpoint->mem;
     enum crypto_version version = handshake_version(conn);
     struct quic_keys *keys = &conn->keys[level];
     if (read && read->len) {
-        keys->rx = crypto_key_new(mem, version, read);
-        keys->rx_mask = crypto_mask_key_new(mem, version, read);
-        if (!keys->rx || !keys->rx_mask)
+        if (!key_pair(mem, version, read, &keys->rx, &keys->rx_mask))
             return false;
     }
     if (write && write->len) {
-        keys->tx = crypto_key_new(mem, version, write);
-        keys->tx_mask = crypto_mask_key_new(mem, version, write);
-        if (!keys->tx || !keys->tx_mask)
+        if (!key_pair(mem, version, write, &keys->tx, &keys->tx_mask))
             return false;
     }
     return true;
