@@ -99,8 +99,11 @@ static bool carry(weft_engine from, const weft_addr *from_addr, weft_engine to) 
         int32_t got = weft_engine_output(from, &datagram);
         if (got != 1)
             return any;
+        weft_addr source = *from_addr;
+        if (datagram.local.port)
+            source.port = datagram.local.port;
         datagram.local = datagram.remote; /* as the other side sees it */
-        datagram.remote = *from_addr;
+        datagram.remote = source;
         any = true;
         if (to.id)
             weft_engine_input(to, &datagram, 1);
