@@ -78,6 +78,8 @@ struct quic_local_cid *quic_local_cids_add(struct quic_local_cids *set, const st
         if (entry->used)
             continue;
         *entry = (struct quic_local_cid){.cid = *cid, .sequence = set->next_sequence++, .used = true};
+        if (entry->sequence > 0) /* the first goes in the header of our first packets, no frame tells of it */
+            entry->want = QUIC_WANTED;
         return entry;
     }
     return NULL;

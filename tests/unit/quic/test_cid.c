@@ -138,6 +138,20 @@ START_TEST(local_ids_are_found_until_retired)
 }
 END_TEST
 
+START_TEST(local_ids_are_announced_but_for_the_first)
+{
+    struct quic_local_cids set;
+    quic_local_cids_init(&set);
+    struct quic_cid a = cid_of(1), b = cid_of(2), c = cid_of(3);
+    ck_assert_uint_eq(quic_local_cids_add(&set, &a)->want, QUIC_WANT_NOT); /* sequence 0: the handshake's headers carry it */
+    struct quic_local_cid *entry = quic_local_cids_add(&set, &b);
+    ck_assert_uint_eq(entry->want, QUIC_WANTED);
+    entry->want = QUIC_WANT_DONE;
+    ck_assert_int_eq(quic_local_cids_retire(&set, 1, &a), QUIC_NO_ERROR);
+    ck_assert_uint_eq(quic_local_cids_add(&set, &c)->want, QUIC_WANTED); /* whatever stood in its place before */
+}
+END_TEST
+
 START_TEST(local_ids_refuse_impossible_retirements)
 {
     struct quic_local_cids set;
@@ -380,6 +394,7 @@ Suite *unit_suite(void) {
         &codec_refuses_other_lengths_and_engines,
         &codec_hides_what_belongs_together,
         &local_ids_are_found_until_retired,
+        &local_ids_are_announced_but_for_the_first,
         &local_ids_refuse_impossible_retirements,
         &local_ids_end_at_their_number,
         &remote_repetition_changes_nothing,
