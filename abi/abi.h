@@ -62,7 +62,7 @@ struct abi_config {
     struct quic_config core; /* options, TLS, references */
     pthread_mutex_t lock;    /* for everything that may be changed before the first use */
     struct base_mem mem;
-    bool frozen, used_ok;
+    bool frozen;
     bool has_alpn, has_certificate, has_trust, has_pins, has_tickets, verifies;
     int8_t system_trust; /* -1: only when nothing else is trusted */
     uint8_t fingerprint[32];
@@ -132,7 +132,6 @@ struct abi_engine {
     void *random_user;
     struct crypto_error error;
     struct base_list listeners, conns;
-    uint32_t listening; /* listeners that are not closed */
     uint32_t buffers_retained;
     struct base_list buffers;
     uv_timer_t reaper; /* on a caller's loop: ends the engine after its turn */
@@ -336,7 +335,6 @@ uint32_t abi_show(struct abi_engine *engine, struct quic_stream *stream, uint32_
 void abi_unshow(struct abi_engine *engine);
 /* For weft_slice.source. */
 uint64_t abi_source(const struct abi_engine *engine, uint32_t index);
-uint64_t abi_source_peeked(const struct abi_engine *engine, uint32_t index);
 void abi_buffer_free(struct abi_engine *engine, struct abi_buffer *buffer);
 
 #endif

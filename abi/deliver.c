@@ -5,7 +5,7 @@
  * collected no user code runs, so what they say is true until the batch is handed over; what ends with them - streams,
  * connections, listeners - ends when it was.
  *
- * The invariant that matters: between abi_batch_add and the end of abi_batch_flush nothing that an event points to is
+ * The invariant that matters: between batch_add and the end of abi_batch_flush nothing that an event points to is
  * freed: bytes hold references, reasons belong to objects that end only here.
  */
 #include "abi.h"

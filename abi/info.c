@@ -108,6 +108,12 @@ void abi_info_close_of(const struct abi_conn *conn, weft_close *close) {
 
 /* ---- what it is ---- */
 
+_Static_assert((int)WEFT_EARLY_NONE == (int)CRYPTO_EARLY_NONE && (int)WEFT_EARLY_PENDING == (int)CRYPTO_EARLY_PENDING &&
+                   (int)WEFT_EARLY_ACCEPTED == (int)CRYPTO_EARLY_ACCEPTED &&
+                   (int)WEFT_EARLY_REJECTED == (int)CRYPTO_EARLY_REJECTED && (int)WEFT_CLIENT == (int)CRYPTO_CLIENT &&
+                   (int)WEFT_SERVER == (int)CRYPTO_SERVER,
+               "early data and roles as TLS has them");
+
 static void copy_name(char *to, size_t capacity, const char *from) {
     if (from)
         abi_copy_text(from, to, capacity);

@@ -34,8 +34,7 @@ int32_t weft_stream_open(weft_conn conn, uint32_t direction, const weft_stream_p
     if (!own->core)
         return own->race ? WEFT_E_STATE : WEFT_E_CLOSED;
     struct quic_streams *set = &own->core->streams;
-    if (!set->closed && !set->peer_known && own->core->state == QUIC_CONN_HANDSHAKE && !set->peer_initial_uni &&
-        set->kinds[direction == WEFT_UNI ? 2u | (unsigned)set->role : (unsigned)set->role].max == 0)
+    if (!set->closed && !set->peer_known) /* neither connected nor with limits from an earlier session */
         return WEFT_E_STATE;
     struct abi_stream *block = params ? abi_stream_block_new(own) : NULL;
     if (params && !block)

@@ -1,4 +1,4 @@
-/* Tests of engine.c: the ways an engine is driven, with real sockets on the loopback interface; other threads; the end. */
+/* Tests of engine.c: the ways to drive an engine, with real sockets on the loopback interface; other threads; the end. */
 #include <poll.h>
 #include <pthread.h>
 #include <uv.h>

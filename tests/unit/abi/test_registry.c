@@ -1,5 +1,6 @@
 /* Tests of registry.c: every function with handles that are stale, foreign, made up, and from the wrong thread. */
 #include <pthread.h>
+#include <stdio.h>
 
 #include "world.h"
 
@@ -161,6 +162,57 @@ static void live(struct world *world, uint64_t ids[6]) {
     ids[BUFFER] = UINT64_C(0x7001000001000000); /* replaced where it matters */
 }
 
+/* The functions that are called elsewhere: expect_nothing, stale_sources, or there is no handle to be wrong. */
+static bool is_tested_elsewhere(const char *name) {
+    static const char *const others[] = {"listener_user", "conn_user",     "stream_user", "conn_engine",
+                                         "stream_conn",   "buffer_retain", "engine_new",  "config_new"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(name, others[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_in_table(const char *name) {
+    for (size_t i = 0; i < COUNT; i++)
+        if (strcmp(name, calls[i].name) == 0)
+            return true;
+    return false;
+}
+
+START_TEST(no_function_is_forgotten)
+{
+    static const char *const objects[] = {"config", "engine", "listener", "conn",
+                                          "stream", "buffer", "listen",   "connect"};
+    char path[1024], line[512];
+    snprintf(path, sizeof path, "%s", __FILE__);
+    char *tests = strstr(path, "/tests/unit/abi/");
+    ck_assert_ptr_nonnull(tests);
+    snprintf(tests, sizeof path - (size_t)(tests - path), "/abi/include/weft/weft.h");
+    FILE *header = fopen(path, "r");
+    ck_assert_ptr_nonnull(header);
+    int found = 0;
+    while (fgets(line, sizeof line, header)) {
+        char *end = strchr(line, '('), *name = end;
+        if (strncmp(line, "WEFT_API ", 9) != 0 || !end)
+            continue;
+        *end = 0;
+        while (name[-1] != ' ' && name[-1] != '*')
+            name--;
+        name += strlen("weft_");
+        bool takes_handle = false;
+        for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) {
+            size_t len = strlen(objects[i]);
+            takes_handle = takes_handle || (strncmp(name, objects[i], len) == 0 && (name[len] == '_' || !name[len]));
+        }
+        found += takes_handle;
+        if (takes_handle)
+            ck_assert_msg(is_in_table(name) || is_tested_elsewhere(name), "weft_%s is not called", name);
+    }
+    fclose(header);
+    ck_assert_int_eq(found, (int)COUNT + 8);
+}
+END_TEST
+
 START_TEST(made_up_handles)
 {
     const uint64_t numbers[] = {0, 1, UINT64_MAX, UINT64_MAX >> 1, UINT64_C(1) << 60, UINT64_C(0x4001000001000000)};
@@ -283,6 +335,7 @@ END_TEST
 Suite *unit_suite(void) {
     Suite *suite = suite_create("abi/registry");
     TCase *tests = tcase_create("registry");
+    tcase_add_test(tests, no_function_is_forgotten);
     tcase_add_test(tests, made_up_handles);
     tcase_add_test(tests, handles_of_another_kind);
     tcase_add_test(tests, never_issued_handles);
