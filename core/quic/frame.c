@@ -1,4 +1,5 @@
-/* frame.c - frames as bytes: RFC 9000 section 19 and the frame encoding rules of section 12.4.
+/* frame.c - frames as bytes: RFC 9000 section 19 and the frame encoding rules of section 12.4, RFC 9221 section 4, and the
+ * drafts ietf-quic-reliable-stream-reset and ietf-quic-ack-frequency.
  *
  * Knows the layout of every frame and the limits that can be seen in the frame alone. Does not know which packet a
  * frame came in, what state it meets, or whether a stream it names exists: that is rx_frame.c.
@@ -7,7 +8,7 @@
  * be added up without a check: no ACK range reaches below 0, no stream or CRYPTO byte lies beyond 2^62-1.
  *
  * STREAM and ACK frames come with nearly every packet. They are tried first, by one compare each; everything else
- * goes through a table by type. A length is compared with what is left before it becomes a size_t, which may be
+ * goes through a table by type, but for the one type of two bytes. A length is compared with what is left before it becomes a size_t, which may be
  * narrower.
  */
 #include "quic/frame.h"
@@ -101,7 +102,14 @@ static bool read_reset_stream(struct base_reader *in, struct quic_frame *frame) 
     frame->u.reset_stream.id = base_read_varint(in);
     frame->u.reset_stream.code = base_read_varint(in);
     frame->u.reset_stream.final_size = base_read_varint(in);
+    frame->u.reset_stream.reliable_size = 0;
     return true;
+}
+
+static bool read_reset_stream_at(struct base_reader *in, struct quic_frame *frame) {
+    read_reset_stream(in, frame);
+    frame->u.reset_stream.reliable_size = base_read_varint(in);
+    return frame->u.reset_stream.reliable_size <= frame->u.reset_stream.final_size;
 }
 
 static bool read_stop_sending(struct base_reader *in, struct quic_frame *frame) {
@@ -193,6 +201,24 @@ static bool read_close(struct base_reader *in, struct quic_frame *frame) {
     return true;
 }
 
+static bool read_datagram(struct base_reader *in, struct quic_frame *frame) {
+    const uint8_t *start = in->pos;
+    uint64_t len = frame->type == QUIC_FRAME_DATAGRAM_LEN ? base_read_varint(in) : base_reader_left(in);
+    frame->u.datagram.len = len;
+    frame->u.datagram.data = read_bytes64(in, len);
+    frame->u.datagram.size = 1 + (uint64_t)(in->pos - start);
+    return true;
+}
+
+static bool read_ack_frequency(struct base_reader *in, struct quic_frame *frame) {
+    frame->u.ack_frequency.sequence = base_read_varint(in);
+    frame->u.ack_frequency.threshold = base_read_varint(in);
+    frame->u.ack_frequency.max_delay = base_read_varint(in);
+    frame->u.ack_frequency.reordering = base_read_varint(in);
+    return true;
+}
+
+/* Types of one byte; those between that are nobody's are empty rows. */
 static const struct {
     frame_parser parse;
     const char *name;
@@ -228,17 +254,24 @@ static const struct {
     [QUIC_FRAME_CONNECTION_CLOSE] = {read_close, "CONNECTION_CLOSE"},
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = {read_close, "CONNECTION_CLOSE_APP"},
     [QUIC_FRAME_HANDSHAKE_DONE] = {read_nothing, "HANDSHAKE_DONE"},
+    [QUIC_FRAME_IMMEDIATE_ACK] = {read_nothing, "IMMEDIATE_ACK"},
+    [QUIC_FRAME_RESET_STREAM_AT] = {read_reset_stream_at, "RESET_STREAM_AT"},
+    [QUIC_FRAME_DATAGRAM] = {read_datagram, "DATAGRAM"},
+    [QUIC_FRAME_DATAGRAM_LEN] = {read_datagram, "DATAGRAM"},
 };
 #define FRAME_KINDS (sizeof frame_kinds / sizeof *frame_kinds)
 
-/* A type of more than one byte: none is known, but one that would have been shorter breaks the rule of 12.4. */
-static enum quic_error refuse_long_type(struct base_reader *in, struct quic_frame *frame) {
+/* A type of more than one byte: one is known, and one that would have been shorter breaks the rule of 12.4. */
+static enum quic_error parse_long_type(struct base_reader *in, struct quic_frame *frame) {
     const uint8_t *start = in->pos;
     uint64_t type = base_read_varint(in);
     if (in->bad)
         return QUIC_FRAME_ENCODING_ERROR;
     frame->type = type;
-    return (size_t)(in->pos - start) != base_varint_size(type) ? QUIC_PROTOCOL_VIOLATION : QUIC_FRAME_ENCODING_ERROR;
+    if ((size_t)(in->pos - start) != base_varint_size(type))
+        return QUIC_PROTOCOL_VIOLATION;
+    bool ok = type == QUIC_FRAME_ACK_FREQUENCY && read_ack_frequency(in, frame);
+    return ok && !in->bad ? QUIC_NO_ERROR : QUIC_FRAME_ENCODING_ERROR;
 }
 
 enum quic_error quic_frame_parse(struct base_reader *in, struct quic_frame *frame) {
@@ -247,7 +280,7 @@ enum quic_error quic_frame_parse(struct base_reader *in, struct quic_frame *fram
         return QUIC_FRAME_ENCODING_ERROR;
     uint8_t type = *in->pos;
     if (type >= 0x40)
-        return refuse_long_type(in, frame);
+        return parse_long_type(in, frame);
     in->pos++;
     frame->type = type;
     bool ok;
@@ -256,7 +289,7 @@ enum quic_error quic_frame_parse(struct base_reader *in, struct quic_frame *fram
     else if ((type & ~1u) == QUIC_FRAME_ACK)
         ok = read_ack(in, frame);
     else
-        ok = type < FRAME_KINDS && frame_kinds[type].parse(in, frame);
+        ok = type < FRAME_KINDS && frame_kinds[type].parse && frame_kinds[type].parse(in, frame);
     return ok && !in->bad ? QUIC_NO_ERROR : QUIC_FRAME_ENCODING_ERROR;
 }
 
@@ -270,7 +303,11 @@ bool quic_frame_ack_next(struct quic_frame_ack *ack, uint64_t *low, uint64_t *hi
     return true;
 }
 
-const char *quic_frame_name(uint64_t type) { return type < FRAME_KINDS ? frame_kinds[type].name : "unknown"; }
+const char *quic_frame_name(uint64_t type) {
+    if (type == QUIC_FRAME_ACK_FREQUENCY)
+        return "ACK_FREQUENCY";
+    return type < FRAME_KINDS && frame_kinds[type].name ? frame_kinds[type].name : "unknown";
+}
 
 /* ---- writing -------------------------------------------------------------------------------------------------- */
 
@@ -289,7 +326,7 @@ void quic_frame_write_padding(struct base_writer *out, size_t len) {
 }
 
 void quic_frame_write_type(struct base_writer *out, uint64_t type) {
-    assert(type == QUIC_FRAME_PING || type == QUIC_FRAME_HANDSHAKE_DONE);
+    assert(type == QUIC_FRAME_PING || type == QUIC_FRAME_HANDSHAKE_DONE || type == QUIC_FRAME_IMMEDIATE_ACK);
     base_write_u8(out, (uint8_t)type);
 }
 
@@ -319,6 +356,31 @@ void quic_frame_write_reset_stream(struct base_writer *out, uint64_t id, uint64_
     base_write_varint(out, id);
     base_write_varint(out, code);
     base_write_varint(out, final_size);
+}
+
+void quic_frame_write_reset_stream_at(struct base_writer *out, uint64_t id, uint64_t code, uint64_t final_size,
+                                      uint64_t reliable_size) {
+    assert(reliable_size <= final_size);
+    base_write_u8(out, QUIC_FRAME_RESET_STREAM_AT);
+    base_write_varint(out, id);
+    base_write_varint(out, code);
+    base_write_varint(out, final_size);
+    base_write_varint(out, reliable_size);
+}
+
+void quic_frame_write_datagram_header(struct base_writer *out, uint64_t len, bool with_len) {
+    base_write_u8(out, with_len ? QUIC_FRAME_DATAGRAM_LEN : QUIC_FRAME_DATAGRAM);
+    if (with_len)
+        base_write_varint(out, len);
+}
+
+void quic_frame_write_ack_frequency(struct base_writer *out, uint64_t sequence, uint64_t threshold, uint64_t max_delay,
+                                    uint64_t reordering) {
+    base_write_varint(out, QUIC_FRAME_ACK_FREQUENCY);
+    base_write_varint(out, sequence);
+    base_write_varint(out, threshold);
+    base_write_varint(out, max_delay);
+    base_write_varint(out, reordering);
 }
 
 void quic_frame_write_stop_sending(struct base_writer *out, uint64_t id, uint64_t code) {

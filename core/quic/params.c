@@ -1,5 +1,5 @@
 /* params.c - transport parameters: RFC 9000 sections 7.4 and 18, RFC 9221 section 3, RFC 9287 section 3, RFC 9368
- * section 3.
+ * section 3, and the drafts ietf-quic-ack-frequency and ietf-quic-reliable-stream-reset.
  *
  * Knows which parameters there are, how each is laid out and which values are allowed in it. Does not know the
  * connection: whether an ID in here is the one that was used, or whether a remembered 0-RTT limit was lowered, is the
@@ -63,6 +63,8 @@ static const struct param params_known[] = {
            "is not a list of versions, or has version 0, or a client's lacks its chosen version"),
     INTEGER(0x20, max_datagram_frame_size, 0, 0, BASE_VARINT_MAX, "is not one integer"),
     FLAG(0x2ab2, grease_quic_bit),
+    INTEGER(0xff04de1b, min_ack_delay, QUIC_NO_MIN_ACK_DELAY, 0, BASE_VARINT_MAX, "is not one integer"),
+    FLAG(0x17f7586d2cb571, reset_stream_at),
 };
 #define PARAMS_KNOWN (sizeof params_known / sizeof *params_known)
 
@@ -221,6 +223,8 @@ enum quic_error quic_params_parse(const uint8_t *data, size_t len, enum crypto_r
         *text = read_param(&in, &seen, role, params);
     if (!*text && params->has_preferred_address && params->has_initial_scid && params->initial_scid.len == 0)
         *text = "transport parameter preferred_address from a server with an empty connection ID";
+    if (!*text && params->min_ack_delay != QUIC_NO_MIN_ACK_DELAY && params->min_ack_delay > params->max_ack_delay * 1000)
+        *text = "transport parameter min_ack_delay is above max_ack_delay";
     return *text ? QUIC_TRANSPORT_PARAMETER_ERROR : QUIC_NO_ERROR;
 }
 

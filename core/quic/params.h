@@ -14,6 +14,7 @@ struct quic_preferred_address {
 };
 
 #define QUIC_PARAMS_VERSIONS 8
+#define QUIC_NO_MIN_ACK_DELAY UINT64_MAX
 
 struct quic_params {
     uint64_t max_idle_timeout; /* ms, 0 = none */
@@ -37,6 +38,8 @@ struct quic_params {
     uint32_t available_versions[QUIC_PARAMS_VERSIONS];
     uint8_t available_count;
     bool grease_quic_bit; /* RFC 9287 */
+    bool reset_stream_at; /* draft-ietf-quic-reliable-stream-reset: RESET_STREAM_AT may come */
+    uint64_t min_ack_delay; /* draft-ietf-quic-ack-frequency: us; QUIC_NO_MIN_ACK_DELAY = not spoken */
 };
 
 void quic_params_init(struct quic_params *params); /* the RFC's defaults for absent parameters */

@@ -99,6 +99,11 @@ enum quic_frame_type {
     QUIC_FRAME_CONNECTION_CLOSE = 0x1c,
     QUIC_FRAME_CONNECTION_CLOSE_APP = 0x1d,
     QUIC_FRAME_HANDSHAKE_DONE = 0x1e,
+    QUIC_FRAME_IMMEDIATE_ACK = 0x1f,   /* draft-ietf-quic-ack-frequency */
+    QUIC_FRAME_RESET_STREAM_AT = 0x24, /* draft-ietf-quic-reliable-stream-reset */
+    QUIC_FRAME_DATAGRAM = 0x30,        /* RFC 9221: to the end of the packet */
+    QUIC_FRAME_DATAGRAM_LEN = 0x31,    /* with a length field */
+    QUIC_FRAME_ACK_FREQUENCY = 0xaf,
 };
 
 /* Stream IDs (RFC 9000 2.1): bit 0 = opened by the server, bit 1 = unidirectional. */

@@ -40,6 +40,11 @@ static void check(struct quic_frame *frame) {
     } else if (frame->type == QUIC_FRAME_NEW_TOKEN) {
         require(frame->u.new_token.len > 0);
         touch(frame->u.new_token.token, frame->u.new_token.len);
+    } else if (frame->type == QUIC_FRAME_DATAGRAM || frame->type == QUIC_FRAME_DATAGRAM_LEN) {
+        require(frame->u.datagram.size > frame->u.datagram.len);
+        touch(frame->u.datagram.data, frame->u.datagram.len);
+    } else if (frame->type == QUIC_FRAME_RESET_STREAM_AT) {
+        require(frame->u.reset_stream.reliable_size <= frame->u.reset_stream.final_size);
     } else if (frame->type == QUIC_FRAME_NEW_CONNECTION_ID) {
         require(frame->u.new_cid.cid.len >= 1 && frame->u.new_cid.cid.len <= QUIC_CID_MAX);
         require(frame->u.new_cid.retire_prior_to <= frame->u.new_cid.sequence);
@@ -60,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         require(error == QUIC_NO_ERROR || error == QUIC_FRAME_ENCODING_ERROR || error == QUIC_PROTOCOL_VIOLATION);
         if (error)
             break;
-        require(in.pos > before && in.pos <= in.end && frame.type <= QUIC_FRAME_HANDSHAKE_DONE);
+        require(in.pos > before && in.pos <= in.end && frame.type <= QUIC_FRAME_ACK_FREQUENCY);
         check(&frame);
     }
     return 0;

@@ -49,6 +49,12 @@ static const struct sample samples[] = {
     {"1c 4100 00 00", 0x1c, 0},
     {"1d bfffffff 03 616263", 0x1d, 0},
     {"1e", 0x1e, 0},
+    {"1f", 0x1f, 0},
+    {"24 04 4100 7fff 4100", 0x24, 0},
+    {"30", 0x30, 1},
+    {"30 010203", 0x30, 1},
+    {"31 00", 0x31, 0},
+    {"31 03 010203", 0x31, 0},
 };
 #define SAMPLES ((int)(sizeof samples / sizeof *samples))
 
@@ -97,12 +103,22 @@ static void rewrite(struct base_writer *out, const struct quic_frame *frame, siz
     switch (frame->type) {
     case QUIC_FRAME_PADDING: quic_frame_write_padding(out, frame->u.padding.len); break;
     case QUIC_FRAME_PING:
+    case QUIC_FRAME_IMMEDIATE_ACK:
     case QUIC_FRAME_HANDSHAKE_DONE: quic_frame_write_type(out, frame->type); break;
     case QUIC_FRAME_ACK:
     case QUIC_FRAME_ACK_ECN: write_ack(out, frame); break;
     case QUIC_FRAME_RESET_STREAM:
         quic_frame_write_reset_stream(out, frame->u.reset_stream.id, frame->u.reset_stream.code,
                                       frame->u.reset_stream.final_size);
+        break;
+    case QUIC_FRAME_RESET_STREAM_AT:
+        quic_frame_write_reset_stream_at(out, frame->u.reset_stream.id, frame->u.reset_stream.code,
+                                         frame->u.reset_stream.final_size, frame->u.reset_stream.reliable_size);
+        break;
+    case QUIC_FRAME_DATAGRAM:
+    case QUIC_FRAME_DATAGRAM_LEN:
+        quic_frame_write_datagram_header(out, frame->u.datagram.len, frame->type == QUIC_FRAME_DATAGRAM_LEN);
+        base_write_bytes(out, frame->u.datagram.data, frame->u.datagram.len);
         break;
     case QUIC_FRAME_STOP_SENDING:
         quic_frame_write_stop_sending(out, frame->u.stop_sending.id, frame->u.stop_sending.code);
@@ -263,9 +279,13 @@ static const struct {
     const char *rule;
 } refused[] = {
     {"", QUIC_FRAME_ENCODING_ERROR, "nothing"},
-    {"1f", QUIC_FRAME_ENCODING_ERROR, "unknown type"},
     {"20", QUIC_FRAME_ENCODING_ERROR, "unknown type"},
-    {"30 010203", QUIC_FRAME_ENCODING_ERROR, "DATAGRAM, which was not negotiated"},
+    {"23", QUIC_FRAME_ENCODING_ERROR, "unknown type between known ones"},
+    {"32", QUIC_FRAME_ENCODING_ERROR, "unknown type"},
+    {"31 04 010203", QUIC_FRAME_ENCODING_ERROR, "DATAGRAM length beyond the packet"},
+    {"24 04 00 05 06", QUIC_FRAME_ENCODING_ERROR, "RESET_STREAM_AT: more is reliable than there is"},
+    {"40af 01 02 03", QUIC_FRAME_ENCODING_ERROR, "ACK_FREQUENCY cut short"},
+    {"800000af 01 02 03 04", QUIC_PROTOCOL_VIOLATION, "ACK_FREQUENCY, not in its shortest form"},
     {"3f", QUIC_FRAME_ENCODING_ERROR, "unknown type"},
     {"4040", QUIC_FRAME_ENCODING_ERROR, "unknown type of two bytes"},
     {"c123456789abcdef", QUIC_FRAME_ENCODING_ERROR, "unknown type of eight bytes"},
@@ -320,6 +340,36 @@ START_TEST(error_names_the_type)
     ck_assert_uint_eq(frame.type, 0x21);
     parse_hex("07 00", &frame);
     ck_assert_uint_eq(frame.type, QUIC_FRAME_NEW_TOKEN);
+}
+END_TEST
+
+/* The one type of two bytes. */
+START_TEST(ack_frequency_there_and_back)
+{
+    static const uint64_t values[] = {7, 100, 25000, 3};
+    uint8_t out[32];
+    struct base_writer writer = base_writer_of(out, sizeof out);
+    quic_frame_write_ack_frequency(&writer, values[0], values[1], values[2], values[3]);
+    struct base_reader in = base_reader_of(out, (size_t)(writer.pos - out));
+    struct quic_frame frame;
+    ck_assert_int_eq(quic_frame_parse(&in, &frame), QUIC_NO_ERROR);
+    ck_assert_uint_eq(base_reader_left(&in), 0);
+    ck_assert_uint_eq(frame.type, QUIC_FRAME_ACK_FREQUENCY);
+    ck_assert_mem_eq(&frame.u.ack_frequency, values, sizeof values);
+    ck_assert_str_eq(quic_frame_name(frame.type), "ACK_FREQUENCY");
+    ck_assert_str_eq(quic_frame_name(0x23), "unknown");
+}
+END_TEST
+
+/* What RFC 9221 section 3 limits is the frame, not its data. */
+START_TEST(datagram_size_is_the_frame)
+{
+    struct quic_frame frame;
+    ck_assert_int_eq(parse_hex("31 4003 010203", &frame), QUIC_NO_ERROR);
+    ck_assert_uint_eq(frame.u.datagram.len, 3);
+    ck_assert_uint_eq(frame.u.datagram.size, 6);
+    ck_assert_int_eq(parse_hex("30 010203", &frame), QUIC_NO_ERROR);
+    ck_assert_uint_eq(frame.u.datagram.size, 4);
 }
 END_TEST
 
@@ -463,7 +513,7 @@ START_TEST(names)
         ck_assert_str_eq(quic_frame_name(type), "STREAM");
     for (uint64_t type = 0; type <= 0x1e; type++)
         ck_assert_str_ne(quic_frame_name(type), "unknown");
-    ck_assert_str_eq(quic_frame_name(0x1f), "unknown");
+    ck_assert_str_eq(quic_frame_name(0x22), "unknown");
     ck_assert_str_eq(quic_frame_name(UINT64_MAX), "unknown");
 }
 END_TEST
@@ -479,6 +529,8 @@ Suite *unit_suite(void) {
     tcase_add_loop_test(rules, each_rule, 0, (int)(sizeof refused / sizeof *refused));
     tcase_add_test(rules, error_names_the_type);
     tcase_add_test(rules, bad_reader_stays_bad);
+    tcase_add_test(rules, ack_frequency_there_and_back);
+    tcase_add_test(rules, datagram_size_is_the_frame);
     tcase_add_test(rules, long_fields_are_fine);
     tcase_add_test(rules, frames_in_a_row);
     tcase_add_test(rules, padding_runs);

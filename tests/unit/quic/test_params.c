@@ -60,7 +60,8 @@ static void everything(struct quic_params *p, enum crypto_role role) {
     p->max_ack_delay = 16383;
     p->active_connection_id_limit = 8;
     p->max_datagram_frame_size = 65535;
-    p->disable_active_migration = p->grease_quic_bit = true;
+    p->disable_active_migration = p->grease_quic_bit = p->reset_stream_at = true;
+    p->min_ack_delay = 1000;
     p->has_initial_scid = true;
     p->initial_scid = cid_of(8, 0x10);
     p->chosen_version = QUIC_VERSION_2;
@@ -94,6 +95,8 @@ static void same_for_client(const struct quic_params *a, const struct quic_param
     ck_assert_uint_eq(a->max_datagram_frame_size, b->max_datagram_frame_size);
     ck_assert_int_eq(a->disable_active_migration, b->disable_active_migration);
     ck_assert_int_eq(a->grease_quic_bit, b->grease_quic_bit);
+    ck_assert_int_eq(a->reset_stream_at, b->reset_stream_at);
+    ck_assert_uint_eq(a->min_ack_delay, b->min_ack_delay);
     ck_assert_int_eq(a->has_initial_scid, b->has_initial_scid);
     ck_assert(quic_cid_equal(&a->initial_scid, &b->initial_scid));
     ck_assert_uint_eq(a->chosen_version, b->chosen_version);
@@ -193,6 +196,9 @@ static const struct {
     {"0b 04 80004000", "max_ack_delay"},
     {"0c 01 00", "disable_active_migration"},
     {"6ab2 01 01", "grease_quic_bit"},
+    {"c017f7586d2cb571 01 00", "reset_stream_at"},
+    {"c0000000ff04de1b 04 800061a9", "min_ack_delay"}, /* 25.001 ms, max_ack_delay is 25 ms */
+    {"c0000000ff04de1b 04 80000fa1 0b 01 04", "min_ack_delay"}, /* in any order */
     {"0e 01 01", "active_connection_id_limit"},
     {"0e 01 00", "active_connection_id_limit"},
     {"00 15" CID_21, "original_destination_connection_id"},
