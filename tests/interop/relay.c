@@ -11,7 +11,7 @@
  *     --mtu N        datagrams over N bytes vanish
  *
  * and, for both directions at once, --rebind N: after every N datagrams from a client its flow moves to a new port, as
- * behind a NAT that forgets; what still arrives at the old port is lost.
+ * behind a NAT that forgets; what still arrives at the old port is lost. --rebinds M: at most M times for each flow.
  *
  * It prints "listening on ADDRESS:PORT", relays until SIGINT or SIGTERM, and prints its counts as one line of JSON.
  *
@@ -56,7 +56,7 @@ struct flow {
     struct sockaddr_in client;
     int socket; /* towards the server */
     uint64_t random[DIRECTIONS];
-    uint64_t from_client;
+    uint64_t from_client, rebinds;
 };
 
 /* A datagram on its way: in a binary heap ordered by the time it leaves, then by the order of arrival. */
@@ -72,7 +72,7 @@ struct parcel {
 struct relay {
     struct faults faults[DIRECTIONS];
     struct counts counts[DIRECTIONS];
-    uint64_t seed, rebind_every, rebinds, orders;
+    uint64_t seed, rebind_every, rebind_most, rebinds, orders;
     struct sockaddr_in server, listen;
     int socket; /* towards the clients */
     struct flow flows[MAX_FLOWS];
@@ -292,6 +292,7 @@ static void rebind(struct relay *relay, struct flow *flow) {
     int fresh = open_towards_server(relay); /* before the old one is closed, so that the port differs */
     close(flow->socket);
     flow->socket = fresh;
+    flow->rebinds++;
     relay->rebinds++;
 }
 
@@ -307,7 +308,9 @@ static void drain_clients(struct relay *relay, uint8_t *buffer) {
             continue;
         }
         parcel.len = (size_t)len;
-        if (relay->rebind_every && ++parcel.flow->from_client % relay->rebind_every == 0)
+        parcel.flow->from_client++;
+        if (relay->rebind_every && parcel.flow->from_client % relay->rebind_every == 0 &&
+            parcel.flow->rebinds < relay->rebind_most)
             rebind(relay, parcel.flow);
         judge(relay, parcel);
     }
@@ -413,6 +416,7 @@ static void parse_arguments(struct relay *relay, int argc, char **argv) {
     int first = UP, last = DOWN;
     for (int d = 0; d < DIRECTIONS; d++)
         relay->faults[d].hold = 8 * MS;
+    relay->rebind_most = UINT64_MAX;
     relay->listen = parse_address("127.0.0.1:0");
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
@@ -433,6 +437,8 @@ static void parse_arguments(struct relay *relay, int argc, char **argv) {
             relay->seed = (uint64_t)parse_number(name, value);
         else if (strcmp(name, "--rebind") == 0)
             relay->rebind_every = (uint64_t)parse_number(name, value);
+        else if (strcmp(name, "--rebinds") == 0)
+            relay->rebind_most = (uint64_t)parse_number(name, value);
         else
             for (int d = first; d <= last; d++)
                 if (!set_fault(&relay->faults[d], name, parse_number(name, value))) {

@@ -228,7 +228,7 @@ async def run_server(arguments):
         retry=arguments.retry,
     )
     bound = server._transport.get_extra_info("sockname")
-    say(f"listening on {bound[0]}:{bound[1]}")
+    say(f"listening on [{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"listening on {bound[0]}:{bound[1]}")
     say(f"fingerprint sha256:{fingerprint(config.certificate)}")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -251,9 +251,9 @@ async def run_client(arguments):
         config.verify_mode = ssl.CERT_NONE
     connection = QuicConnection(configuration=config)
     transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: Client(connection, arguments=arguments), local_addr=("127.0.0.1", 0)
+        lambda: Client(connection, arguments=arguments), local_addr=("::" if ":" in host else "0.0.0.0", 0)
     )
-    protocol.connect((host, port))
+    protocol.connect((host, port, 0, 0) if ":" in host else (host, port))  # as the socket will name the server
     try:
         await protocol.wait_connected()
     except ConnectionError:

@@ -121,7 +121,7 @@ func selfSigned() (tls.Certificate, error) {
 func curves(list string) ([]tls.CurveID, error) {
 	known := map[string]tls.CurveID{
 		"X25519": tls.X25519, "P-256": tls.CurveP256, "P-384": tls.CurveP384, "P-521": tls.CurveP521,
-		"X25519MLKEM768": tls.X25519MLKEM768,
+		"X25519MLKEM768": tls.X25519MLKEM768, "SecP384r1MLKEM1024": tls.SecP384r1MLKEM1024,
 	}
 	var ids []tls.CurveID
 	for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
@@ -213,6 +213,7 @@ func (s *server) serve(conn *quic.Conn) {
 		requests++
 		go s.answer(stream)
 	}
+	<-conn.Context().Done() // only now its cause is known
 	end := ending(context.Cause(conn.Context()))
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
