@@ -285,7 +285,8 @@ static bool tx_end(struct tx_train *t) {
     return t->out->count > 0;
 }
 
-/* A path that is being validated beside the active one gets datagrams of its own, outside of congestion control's window. */
+/* A path that is being validated beside the active one gets datagrams of its own. They count on that path, whose window they
+ * need not ask: a challenge a round trip congests nothing, and what becomes of it says nothing about the active path. */
 static bool tx_probe_path(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, base_time now) {
     struct tx_train t;
     uint64_t allowance = quic_path_allowance(path);
@@ -301,8 +302,11 @@ static bool tx_probe_path(struct quic_conn *conn, struct quic_path *path, struct
     tx_close_packet(&t, packet, &tx.out);
     if (tx.pad)
         tx_pad_to(&t, train->data, size);
-    packet->in_flight = false; /* what happens on this path says nothing about the active one */
+    packet->in_flight = true;
+    uint8_t active = conn->recovery.active;
+    conn->recovery.active = quic_path_index(conn, path);
     tx_commit(&t, train->data);
+    conn->recovery.active = active;
     return tx_end(&t);
 }
 
