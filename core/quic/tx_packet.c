@@ -380,7 +380,8 @@ bool quic_tx_train(struct quic_conn *conn, struct quic_train *train, base_time n
         if (path != active && path->state != QUIC_PATH_NONE && (path->challenge_wanted || path->response_count))
             sent = tx_probe_path(conn, path, train, now);
     }
-    uint32_t probe = sent ? 0 : quic_mtu_wanted(conn, now);
+    /* not where the peer has not proven to be: a probe is large, and the amplification limit small (RFC 9000 8.1) */
+    uint32_t probe = sent || active->state != QUIC_PATH_VALIDATED ? 0 : quic_mtu_wanted(conn, now);
     if (probe && quic_recovery_window_left(&conn->recovery) >= probe)
         sent = tx_mtu_probe(conn, active, train, probe, now);
     if (!sent)
