@@ -238,6 +238,11 @@ void crypto_tls_config_early_data(struct crypto_tls_config *config, bool allow) 
     config->early_data = allow && (config->role == CRYPTO_CLIENT || config->strikes);
 }
 
+void crypto_tls_config_replay(struct crypto_tls_config *config, crypto_replay_cb cb, void *user) {
+    config->replay_cb = cb;
+    config->replay_user = user;
+}
+
 bool crypto_tls_config_tickets(struct crypto_tls_config *config, const uint8_t secret[32], uint32_t lifetime_s,
                                struct crypto_error *error) {
     if (config->role != CRYPTO_SERVER)

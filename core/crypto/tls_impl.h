@@ -105,6 +105,8 @@ struct crypto_tls_config {
     void *verify_user;
     crypto_keylog_cb keylog_cb;
     void *keylog_user;
+    crypto_replay_cb replay_cb; /* NULL: this process's register alone */
+    void *replay_user;
 };
 
 struct tls_group {

@@ -7,7 +7,7 @@
  * Where early data is allowed a ticket is good for one handshake in this process (RFC 8446 8.2): wolfSSL refuses a
  * ClientHello whose ticket age is off by more than about 11 seconds, and a register of strikes remembers each ticket
  * for longer than that. When the register's line for a ticket is full, the ticket is refused: a full handshake is the
- * safe side.
+ * safe side. Servers of a fleet may ask a common register as well.
  *
  * The invariant that matters: a ticket opens only under the same early data context it was sealed under, because that
  * context is authenticated with it.
@@ -107,6 +107,10 @@ static bool first_use(struct crypto_tls_config *config, const uint8_t *tag) {
     }
 }
 
+static bool first_in_fleet(const struct crypto_tls_config *config, const uint8_t tag[CRYPTO_TAG_SIZE]) {
+    return !config->replay_cb || config->replay_cb(config->replay_user, tag, STRIKE_SECONDS);
+}
+
 static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_t *iv, const uint8_t *mac,
                        uint8_t *ticket, int len) {
     struct crypto_tls_config *config = tls->config;
@@ -128,7 +132,7 @@ static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_
     /* After a HelloRetryRequest the same session shows the same ticket once more. */
     if (tls->has_ticket_seen && crypto_equal(tls->ticket_seen, tag, sizeof tag))
         return WOLFSSL_TICKET_RET_OK;
-    if (config->early_data && !first_use(config, tag))
+    if (config->early_data && !(first_use(config, tag) && first_in_fleet(config, tag)))
         return WOLFSSL_TICKET_RET_REJECT;
     memcpy(tls->ticket_seen, tag, sizeof tag);
     tls->has_ticket_seen = true;

@@ -58,12 +58,13 @@ static bool in_time(const struct quic_endpoint *endpoint, uint64_t issued, base_
     return issued > unix_now ? issued - unix_now <= TOKEN_SKEW : unix_now - issued <= lifetime;
 }
 
-size_t quic_endpoint_new_token(struct quic_endpoint *endpoint, const struct quic_addr *remote, uint8_t *out,
-                               size_t capacity, base_time now) {
+size_t quic_endpoint_new_token(struct quic_endpoint *endpoint, uint32_t version, const struct quic_addr *remote,
+                               uint8_t *out, size_t capacity, base_time now) {
     uint8_t plain[TOKEN_PLAIN_MAX];
     struct base_writer w = base_writer_of(plain, sizeof plain);
     base_write_uint(&w, quic_endpoint_unix(endpoint, now), 8);
     write_ip(&w, remote);
+    base_write_u32(&w, version);
     return crypto_token_seal(endpoint->fleet, &endpoint->random, TOKEN_USE_NEW, NULL, 0, plain, (size_t)(w.pos - plain),
                              out, capacity);
 }
@@ -100,8 +101,10 @@ static enum token_verdict token_judge(struct quic_endpoint *endpoint, const stru
     uint64_t issued = base_read_uint(&r, 8);
     bool valid =
         same_ip(&r, &datagram->remote) && in_time(endpoint, issued, retry ? retry_lifetime : NEW_TOKEN_LIFETIME, now);
-    if (!retry)
+    if (!retry) {
+        valid = base_read_u32(&r) == header->version && valid; /* RFC 9369 5 */
         return valid && !r.bad ? TOKEN_NEW : TOKEN_NONE;
+    }
     struct quic_cid scid;
     valid = base_read_u16(&r) == datagram->remote.port && valid;
     valid = base_read_u32(&r) == header->version && valid;
@@ -146,7 +149,9 @@ static void accept_create(struct quic_endpoint *endpoint, const struct quic_data
     if (conn->stats.packets_received == 0) { /* noise, or corrupted on the way: the client will send it again */
         conn->detached = true;
         quic_conn_free(conn);
+        return;
     }
+    quic_orphan_adopt(endpoint, &header->dcid, conn, now);
 }
 
 void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,

@@ -61,7 +61,7 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     conn->config = config;
     quic_config_ref(config);
     conn->role = (uint8_t)role;
-    conn->version = version;
+    conn->version = conn->original_version = conn->first_version = version;
     conn->event.handle = conn->closed_event.handle = conn->handle;
     conn->created_at = conn->last_received_at = now;
     for (unsigned i = 0; i < QUIC_TIMERS; i++)
@@ -90,14 +90,15 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     return conn;
 }
 
-static bool conn_copy(struct base_mem *mem, uint8_t **to, size_t *to_len, const uint8_t *from, size_t len) {
-    if (!len)
+/* An earlier connection's new_token: 4 bytes of version, of which the token may be used alone (RFC 9369 5). */
+static bool conn_set_token(struct quic_conn *conn, const uint8_t *token, size_t len) {
+    if (len <= 4 || base_load_u32(token) != conn->version)
         return true;
-    *to = base_alloc(mem, len);
-    if (!*to)
+    conn->token = base_alloc(conn->endpoint->mem, len - 4);
+    if (!conn->token)
         return false;
-    memcpy(*to, from, len);
-    *to_len = len;
+    memcpy(conn->token, token + 4, len - 4);
+    conn->token_len = len - 4;
     return true;
 }
 
@@ -109,7 +110,8 @@ static bool conn_set_initial_remote(struct quic_conn *conn, const struct quic_ci
 
 int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect *connect, base_time now, struct quic_conn **out,
                       struct crypto_error *why) {
-    struct quic_conn *conn = quic_conn_new(endpoint, connect->config, CRYPTO_CLIENT, QUIC_VERSION_1, now);
+    uint32_t version = quic_version_first(&connect->config->options, connect->session, connect->session_len);
+    struct quic_conn *conn = quic_conn_new(endpoint, connect->config, CRYPTO_CLIENT, version, now);
     if (!conn)
         return ERR_NOMEM;
     conn->user = connect->user;
@@ -121,8 +123,7 @@ int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect 
     struct quic_cid dcid = {.len = 8};
     base_random_fill(&endpoint->random, dcid.id, dcid.len);
     endpoint->stats.connections_opened++;
-    if (!conn_copy(endpoint->mem, &conn->token, &conn->token_len, connect->token, connect->token_len) ||
-        !conn_set_initial_remote(conn, &dcid)) {
+    if (!conn_set_token(conn, connect->token, connect->token_len) || !conn_set_initial_remote(conn, &dcid)) {
         quic_conn_free(conn);
         return ERR_NOMEM;
     }
@@ -347,6 +348,8 @@ static void conn_free_crypto(struct quic_conn *conn) {
         conn->early = NULL;
         conn->early_count = 0;
     }
+    quic_handshake_drop_keys(conn, &conn->original_keys);
+    quic_early_clear(conn);
     if (conn->tls)
         crypto_tls_free(conn->tls);
     conn->tls = NULL;

@@ -117,7 +117,11 @@ struct quic_conn {
     struct base_node all, dirty, touched; /* in the endpoint's lists */
     struct base_heap_entry timer;
     base_time deadlines[QUIC_TIMERS];
-    uint32_t version;
+    uint32_t version;          /* in use: the negotiated one as soon as it is known (RFC 9368) */
+    uint32_t original_version; /* of the client's first flight: that of Retry and 0-RTT */
+    uint32_t first_version;    /* client: what it tried before a Version Negotiation packet */
+    bool version_settled;      /* it cannot change any more */
+    bool version_restarted;    /* client: began again because of a Version Negotiation packet */
     uint8_t state; /* enum quic_conn_state */
     uint8_t role;  /* enum crypto_role */
     bool handshake_complete, handshake_confirmed, address_validated, retried, first_flight_received;
@@ -138,6 +142,7 @@ struct quic_conn {
 
     struct crypto_tls *tls;
     struct quic_keys keys[CRYPTO_LEVELS];
+    struct quic_keys original_keys; /* server that changed the version: opens Initials of the original one */
     struct quic_phase phase;
     struct quic_crypto_stream *crypto[QUIC_SPACES]; /* allocated while in use */
     struct quic_early_packet *early;                /* QUIC_EARLY_PACKETS of them while needed */
@@ -157,13 +162,14 @@ struct quic_conn {
     const char *cipher_name, *group_name; /* static; NULL = not known yet */
     bool resumed;
     uint8_t early_data; /* enum crypto_early: what became of 0-RTT */
+    struct quic_params *remembered; /* client while 0-RTT is pending: the server's limits it relies on */
     uint8_t *peer_certificate;
     size_t peer_certificate_len;
     uint8_t *session;         /* client: newest ticket, serialised, with remembered parameters */
     size_t session_len;
     uint8_t *token;           /* client: to put into Initials (Retry or NEW_TOKEN) */
     size_t token_len;
-    uint8_t *new_token;       /* client: received NEW_TOKEN */
+    uint8_t *new_token;       /* client: received NEW_TOKEN, behind the version it was received in */
     size_t new_token_len;
 
     struct quic_close close;
@@ -184,9 +190,9 @@ struct quic_connect {
     struct quic_socket *socket;
     struct quic_addr local, remote;
     const char *server_name;  /* SNI and name to verify; NULL = the address is verified */
-    const uint8_t *session;   /* to resume, or NULL */
+    const uint8_t *session;   /* conn->session of an earlier connection, to resume, or NULL */
     size_t session_len;
-    const uint8_t *token;     /* from an earlier NEW_TOKEN, or NULL */
+    const uint8_t *token;     /* conn->new_token of an earlier connection, or NULL; good for one connection */
     size_t token_len;
     void *user;
 };
@@ -196,6 +202,14 @@ int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect 
                       struct crypto_error *why);
 /* Ends the connection (RFC 9000 10.2). The streams hear of it, then CLOSED is raised. Idempotent: what ended it first stands. */
 void quic_conn_close(struct quic_conn *conn, bool app, uint64_t code, const char *reason, size_t reason_len, base_time now);
+/* What became of 0-RTT (RFC 9001 4.6). Client: PENDING right after connecting says that streams may be opened and written before CONNECTED; when
+ * CONNECTED comes it is ACCEPTED or REJECTED, and what was written goes out again by itself if it was rejected. Server: ACCEPTED from the moment that
+ * 0-RTT packets can be read; until CONNECTED what was read may be a replay (see quic_stream_may_be_replay). */
+static inline enum crypto_early quic_conn_early(const struct quic_conn *conn) { return (enum crypto_early)conn->early_data; }
+/* The bytes at the front of this stream may have come twice: they came as 0-RTT and the handshake is not complete. */
+static inline bool quic_stream_may_be_replay(const struct quic_conn *conn, const struct quic_stream *s) {
+    return !conn->handshake_complete && s->recv.taken < s->early_to;
+}
 /* The application will not hear of it any more; closes it when it is open. */
 void quic_conn_detach(struct quic_conn *conn, base_time now);
 int quic_conn_update_keys(struct quic_conn *conn); /* ERR_STATE when not yet allowed (RFC 9001 6.1) */

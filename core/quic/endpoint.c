@@ -81,6 +81,7 @@ void quic_endpoint_clear(struct quic_endpoint *endpoint) {
     base_map_clear(&endpoint->reset_tokens);
     base_heap_clear(&endpoint->timers);
     quic_stateless_clear(endpoint);
+    quic_orphan_clear(endpoint);
     if (endpoint->fleet)
         crypto_fleet_free(endpoint->mem, endpoint->fleet);
     endpoint->fleet = NULL;
@@ -263,10 +264,12 @@ static void endpoint_input_unknown(struct quic_endpoint *endpoint, const struct 
     else if (!datagram->socket->listener ||
              !quic_header_parse(datagram->data, datagram->len, QUIC_LOCAL_CID_LEN, &header) || header.version == 0)
         return; /* a client's packets are never answered with a long header, Version Negotiation by nobody */
-    else if (!header.version_known)
+    else if (!quic_version_spoken(&datagram->socket->listener->config->options, header.version))
         quic_stateless_version_negotiation(endpoint, datagram, &header, now);
     else if (header.type == QUIC_PACKET_INITIAL)
         quic_accept_initial(endpoint, datagram, &header, now);
+    else if (header.type == QUIC_PACKET_0RTT)
+        quic_orphan_keep(endpoint, datagram, &header, now);
 }
 
 /* The connection a datagram belongs to. NULL: none; the datagram was dealt with. */

@@ -84,6 +84,9 @@ struct quic_train {
 
 #define QUIC_RESET_LEAST 21u /* smallest stateless reset (RFC 9000 10.3): 5 bytes and the token */
 
+struct quic_orphan; /* a 0-RTT packet without a connection */
+#define QUIC_ORPHANS 16u
+
 struct quic_reply; /* a stateless reply that waits to be sent */
 #define QUIC_REPLIES 64u
 
@@ -103,6 +106,7 @@ struct quic_endpoint {
     uint32_t conn_count;
     struct quic_reply *replies; /* ring of QUIC_REPLIES */
     uint32_t reply_head, reply_count;
+    struct quic_orphan *orphans; /* QUIC_ORPHANS of them, from the first one on */
     struct base_bucket reset_bucket, reply_bucket;
     struct engine_stats stats;
     base_time now;         /* of the last call */
@@ -160,9 +164,27 @@ struct quic_conn *quic_endpoint_find(struct quic_endpoint *endpoint, const uint8
 static inline uint64_t quic_endpoint_unix(const struct quic_endpoint *endpoint, base_time now) {
     return now + endpoint->unix_offset;
 }
-/* A token for NEW_TOKEN frames (RFC 9000 8.1.3), for a client at this address: its length, 0 when it does not fit. */
-size_t quic_endpoint_new_token(struct quic_endpoint *endpoint, const struct quic_addr *remote, uint8_t *out,
-                               size_t capacity, base_time now);
+/* A token for NEW_TOKEN frames (RFC 9000 8.1.3), for a client at this address that comes back with this version: its
+ * length, 0 when it does not fit. */
+size_t quic_endpoint_new_token(struct quic_endpoint *endpoint, uint32_t version, const struct quic_addr *remote,
+                               uint8_t *out, size_t capacity, base_time now);
+
+/* --- version.c --- */
+#define QUIC_VERSION_LIST_MAX 2u
+bool quic_version_spoken(const struct options *options, uint32_t version);
+/* The versions that are spoken, `first` (if it is one) before the others; returns how many. */
+unsigned quic_version_list(const struct options *options, uint32_t first, uint32_t out[QUIC_VERSION_LIST_MAX]);
+/* A version nobody speaks (RFC 9000 6.3, 15). */
+uint32_t quic_version_reserved(const struct base_random *random);
+
+/* --- orphan.c --- */
+/* A 0-RTT packet that belongs to no connection, on a socket with a listener. */
+void quic_orphan_keep(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                      const struct quic_header *header, base_time now);
+/* The Initial with this Destination Connection ID has made a connection. */
+void quic_orphan_adopt(struct quic_endpoint *endpoint, const struct quic_cid *dcid, struct quic_conn *conn,
+                       base_time now);
+void quic_orphan_clear(struct quic_endpoint *endpoint);
 
 /* --- accept.c --- */
 /* An Initial that belongs to no connection yet, on a socket with a listener. */

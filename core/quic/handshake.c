@@ -17,9 +17,7 @@
 
 /* ---- keys ---- */
 
-static enum crypto_version handshake_version(const struct quic_conn *conn) {
-    return conn->version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1;
-}
+static enum crypto_version version_of(uint32_t version) { return version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1; }
 
 /* Both or neither: a level that can be opened or sealed halfway would be believed. */
 static bool key_pair(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret,
@@ -35,11 +33,9 @@ static bool key_pair(struct base_mem *mem, enum crypto_version version, const st
     return false;
 }
 
-static bool keys_install(struct quic_conn *conn, enum crypto_level level, const struct crypto_secret *read,
-                         const struct crypto_secret *write) {
+static bool keys_make(struct quic_conn *conn, struct quic_keys *keys, enum crypto_version version, const struct crypto_secret *read,
+                      const struct crypto_secret *write) {
     struct base_mem *mem = conn->endpoint->mem;
-    enum crypto_version version = handshake_version(conn);
-    struct quic_keys *keys = &conn->keys[level];
     if (read && read->len) {
         if (!key_pair(mem, version, read, &keys->rx, &keys->rx_mask))
             return false;
@@ -51,9 +47,8 @@ static bool keys_install(struct quic_conn *conn, enum crypto_level level, const 
     return true;
 }
 
-void quic_handshake_free_keys(struct quic_conn *conn, enum crypto_level level) {
+void quic_handshake_drop_keys(struct quic_conn *conn, struct quic_keys *keys) {
     struct base_mem *mem = conn->endpoint->mem;
-    struct quic_keys *keys = &conn->keys[level];
     crypto_key_free(mem, keys->rx);
     crypto_key_free(mem, keys->tx);
     crypto_mask_key_free(mem, keys->rx_mask);
@@ -61,13 +56,30 @@ void quic_handshake_free_keys(struct quic_conn *conn, enum crypto_level level) {
     *keys = (struct quic_keys){0};
 }
 
-bool quic_handshake_initial_keys(struct quic_conn *conn, const struct quic_cid *dcid) {
+void quic_handshake_free_keys(struct quic_conn *conn, enum crypto_level level) { quic_handshake_drop_keys(conn, &conn->keys[level]); }
+
+static bool initial_keys(struct quic_conn *conn, uint32_t version, const struct quic_cid *dcid, struct quic_keys *keys) {
     struct crypto_secret client, server;
-    if (!crypto_initial_secrets(handshake_version(conn), dcid->id, dcid->len, &client, &server))
+    if (!crypto_initial_secrets(version_of(version), dcid->id, dcid->len, &client, &server))
         return false;
-    quic_handshake_free_keys(conn, CRYPTO_INITIAL);
+    quic_handshake_drop_keys(conn, keys);
     bool is_client = conn->role == CRYPTO_CLIENT;
-    return keys_install(conn, CRYPTO_INITIAL, is_client ? &server : &client, is_client ? &client : &server);
+    return keys_make(conn, keys, version_of(version), is_client ? &server : &client, is_client ? &client : &server);
+}
+
+bool quic_handshake_initial_keys(struct quic_conn *conn, const struct quic_cid *dcid) {
+    return initial_keys(conn, conn->version, dcid, &conn->keys[CRYPTO_INITIAL]);
+}
+
+bool quic_handshake_candidate(struct quic_conn *conn, uint32_t version, struct quic_keys *keys) {
+    return initial_keys(conn, version, conn->retried ? &conn->retry_scid : &conn->original_dcid, keys);
+}
+
+void quic_handshake_take_version(struct quic_conn *conn, uint32_t version, const struct quic_keys *keys) {
+    quic_handshake_free_keys(conn, CRYPTO_INITIAL);
+    conn->keys[CRYPTO_INITIAL] = *keys;
+    conn->version = version;
+    conn->version_settled = true;
 }
 
 /* ---- CRYPTO streams ---- */
@@ -99,7 +111,55 @@ void quic_handshake_discard(struct quic_conn *conn, enum quic_space space) {
     quic_recovery_discard_space(&conn->recovery, space);
     quic_ack_clear(&conn->acks[space], conn->endpoint->mem);
     quic_handshake_free_keys(conn, space == QUIC_INITIAL ? CRYPTO_INITIAL : CRYPTO_HANDSHAKE);
+    if (space == QUIC_INITIAL)
+        quic_handshake_drop_keys(conn, &conn->original_keys);
     quic_handshake_free_space(conn, space);
+}
+
+/* ---- our transport parameters ---- */
+
+/* What the options say, the IDs this connection really uses, and the version. */
+static void own_params(struct quic_conn *conn, struct quic_params *params) {
+    const struct options *o = &conn->config->options;
+    const struct quic_local_cid *first = &conn->local_cids.list[0];
+    quic_params_init(params);
+    params->max_idle_timeout = o->max_idle_timeout / BASE_MS;
+    params->max_udp_payload_size = o->max_udp_payload_size;
+    params->initial_max_data = o->initial_max_data;
+    params->initial_max_stream_data_bidi_local = o->initial_max_stream_data_bidi_local;
+    params->initial_max_stream_data_bidi_remote = o->initial_max_stream_data_bidi_remote;
+    params->initial_max_stream_data_uni = o->initial_max_stream_data_uni;
+    params->initial_max_streams_bidi = o->initial_max_streams_bidi;
+    params->initial_max_streams_uni = o->initial_max_streams_uni;
+    params->ack_delay_exponent = o->ack_delay_exponent;
+    params->max_ack_delay = o->max_ack_delay / BASE_MS;
+    params->active_connection_id_limit = o->active_connection_id_limit;
+    params->disable_active_migration = o->disable_active_migration;
+    params->has_initial_scid = true;
+    params->initial_scid = first->cid;
+    quic_version_inform(conn, params);
+    if (conn->role == CRYPTO_CLIENT)
+        return;
+    params->has_original_dcid = true;
+    params->original_dcid = conn->original_dcid;
+    params->has_retry_scid = conn->retried;
+    params->retry_scid = conn->retry_scid;
+    params->has_reset_token = true;
+    crypto_reset_token(conn->endpoint->fleet, 0, first->cid.id, first->cid.len, params->reset_token);
+}
+
+#define PARAMS_MAX 512u
+
+static size_t own_params_write(struct quic_conn *conn, const struct quic_params *params, uint8_t out[PARAMS_MAX]) {
+    const struct base_random *grease = conn->config->options.grease ? &conn->endpoint->random : NULL;
+    return quic_params_write(params, (enum crypto_role)conn->role, grease, out, PARAMS_MAX);
+}
+
+/* Server: tickets that are opened or given out from now on are those of the version in use. */
+static bool bind_tickets(struct quic_conn *conn) {
+    struct quic_params params;
+    own_params(conn, &params);
+    return quic_early_bind(conn, &params);
 }
 
 /* ---- callbacks of TLS ---- */
@@ -115,8 +175,11 @@ static bool on_send(void *user, enum crypto_level level, const uint8_t *data, si
 
 static bool on_secrets(void *user, enum crypto_level level, const struct crypto_secret *read, const struct crypto_secret *write) {
     struct quic_conn *conn = user;
-    bool ok = level == CRYPTO_APPLICATION ? quic_keyphase_install(conn, read, write) && keys_install(conn, level, read, write)
-                                          : keys_install(conn, level, read, write);
+    uint32_t version = level == CRYPTO_EARLY ? conn->original_version : conn->version; /* RFC 9369 4.1 */
+    bool ok = keys_make(conn, &conn->keys[level], version_of(version), read, write) &&
+              (level != CRYPTO_APPLICATION || quic_keyphase_install(conn, read, write));
+    if (level == CRYPTO_EARLY && conn->role == CRYPTO_SERVER)
+        conn->early_data = CRYPTO_EARLY_ACCEPTED;
     if (level == CRYPTO_HANDSHAKE && conn->keys[level].tx)
         conn->recovery.has_handshake_keys = true;
     if (level == CRYPTO_APPLICATION && conn->keys[level].tx)
@@ -143,11 +206,24 @@ static void params_apply(struct quic_conn *conn) {
     const struct quic_params *params = &conn->peer_params;
     conn->recovery.max_ack_delay = params->max_ack_delay * BASE_MS;
     conn->local_cids.limit = (uint8_t)(params->active_connection_id_limit < QUIC_CIDS ? params->active_connection_id_limit : QUIC_CIDS);
-    quic_streams_set_peer(&conn->streams, params);
+    if (conn->early_data != CRYPTO_EARLY_PENDING) /* else when that is decided */
+        quic_streams_set_peer(&conn->streams, params);
     if (params->has_reset_token) {
         quic_remote_cids_set_token(&conn->remote_cids, params->reset_token);
         quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
     }
+}
+
+/* Server: the client's offer is known, our answer not sent yet. It says the version in use. */
+static bool upgrade(struct quic_conn *conn) {
+    struct quic_params params;
+    uint8_t bytes[PARAMS_MAX];
+    if (!quic_version_upgrade(conn, &conn->peer_params))
+        return false;
+    if (conn->version == conn->original_version)
+        return true;
+    own_params(conn, &params);
+    return crypto_tls_set_params(conn->tls, bytes, own_params_write(conn, &params, bytes));
 }
 
 static bool on_transport_params(void *user, const uint8_t *data, size_t len) {
@@ -158,6 +234,12 @@ static bool on_transport_params(void *user, const uint8_t *data, size_t len) {
                                               &conn->peer_params, &text);
     if (!error && (text = check_cids(conn, &conn->peer_params)))
         error = QUIC_TRANSPORT_PARAMETER_ERROR;
+    if (!error && (text = quic_version_check(conn, &conn->peer_params)))
+        error = QUIC_VERSION_NEGOTIATION_ERROR;
+    if (!error && conn->role == CRYPTO_SERVER && !upgrade(conn)) {
+        text = "out of memory";
+        error = QUIC_INTERNAL_ERROR;
+    }
     if (error) {
         quic_conn_fail(conn, error, QUIC_FRAME_CRYPTO, text, now);
         return false;
@@ -167,23 +249,7 @@ static bool on_transport_params(void *user, const uint8_t *data, size_t len) {
     return true;
 }
 
-/* A session to be stored by the application: the server's parameters for 0-RTT (RFC 9000 7.4.1) before the TLS session. */
-static void on_session(void *user, const uint8_t *data, size_t len) {
-    struct quic_conn *conn = user;
-    struct base_mem *mem = conn->endpoint->mem;
-    uint8_t params[512];
-    size_t params_len = quic_params_write(&conn->peer_params, CRYPTO_SERVER, NULL, params, sizeof params);
-    uint8_t *session = base_alloc(mem, 2 + params_len + len);
-    if (!session)
-        return; /* resuming is a luxury */
-    base_store_uint(session, params_len, 2);
-    memcpy(session + 2, params, params_len);
-    memcpy(session + 2 + params_len, data, len);
-    base_free(mem, conn->session, conn->session_len);
-    conn->session = session;
-    conn->session_len = 2 + params_len + len;
-    base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_SESSION);
-}
+static void on_session(void *user, const uint8_t *data, size_t len) { quic_early_on_session(user, data, len); }
 
 static void on_alert(void *user, uint8_t alert, const char *text) {
     struct quic_conn *conn = user;
@@ -192,77 +258,43 @@ static void on_alert(void *user, uint8_t alert, const char *text) {
 
 /* ---- opening ---- */
 
-/* Version 1 needs what options say, plus the IDs this connection really uses. */
-static size_t params_of(struct quic_conn *conn, uint8_t *out, size_t capacity) {
-    const struct options *o = &conn->config->options;
-    const struct quic_local_cid *first = &conn->local_cids.list[0];
-    struct quic_params params;
-    quic_params_init(&params);
-    params.max_idle_timeout = o->max_idle_timeout / BASE_MS;
-    params.max_udp_payload_size = o->max_udp_payload_size;
-    params.initial_max_data = o->initial_max_data;
-    params.initial_max_stream_data_bidi_local = o->initial_max_stream_data_bidi_local;
-    params.initial_max_stream_data_bidi_remote = o->initial_max_stream_data_bidi_remote;
-    params.initial_max_stream_data_uni = o->initial_max_stream_data_uni;
-    params.initial_max_streams_bidi = o->initial_max_streams_bidi;
-    params.initial_max_streams_uni = o->initial_max_streams_uni;
-    params.ack_delay_exponent = o->ack_delay_exponent;
-    params.max_ack_delay = o->max_ack_delay / BASE_MS;
-    params.active_connection_id_limit = o->active_connection_id_limit;
-    params.disable_active_migration = o->disable_active_migration;
-    params.has_initial_scid = true;
-    params.initial_scid = first->cid;
-    if (conn->role == CRYPTO_SERVER) {
-        params.has_original_dcid = true;
-        params.original_dcid = conn->original_dcid;
-        params.has_retry_scid = conn->retried;
-        params.retry_scid = conn->retry_scid;
-        params.has_reset_token = true;
-        crypto_reset_token(conn->endpoint->fleet, 0, first->cid.id, first->cid.len, params.reset_token);
-    }
-    return quic_params_write(&params, (enum crypto_role)conn->role, o->grease ? &conn->endpoint->random : NULL, out, capacity);
-}
-
-/* Splits a stored session into what the server told then and what TLS needs; false when it is not one of ours. */
-static bool session_split(const uint8_t *session, size_t len, struct quic_params *params, const uint8_t **tls, size_t *tls_len) {
-    struct base_reader in = base_reader_of(session, len);
-    size_t params_len = base_read_u16(&in);
-    const uint8_t *bytes = base_read_bytes(&in, params_len);
-    const char *text;
-    if (in.bad || quic_params_parse(bytes, params_len, CRYPTO_SERVER, params, &text))
-        return false;
-    *tls = in.pos;
-    *tls_len = base_reader_left(&in);
-    return true;
-}
-
 bool quic_handshake_open(struct quic_conn *conn, const char *server_name, const uint8_t *session, size_t session_len,
                          struct crypto_error *why) {
     static const struct crypto_tls_callbacks callbacks = {on_send, on_secrets, on_transport_params, on_session, on_alert};
-    uint8_t params[512];
-    struct quic_params remembered;
+    uint8_t bytes[PARAMS_MAX];
+    struct quic_params params;
+    own_params(conn, &params);
     struct crypto_tls_open open = {
         .role = (enum crypto_role)conn->role,
         .config = conn->config->tls,
         .callbacks = &callbacks,
         .user = conn,
         .server_name = server_name,
-        .params = params,
-        .params_len = params_of(conn, params, sizeof params),
+        .params = bytes,
+        .params_len = own_params_write(conn, &params, bytes),
         .quic_v2 = conn->version == QUIC_VERSION_2,
     };
-    if (session && session_split(session, session_len, &remembered, &open.session, &open.session_len))
-        open.early_data = conn->config->options.early_data;
+    if (session)
+        quic_early_resume(conn, session, session_len, &open);
     conn->tls = crypto_tls_new(conn->endpoint->mem, &open, why);
     if (!conn->tls)
         return false;
-    if (open.early_data)
-        quic_streams_set_peer(&conn->streams, &remembered);
     if (conn->role == CRYPTO_SERVER)
-        return true;
+        return quic_early_bind(conn, &params);
     conn->in_tls = true;
     bool ok = crypto_tls_start(conn->tls) == CRYPTO_OK;
     conn->in_tls = false;
+    if (ok)
+        quic_early_begin(conn);
+    return ok;
+}
+
+bool quic_handshake_reopen(struct quic_conn *conn) {
+    struct crypto_tls *old = conn->tls;
+    struct crypto_error why;
+    conn->tls = NULL;
+    bool ok = quic_handshake_open(conn, crypto_tls_server_name(old), NULL, 0, &why);
+    crypto_tls_free(old);
     return ok;
 }
 
@@ -277,6 +309,7 @@ int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const s
     struct quic_crypto_stream *stream = quic_handshake_stream(conn, space);
     if (!stream)
         return QUIC_RX_DROP;
+    conn->version_settled = true; /* a server says CRYPTO in the negotiated version only (RFC 9369 4.1) */
     uint64_t end = frame->u.crypto.offset + frame->u.crypto.len;
     if (end > stream->recv.taken + CRYPTO_BUFFER_LIMIT)
         return QUIC_CRYPTO_BUFFER_EXCEEDED;
@@ -324,7 +357,6 @@ static bool keep_identity(struct quic_conn *conn) {
     conn->cipher_name = crypto_tls_cipher_name(conn->tls);
     conn->group_name = crypto_tls_group_name(conn->tls);
     conn->resumed = crypto_tls_resumed(conn->tls);
-    conn->early_data = (uint8_t)crypto_tls_early(conn->tls);
     const uint8_t *alpn = crypto_tls_alpn(conn->tls, &len);
     if (alpn && !(conn->alpn = copy_text(mem, alpn, len)))
         return false;
@@ -352,14 +384,13 @@ static void handshake_completed(struct quic_conn *conn, base_time now) {
         quic_conn_fail(conn, QUIC_INTERNAL_ERROR, 0, "out of memory", now);
         return;
     }
-    if (conn->early_data == CRYPTO_EARLY_REJECTED)
-        quic_recovery_on_early_rejected(&conn->recovery);
     if (conn->role == CRYPTO_CLIENT)
         quic_handshake_free_keys(conn, CRYPTO_EARLY); /* RFC 9001 4.9.3 */
     base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_CONNECTED);
     if (conn->role == CRYPTO_SERVER) {
         conn->in_tls = true;
-        for (uint64_t i = 0; i < conn->config->options.session_tickets; i++)
+        bool bound = conn->version == conn->original_version || bind_tickets(conn);
+        for (uint64_t i = 0; bound && i < conn->config->options.session_tickets; i++)
             if (crypto_tls_send_ticket(conn->tls) != CRYPTO_OK)
                 break;
         conn->in_tls = false;
@@ -371,6 +402,9 @@ static void handshake_completed(struct quic_conn *conn, base_time now) {
 
 void quic_handshake_progress(struct quic_conn *conn, base_time now) {
     if (conn->state >= QUIC_CONN_CLOSING || !conn->tls)
+        return;
+    quic_early_decide(conn, now);
+    if (conn->state >= QUIC_CONN_CLOSING)
         return;
     if (!conn->handshake_complete && crypto_tls_complete(conn->tls))
         handshake_completed(conn, now);

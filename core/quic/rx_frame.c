@@ -43,6 +43,7 @@ static int rx_crypto(struct quic_rx *rx, const struct quic_frame *frame) {
 
 static int rx_streams(struct quic_rx *rx, const struct quic_frame *frame) {
     struct quic_conn *conn = rx->conn;
+    conn->streams.rx_early = rx->level == CRYPTO_EARLY;
     int result = quic_streams_rx(&conn->streams, frame, rx->buf, rx->now);
     if (conn->streams.want_send)
         quic_conn_mark_dirty(conn);
@@ -54,13 +55,15 @@ static int rx_new_token(struct quic_rx *rx, const struct quic_frame *frame) {
     struct base_mem *mem = conn->endpoint->mem;
     if (conn->role == CRYPTO_SERVER)
         return QUIC_PROTOCOL_VIOLATION; /* 19.7 */
-    uint8_t *token = base_alloc(mem, (size_t)frame->u.new_token.len);
+    size_t len = 4 + (size_t)frame->u.new_token.len; /* a token is good for the version it came in (RFC 9369 5) */
+    uint8_t *token = base_alloc(mem, len);
     if (!token)
         return QUIC_RX_DROP;
-    memcpy(token, frame->u.new_token.token, (size_t)frame->u.new_token.len);
+    base_store_uint(token, conn->version, 4);
+    memcpy(token + 4, frame->u.new_token.token, len - 4);
     base_free(mem, conn->new_token, conn->new_token_len);
     conn->new_token = token;
-    conn->new_token_len = (size_t)frame->u.new_token.len;
+    conn->new_token_len = len;
     base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_TOKEN);
     return 0;
 }

@@ -159,7 +159,7 @@ static bool rx_can_read(const struct quic_conn *conn, enum crypto_level level) {
 
 static bool rx_may_come(const struct quic_conn *conn, enum crypto_level level) {
     if (level == CRYPTO_EARLY)
-        return conn->role == CRYPTO_SERVER && !conn->handshake_complete;
+        return conn->role == CRYPTO_SERVER && !conn->keys[CRYPTO_HANDSHAKE].tx && !conn->handshake_complete; /* by then it is decided */
     return level != CRYPTO_INITIAL && !conn->handshake_confirmed;
 }
 
@@ -187,17 +187,53 @@ static bool rx_check_scid(struct quic_conn *conn, const struct quic_header *head
     return !remote || remote->sequence != 0 || quic_cid_equal(&remote->cid, &header->scid);
 }
 
+/* May a packet of this level come in this version? Handshake packets may show up before the Initial that tells of the change. */
+static bool rx_version_fits(const struct quic_conn *conn, const struct quic_header *header, enum crypto_level level) {
+    if (level == CRYPTO_EARLY)
+        return header->version == conn->original_version; /* RFC 9369 4.1 */
+    if (header->version == conn->version)
+        return true;
+    if (level == CRYPTO_INITIAL && conn->original_keys.rx)
+        return header->version == conn->original_version;
+    return quic_version_may_change(conn, header->version);
+}
+
+/* Unmasks and opens. Length of the plaintext, or -1. */
+static int32_t rx_unprotect(struct quic_conn *conn, const struct quic_keys *keys, enum quic_space space, struct crypto_open_item *item,
+                            uint64_t *number) {
+    if (!crypto_unmask(keys->rx_mask, item, 1))
+        return -1;
+    *number = quic_number_expand(quic_ack_largest(&conn->acks[space]), item->truncated, item->pn_len);
+    return crypto_open(keys->rx, item, *number);
+}
+
+/* An Initial in another version than the one in use. A server that has changed the version still reads the original one; a client takes the
+ * first authentic one for the news of the change. */
+static int32_t rx_unprotect_other(struct quic_conn *conn, const struct quic_header *header, struct crypto_open_item *item, uint64_t *number) {
+    if (conn->role == CRYPTO_SERVER)
+        return rx_unprotect(conn, &conn->original_keys, QUIC_INITIAL, item, number);
+    struct quic_keys keys = {0};
+    int32_t len = -1;
+    if (quic_handshake_candidate(conn, header->version, &keys))
+        len = rx_unprotect(conn, &keys, QUIC_INITIAL, item, number);
+    if (len < 0)
+        quic_handshake_drop_keys(conn, &keys);
+    else
+        quic_handshake_take_version(conn, header->version, &keys);
+    return len;
+}
+
 static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const struct quic_header *header, base_time now) {
     enum crypto_level level = rx_level(header->type);
     enum quic_space space = quic_space_of(level);
     struct crypto_open_item item = {.packet = from->datagram->data + (header->packet - from->datagram->data),
                                     .len = (uint32_t)header->packet_len, .pn_offset = (uint16_t)header->pn_offset};
-    if (!from->path || !rx_check_scid(conn, header, false) || !crypto_unmask(conn->keys[level].rx_mask, &item, 1)) {
-        rx_drop(conn);
-        return;
-    }
-    uint64_t number = quic_number_expand(quic_ack_largest(&conn->acks[space]), item.truncated, item.pn_len);
-    int32_t len = crypto_open(conn->keys[level].rx, &item, number);
+    uint64_t number;
+    int32_t len = -1;
+    if (from->path && rx_check_scid(conn, header, false))
+        len = level == CRYPTO_INITIAL && header->version != conn->version
+                  ? rx_unprotect_other(conn, header, &item, &number)
+                  : rx_unprotect(conn, &conn->keys[level], space, &item, &number);
     if (len < 0) {
         rx_drop(conn);
         return;
@@ -219,18 +255,6 @@ static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const s
 }
 
 /* ---- packets without protection (client) ---- */
-
-static void rx_version_negotiation(struct quic_conn *conn, const struct quic_header *header, base_time now) {
-    struct quic_remote_cid *remote = quic_remote_cids_of_path(&conn->remote_cids, 0);
-    if (conn->role != CRYPTO_CLIENT || conn->first_flight_received || conn->retried || !remote ||
-        !quic_cid_equal(&header->scid, &remote->cid))
-        return;
-    for (size_t i = 0; i < quic_header_version_count(header); i++)
-        if (quic_header_version_at(header, i) == conn->version)
-            return; /* 6.2: our own version is listed, so this answers nothing we sent */
-    struct quic_close close = {.cause = QUIC_CAUSE_VERSION, .code = QUIC_VERSION_NEGOTIATION_ERROR};
-    quic_close_silent(conn, &close, now);
-}
 
 static void rx_retry(struct quic_conn *conn, const struct quic_header *header, base_time now) {
     struct base_mem *mem = conn->endpoint->mem;
@@ -259,14 +283,16 @@ static void rx_retry(struct quic_conn *conn, const struct quic_header *header, b
 
 static void rx_long(struct quic_conn *conn, struct rx_source *from, const struct quic_header *header, base_time now) {
     if (header->type == QUIC_PACKET_VERSION_NEGOTIATION) {
-        rx_version_negotiation(conn, header, now);
-    } else if (!header->version_known || header->version != conn->version) {
+        quic_version_negotiate(conn, header, now);
+    } else if (!header->version_known || (header->type == QUIC_PACKET_RETRY && header->version != conn->version)) {
         rx_drop(conn);
     } else if (header->type == QUIC_PACKET_RETRY) {
         rx_retry(conn, header, now);
     } else {
         enum crypto_level level = rx_level(header->type);
-        if (rx_can_read(conn, level))
+        if (!rx_version_fits(conn, header, level))
+            rx_drop(conn);
+        else if (rx_can_read(conn, level))
             rx_open_long(conn, from, header, now);
         else if (rx_may_come(conn, level))
             rx_stash(conn, from, header, level);

@@ -38,8 +38,6 @@ struct quic_reply {
     uint8_t data[REPLY_MAX];
 };
 
-static const uint32_t stateless_versions[] = {QUIC_VERSION_1, QUIC_VERSION_2};
-
 bool quic_stateless_init(struct quic_endpoint *endpoint, base_time now) {
     base_bucket_init(&endpoint->reset_bucket, RESET_RATE, RESET_BURST, now);
     base_bucket_init(&endpoint->reply_bucket, REPLY_RATE, REPLY_BURST, now);
@@ -83,12 +81,12 @@ void quic_stateless_version_negotiation(struct quic_endpoint *endpoint, const st
     struct quic_reply *reply = reply_open(endpoint, cause);
     if (!reply)
         return;
-    uint32_t versions[3];
-    size_t count = sizeof stateless_versions / sizeof *stateless_versions;
-    memcpy(versions, stateless_versions, sizeof stateless_versions);
+    const struct options *options = &cause->socket->listener->config->options;
+    uint32_t versions[QUIC_VERSION_LIST_MAX + 1];
+    size_t count = quic_version_list(options, 0, versions);
     uint64_t random = base_random_u64(&endpoint->random);
-    if (cause->socket->listener->config->options.grease) /* RFC 9000 6.3: a version that nobody speaks */
-        versions[count++] = ((uint32_t)(random >> 32) & UINT32_C(0xf0f0f0f0)) | UINT32_C(0x0a0a0a0a);
+    if (options->grease) /* RFC 9000 6.3 */
+        versions[count++] = quic_version_reserved(&endpoint->random);
     size_t len = quic_header_write_version_negotiation(reply->data, sizeof reply->data, header, (uint8_t)random & 0x3f,
                                                        versions, count);
     if (reply_commit(endpoint, reply, len))

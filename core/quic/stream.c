@@ -76,15 +76,23 @@ void quic_streams_set_peer(struct quic_streams *set, const struct quic_params *p
     }
     quic_streams_on_max_data(set, params->initial_max_data);
     quic_streams_schedule_all(set);
-    quic_streams_on_max(set, &set->kinds[set->role], params->initial_max_streams_bidi);
-    quic_streams_on_max(set, &set->kinds[2u | (unsigned)set->role], params->initial_max_streams_uni);
+    struct quic_stream_kind *bidi = &set->kinds[set->role], *uni = &set->kinds[2u | (unsigned)set->role];
+    quic_streams_on_max(set, bidi, params->initial_max_streams_bidi);
+    quic_streams_on_max(set, uni, params->initial_max_streams_uni);
+    quic_streams_note_held(set, bidi);
+    quic_streams_note_held(set, uni);
 }
 
 void quic_streams_on_max(struct quic_streams *set, struct quic_stream_kind *kind, uint64_t max) {
     if (max <= kind->max)
         return;
+    uint64_t before = kind->max;
     kind->max = max;
     kind->want_blocked = QUIC_WANT_NOT;
+    if (kind->next > before) {
+        quic_streams_unhold(set, kind, before);
+        quic_streams_note_held(set, kind);
+    }
     if (!set->open_blocked)
         return;
     set->open_blocked = false;
@@ -207,6 +215,8 @@ struct quic_stream *quic_stream_of(struct base_slots *slots, uint64_t handle) {
 
 void quic_stream_want(struct quic_stream *s, uint8_t *want) {
     *want = QUIC_WANTED;
+    if (quic_stream_is_held(s))
+        return;
     if (!base_node_linked(&s->control))
         base_list_push_back(&s->set->control, &s->control);
     quic_streams_want(s->set);
@@ -247,13 +257,13 @@ static void stream_note_blocked(struct quic_stream *s) {
 
 void quic_stream_schedule(struct quic_stream *s) {
     struct quic_send_piece piece;
-    if (!s->set->closed && quic_stream_send_next(&s->send, quic_stream_limit(s), &piece)) {
+    if (!s->set->closed && !quic_stream_is_held(s) && quic_stream_send_next(&s->send, quic_stream_limit(s), &piece)) {
         quic_sched_add(&s->set->sched, &s->sched);
         quic_streams_want(s->set);
         return;
     }
     quic_sched_remove(&s->set->sched, &s->sched);
-    if (!s->set->closed && s->send.state < QUIC_SEND_DATA_SENT && s->send.sent < s->send.written)
+    if (!s->set->closed && !quic_stream_is_held(s) && s->send.state < QUIC_SEND_DATA_SENT && s->send.sent < s->send.written)
         stream_note_blocked(s);
 }
 

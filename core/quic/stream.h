@@ -63,6 +63,7 @@ struct quic_stream {
     struct base_node compact; /* in set->pinned while it may pin receive buffers */
     struct base_node all;     /* in set->all */
     uint64_t stop_code, stop_code_received;
+    uint64_t early_to;  /* bytes below it came, at least in part, as 0-RTT: until the handshake is complete they may be a replay */
     uint64_t *released; /* tokens the application is still to be told of; whoever tells sets released_count to 0 */
     uint32_t released_count, released_capacity;
     uint32_t references;                                        /* tokens still to come: released[] has room for them */
@@ -115,6 +116,7 @@ struct quic_streams {
     bool closed;     /* the connection has ended: nothing is sent or accepted any more */
     bool peer_known; /* quic_streams_set_peer was called */
     bool starved;    /* a stream waits for the connection's credit */
+    bool rx_early;   /* the frames being handed in are those of a 0-RTT packet. Set by the owner */
     uint64_t peer_initial_bidi_local, peer_initial_bidi_remote, peer_initial_uni; /* the peer's, for new streams */
     void (*on_available)(void *user); /* more streams may be opened now (after a refusal); may be NULL */
     void (*on_want)(void *user);      /* want_send was set; may be NULL */
@@ -127,6 +129,9 @@ void quic_streams_init(struct quic_streams *set, struct base_mem *mem, struct ba
                        enum crypto_role role, uint64_t conn_handle, const uint8_t map_secret[16]);
 /* The peer's transport parameters (or remembered ones for 0-RTT) are known: limits for sending. Never lowers them. */
 void quic_streams_set_peer(struct quic_streams *set, const struct quic_params *params);
+/* 0-RTT was rejected: nothing of what was sent has arrived, nothing is allowed until set_peer. Streams and what was written on them stay; it is all sent
+ * anew, within the limits that come. A stream beyond the new limit of its kind is held back until the peer raises it. */
+void quic_streams_rewind(struct quic_streams *set);
 /* The connection is over: raises CLOSED on every stream, frees what only sending needed. */
 void quic_streams_close(struct quic_streams *set);
 /* Frees everything, delivered or not. */

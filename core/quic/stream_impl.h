@@ -6,6 +6,7 @@
  *   stream_rx.c     frames in
  *   stream_tx.c     frames out
  *   stream_fate.c   what became of them
+ *   stream_rewind.c the start over after 0-RTT was rejected
  */
 #ifndef QUIC_STREAM_IMPL_H
 #define QUIC_STREAM_IMPL_H
@@ -23,6 +24,11 @@ static inline bool quic_stream_can_send(const struct quic_stream *s) {
 }
 static inline bool quic_stream_can_recv(const struct quic_stream *s) {
     return !quic_stream_is_uni(s->id) || !quic_streams_is_local(s->set, s->id);
+}
+
+/* Opened under remembered limits that turned out higher than the real ones (RFC 9000 7.4.1): nothing of it is sent yet. */
+static inline bool quic_stream_is_held(const struct quic_stream *s) {
+    return quic_streams_is_local(s->set, s->id) && s->id >> 2 >= s->set->kinds[s->id & 3].max;
 }
 
 /* There is something to say: tells the owner, who makes the connection dirty. */
@@ -43,6 +49,10 @@ void quic_stream_table_clear(struct quic_streams *set);
 struct quic_stream *quic_streams_create(struct quic_streams *set, uint64_t id);
 /* Raises the number of streams the peer may open when that is due; `asked`: the peer waits for it. */
 void quic_streams_raise_max(struct quic_streams *set, struct quic_stream_kind *kind, bool asked);
+/* Streams of this kind are held: says STREAMS_BLOCKED, once a limit. */
+void quic_streams_note_held(struct quic_streams *set, struct quic_stream_kind *kind);
+/* Those of this kind with a sequence of at least `from` are not held any more. */
+void quic_streams_unhold(struct quic_streams *set, struct quic_stream_kind *kind, uint64_t from);
 /* The peer allows streams of this kind below `max`. */
 void quic_streams_on_max(struct quic_streams *set, struct quic_stream_kind *kind, uint64_t max);
 /* The peer allows `max` bytes in all. */

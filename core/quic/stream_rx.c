@@ -54,6 +54,8 @@ static int rx_stream(const struct rx *rx, struct quic_stream *s) {
         return error;
     if (s->recv.state >= QUIC_RECV_DATA_RECVD)
         return 0;
+    if (set->rx_early && end > s->early_to)
+        s->early_to = end;
     uint64_t ready = s->recv.ready;
     enum quic_recv_result result = quic_stream_recv_insert(&s->recv, set->mem, rx->buf, f->u.stream.offset,
                                                            f->u.stream.data, (size_t)f->u.stream.len, f->u.stream.fin);

@@ -292,3 +292,17 @@ void quic_stream_send_on_lost(struct quic_stream_send *s, struct base_mem *mem, 
     if (fin && !s->fin_acked)
         s->fin_lost = true;
 }
+
+/* ---- 0-RTT was rejected ---- */
+
+void quic_stream_send_rewind(struct quic_stream_send *s, struct base_mem *mem) {
+    assert(s->acked_to == 0 && base_ranges_empty(&s->acked) && !s->fin_acked);
+    base_ranges_clear(&s->lost, mem);
+    s->cursor = NULL;
+    s->sent = 0;
+    s->fin_sent = s->fin_lost = false;
+    if (s->state >= QUIC_SEND_RESET_SENT)
+        s->final_size = 0;
+    else
+        s->state = QUIC_SEND_READY;
+}

@@ -84,6 +84,9 @@ void quic_stream_send_on_acked(struct quic_stream_send *s, struct base_mem *mem,
 void quic_stream_send_on_lost(struct quic_stream_send *s, struct base_mem *mem, uint64_t offset, uint64_t len,
                               bool fin);
 
+/* As if nothing had ever been sent; nothing was acknowledged. A reset then says that there were no bytes. */
+void quic_stream_send_rewind(struct quic_stream_send *s, struct base_mem *mem);
+
 /* True when nothing more will be sent or waited for: DATA_RECVD or RESET_RECVD. */
 static inline bool quic_stream_send_done(const struct quic_stream_send *s) { return s->state >= QUIC_SEND_DATA_RECVD; }
 

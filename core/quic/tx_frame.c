@@ -113,7 +113,7 @@ static void tx_new_token(struct quic_tx *tx) {
     if (conn->want_new_token != QUIC_WANTED)
         return;
     uint8_t token[CRYPTO_TOKEN_MAX];
-    size_t len = quic_endpoint_new_token(conn->endpoint, &tx->path->remote, token, sizeof token, tx->now);
+    size_t len = quic_endpoint_new_token(conn->endpoint, conn->version, &tx->path->remote, token, sizeof token, tx->now);
     uint8_t *before = tx->out.pos;
     if (!len)
         return;

@@ -84,7 +84,8 @@ static void tx_header(struct tx_train *t, struct base_writer *out, struct tx_pac
         quic_header_write_short(out, t->dcid, packet->pn_len, conn->phase.generation & 1, false);
     } else {
         bool token = packet->level == CRYPTO_INITIAL;
-        quic_header_write_long(out, conn->version, tx_type(packet->level), packet->pn_len, t->dcid, &conn->local_cids.list[0].cid,
+        uint32_t version = packet->level == CRYPTO_EARLY ? conn->original_version : conn->version; /* RFC 9369 4.1 */
+        quic_header_write_long(out, version, tx_type(packet->level), packet->pn_len, t->dcid, &conn->local_cids.list[0].cid,
                                token ? conn->token : NULL, token ? conn->token_len : 0, &packet->length_at);
     }
     packet->pn_offset = (uint16_t)(out->pos - packet->start);

@@ -54,12 +54,48 @@ void quic_handshake_settle(struct quic_conn *conn);
 void quic_handshake_discard(struct quic_conn *conn, enum quic_space space);
 /* 3 PTO after confirmation: nothing of the handshake can still be under way (0-RTT keys and the ID the client chose go). */
 void quic_handshake_expire(struct quic_conn *conn);
+/* A client whose version has changed begins again: a new ClientHello, without the old session. */
+bool quic_handshake_reopen(struct quic_conn *conn);
+/* Client: the Initial keys this connection would have in another version. */
+bool quic_handshake_candidate(struct quic_conn *conn, uint32_t version, struct quic_keys *keys);
+/* The version these keys are of is the one in use; takes them. */
+void quic_handshake_take_version(struct quic_conn *conn, uint32_t version, const struct quic_keys *keys);
+void quic_handshake_drop_keys(struct quic_conn *conn, struct quic_keys *keys);
 /* (Re)makes the Initial keys from the client's first (or after Retry: present) Destination Connection ID. */
 bool quic_handshake_initial_keys(struct quic_conn *conn, const struct quic_cid *dcid);
 /* The CRYPTO stream of a space, made at first use; NULL: out of memory. */
 struct quic_crypto_stream *quic_handshake_stream(struct quic_conn *conn, enum quic_space space);
 void quic_handshake_free_space(struct quic_conn *conn, enum quic_space space);
 void quic_handshake_free_keys(struct quic_conn *conn, enum crypto_level level);
+
+/* --- version.c: version negotiation (RFC 9368, RFC 9369) --- */
+/* The version a client begins with. */
+uint32_t quic_version_first(const struct options *options, const uint8_t *session, size_t session_len);
+/* Fills in our version_information. */
+void quic_version_inform(struct quic_conn *conn, struct quic_params *params);
+/* The peer's version_information: NULL, or why VERSION_NEGOTIATION_ERROR. */
+const char *quic_version_check(const struct quic_conn *conn, const struct quic_params *params);
+/* Server, after the check: changes to the version it prefers, if the client offers that. False: out of memory. */
+bool quic_version_upgrade(struct quic_conn *conn, const struct quic_params *params);
+/* Client: may an Initial in this version still show that the server has changed to it? */
+bool quic_version_may_change(const struct quic_conn *conn, uint32_t version);
+/* Client: a Version Negotiation packet. */
+void quic_version_negotiate(struct quic_conn *conn, const struct quic_header *header, base_time now);
+
+/* --- early.c: 0-RTT (RFC 9001 4.6) --- */
+/* Server: tickets are good for the version in use and these limits. */
+bool quic_early_bind(struct quic_conn *conn, const struct quic_params *own);
+/* Client: TLS has a session to be kept. */
+void quic_early_on_session(struct quic_conn *conn, const uint8_t *tls, size_t len);
+/* Client: what of a stored session can be used goes into `open`. */
+void quic_early_resume(struct quic_conn *conn, const uint8_t *session, size_t len, struct crypto_tls_open *open);
+/* Client: the ClientHello is made; if it offers early data, streams may send. */
+void quic_early_begin(struct quic_conn *conn);
+/* Client: after TLS made progress: accepted or rejected? */
+void quic_early_decide(struct quic_conn *conn, base_time now);
+/* Client: early data that was sent is lost for good; streams begin again. */
+void quic_early_abandon(struct quic_conn *conn);
+void quic_early_clear(struct quic_conn *conn);
 
 /* --- keyphase.c: key updates of 1-RTT (RFC 9001 section 6) --- */
 bool quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *read, const struct crypto_secret *write);

@@ -24,6 +24,9 @@
 
 static const char *const choices_congestion_control[] = {"cubic", "newreno", NULL};
 static const char *const choices_address_validation[] = {"never", "always", NULL};
+static const char *const choices_versions[] = {"both", "v1", "v2", NULL};
+static const char *const choices_version[] = {"v1", "v2", NULL};
+static const char *const choices_version_preference[] = {"client", "v1", "v2", NULL};
 
 #define CHOICES_TIME(name) NULL
 #define CHOICES_BYTES(name) NULL

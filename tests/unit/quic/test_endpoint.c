@@ -449,25 +449,39 @@ START_TEST(retry_then_connection)
 }
 END_TEST
 
+/* A token for a client at this address, as a client keeps it: behind the version it is good for. */
+static size_t token_of(uint32_t version, const struct quic_addr *addr, base_time issued, uint8_t *out, size_t capacity) {
+    base_store_uint(out, QUIC_VERSION_1, 4);
+    return 4 + quic_endpoint_new_token(&server.endpoint, version, addr, out + 4, capacity - 4, issued);
+}
+
 START_TEST(new_token_spares_the_retry_at_the_same_ip)
 {
     server.config.options.address_validation = 1;
     uint8_t token[CRYPTO_TOKEN_MAX];
     struct quic_addr same_ip = engine_addr(9, 1), other_ip = engine_addr(10, 5000);
-    size_t len = quic_endpoint_new_token(&server.endpoint, &other_ip, token, sizeof token, server.now);
+    size_t len = token_of(QUIC_VERSION_1, &other_ip, server.now, token, sizeof token);
     dial(token, len);
     carry();
     ck_assert_uint_eq(server.endpoint.stats.retries_sent, 1);
-    len = quic_endpoint_new_token(&server.endpoint, &same_ip, token, sizeof token, server.now);
+    len = token_of(QUIC_VERSION_1, &same_ip, server.now, token, sizeof token);
     struct quic_conn *conn = dial(token, len);
     carry();
     ck_assert(conn->handshake_complete);
     ck_assert_uint_eq(server.endpoint.stats.retries_sent, 1);
-    len = quic_endpoint_new_token(&server.endpoint, &same_ip, token, sizeof token, server.now - 25 * 3600 * BASE_SEC);
+    len = token_of(QUIC_VERSION_1, &same_ip, server.now - 25 * 3600 * BASE_SEC, token, sizeof token);
     dial(token, len); /* too old */
     carry();
     ck_assert_uint_eq(server.endpoint.stats.retries_sent, 2);
-    ck_assert_uint_eq(quic_endpoint_new_token(&server.endpoint, &same_ip, token, 10, server.now), 0);
+    len = token_of(QUIC_VERSION_2, &same_ip, server.now, token, sizeof token);
+    dial(token, len); /* given out in a connection of another version */
+    carry();
+    ck_assert_uint_eq(server.endpoint.stats.retries_sent, 3);
+    len = token_of(QUIC_VERSION_1, &same_ip, server.now, token, sizeof token);
+    base_store_uint(token, QUIC_VERSION_2, 4);
+    conn = dial(token, len); /* the client knows it is: it does not show it */
+    ck_assert_uint_eq(conn->token_len, 0);
+    ck_assert_uint_eq(quic_endpoint_new_token(&server.endpoint, QUIC_VERSION_1, &same_ip, token, 10, server.now), 0);
 }
 END_TEST
 
