@@ -38,6 +38,7 @@ needs_build() {
 needs_test() {
     need check library check
     need python3 program python3
+    need openssl program openssl
 }
 needs_interop() {
     need python3-venv python3 -c 'import ensurepip, venv'
