@@ -210,6 +210,39 @@ START_TEST(sessions_are_resumed)
 }
 END_TEST
 
+START_TEST(early_data_goes_with_the_first_packet)
+{
+    world_close(&world);
+    memset(&world, 0, sizeof world);
+    world.now = 1000000000;
+    world_configs(&world);
+    ck_assert_int_eq(weft_config_set(world.client_config, "early_data", "on"), 0);
+    ck_assert_int_eq(weft_config_set(world.server_config, "early_data", "on"), 0);
+    world.client = world_engine(&world, &world.client_log);
+    world.server = world_engine(&world, &world.server_log);
+    ck_assert_int_eq(weft_listen(world.server, world.server_config, "192.0.2.2:443", NULL, &world.listener), 0);
+    weft_conn conn = world_connect(&world, NULL), again;
+    run(100000000);
+    uint8_t session[8192];
+    weft_connect_params params = {.size = sizeof params, .server_name = "example.test", .session = session};
+    params.session_len = (size_t)weft_conn_session(conn, session, sizeof session);
+    ck_assert_int_eq(weft_connect(world.client, world.client_config, "192.0.2.2", 443, &params, &again), 0);
+    weft_stream stream;
+    ck_assert_int_eq(weft_stream_open(again, WEFT_UNI, NULL, &stream), 0);
+    ck_assert_int_eq(weft_stream_write(stream, "early", 5, WEFT_FIN), 5);
+    world_step(&world); /* the server has the first flight, the client has heard nothing yet */
+    const weft_event *data = world_find(&world.server_log, WEFT_EV_DATA, NULL);
+    ck_assert_ptr_nonnull(data);
+    ck_assert_uint_eq(data->len, 5);
+    run(100000000);
+    weft_conn_info info = {.size = sizeof info};
+    ck_assert_int_eq(weft_conn_get_info(again, &info), 0);
+    ck_assert_uint_eq(info.resumed, 1);
+    ck_assert_uint_eq(info.early, WEFT_EARLY_ACCEPTED);
+    ck_assert_uint_eq(world_count(&world.client_log, WEFT_EV_FINISHED), 1);
+}
+END_TEST
+
 START_TEST(wrong_certificates_are_named)
 {
     weft_config config;
@@ -361,6 +394,7 @@ Suite *unit_suite(void) {
                           both_sides_export_the_same,
                           kept_connections_answer_after_their_end,
                           sessions_are_resumed,
+                          early_data_goes_with_the_first_packet,
                           wrong_certificates_are_named,
                           listeners_stop_and_close,
                           reloading_changes_the_certificate,
