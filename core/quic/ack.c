@@ -1,12 +1,13 @@
 /* ack.c - which packets have arrived, and when to say so (RFC 9000 sections 12.3, 13.1, 13.2, 19.3).
  *
- * Knows packet numbers, arrival times and ECN marks of one packet number space. Does not know what the packets held beyond
- * "ack-eliciting", nor which of our packets carry ACK frames: the owner says when one was sent and when one arrived.
+ * Knows packet numbers, arrival times and ECN marks of one packet number space. Does not know what the packets held
+ * beyond "ack-eliciting", nor which of our packets carry ACK frames: the owner says when one was sent and when one
+ * arrived.
  *
- * Arrival in order is the rule and costs a compare and an increment; everything else is a binary search among at most 32
- * ranges. Two numbers bound what is remembered. `floor` rises when ranges are forgotten, and all below it is refused, so
- * forgetting can lose a late packet but never lets one in twice. `eliciting_end` tells reordering: a hole that was reported
- * once does not make every later packet urgent.
+ * Arrival in order is the rule and costs a compare and an increment; everything else is a binary search among at most
+ * 32 ranges. Two numbers bound what is remembered. `floor` rises when ranges are forgotten, and all below it is
+ * refused, so forgetting can lose a late packet but never lets one in twice. `eliciting_end` tells reordering: a hole
+ * that was reported once does not make every later packet urgent.
  *
  * The invariant that matters: every range lies at or above `floor`, and the largest number received is never forgotten
  * (13.2.3), so there is always something to acknowledge with.
@@ -66,7 +67,8 @@ static bool ack_record(struct quic_ack *ack, struct base_mem *mem, uint64_t numb
     return result == BASE_RANGES_OK;
 }
 
-/* RFC 9000 13.2.1: an ack-eliciting packet is out of order when a larger one came before, or one is missing since the last. */
+/* RFC 9000 13.2.1: an ack-eliciting packet is out of order when a larger one came before, or one is missing since the
+ * last. */
 static bool ack_is_reordered(const struct quic_ack *ack, uint64_t number) {
     if (number < ack->eliciting_end)
         return true;
@@ -114,7 +116,8 @@ static size_t ack_range_encode(const struct base_range *list, uint32_t i, uint64
     return base_varint_size(*gap) + base_varint_size(*length);
 }
 
-bool quic_ack_write(const struct quic_ack *ack, struct base_writer *out, base_time now, unsigned exponent, uint64_t *largest) {
+bool quic_ack_write(const struct quic_ack *ack, struct base_writer *out, base_time now, unsigned exponent,
+                    uint64_t *largest) {
     const struct base_range *list = ack->received.list;
     uint32_t top = ack->received.count;
     if (top-- == 0 || out->bad)

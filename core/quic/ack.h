@@ -1,11 +1,11 @@
 /* ack.h - which packets have arrived, and when to say so (RFC 9000 section 13.2).
  *
- * One tracker a packet number space. It suppresses duplicates (12.3), keeps the ranges an ACK frame reports, counts ECN marks and
- * decides when an ACK is due. It knows neither keys nor packets' content, only "ack-eliciting or not".
+ * One tracker a packet number space. It suppresses duplicates (12.3), keeps the ranges an ACK frame reports, counts ECN
+ * marks and decides when an ACK is due. It knows neither keys nor packets' content, only "ack-eliciting or not".
  *
- * The ranges are those not yet known to have reached the peer: when a packet of ours that carried an ACK is acknowledged,
- * everything the ACK told below its `largest` is forgotten (13.2.4). Forgotten numbers are still refused as duplicates:
- * everything below `floor` counts as received.
+ * The ranges are those not yet known to have reached the peer: when a packet of ours that carried an ACK is
+ * acknowledged, everything the ACK told below its `largest` is forgotten (13.2.4). Forgotten numbers are still refused
+ * as duplicates: everything below `floor` counts as received.
  *
  * Invariant: at most QUIC_ACK_RANGES ranges; the lowest is dropped (and floor raised) when another would come.
  */
@@ -31,8 +31,9 @@ struct quic_ack {
 
 /* How an application-space receiver paces its ACKs; Initial and Handshake are acknowledged at once. */
 struct quic_ack_policy {
-    base_time max_delay;    /* our max_ack_delay, or less (quic_ack_policy_adapt) */
-    uint32_t every;         /* ACK at the latest after so many ack-eliciting packets (2 by RFC 9000 13.2.2; grows with the rate) */
+    base_time max_delay; /* our max_ack_delay, or less (quic_ack_policy_adapt) */
+    uint32_t
+        every; /* ACK at the latest after so many ack-eliciting packets (2 by RFC 9000 13.2.2; grows with the rate) */
 };
 
 #define QUIC_ACK_EVERY 2u      /* where `every` starts and what it falls back to */
@@ -40,30 +41,33 @@ struct quic_ack_policy {
 
 /* After a turn in which `batch` ack-eliciting packets came in: adapts the policy to how the peer sends.
  *
- * Every ACK costs both sides a packet, and a peer that sends in trains gains nothing from two ACKs within one train. So `every`
- * follows the size of the trains: it at most doubles a turn, up to QUIC_ACK_EVERY_MAX, and falls half the way back at once when
- * trains get shorter, for a peer with a small window needs its ACKs sooner. While it is above 2, an ACK waits a quarter of `min_rtt` at
- * most: the peer hears four times a round trip whatever the count says, and a train that ends early costs it that quarter,
- * not our whole max_ack_delay. Nothing is thinned before min_rtt is known (0). `max_ack_delay`: the one we told the peer. */
+ * Every ACK costs both sides a packet, and a peer that sends in trains gains nothing from two ACKs within one train. So
+ * `every` follows the size of the trains: it at most doubles a turn, up to QUIC_ACK_EVERY_MAX, and falls half the way
+ * back at once when trains get shorter, for a peer with a small window needs its ACKs sooner. While it is above 2, an
+ * ACK waits a quarter of `min_rtt` at most: the peer hears four times a round trip whatever the count says, and a train
+ * that ends early costs it that quarter, not our whole max_ack_delay. Nothing is thinned before min_rtt is known (0).
+ * `max_ack_delay`: the one we told the peer. */
 void quic_ack_policy_adapt(struct quic_ack_policy *policy, uint32_t batch, base_time min_rtt, base_time max_ack_delay);
 
 void quic_ack_init(struct quic_ack *ack);
 void quic_ack_clear(struct quic_ack *ack, struct base_mem *mem);
 /* True when the number was received before (or is too old to know). */
 bool quic_ack_is_duplicate(const struct quic_ack *ack, uint64_t number);
-/* Notes a packet that is no duplicate, after it was opened and its frames were processed. Only an ack-eliciting packet makes an ACK
- * due; `policy` NULL: at once. It is due at once too when the packet is out of order: below another ack-eliciting one, or with a
- * packet missing between it and the largest ack-eliciting one before it (13.2.1), or marked CE. False: out of memory, nothing
- * noted; the packet must be treated as not received. */
+/* Notes a packet that is no duplicate, after it was opened and its frames were processed. Only an ack-eliciting packet
+ * makes an ACK due; `policy` NULL: at once. It is due at once too when the packet is out of order: below another
+ * ack-eliciting one, or with a packet missing between it and the largest ack-eliciting one before it (13.2.1), or
+ * marked CE. False: out of memory, nothing noted; the packet must be treated as not received. */
 bool quic_ack_on_packet(struct quic_ack *ack, struct base_mem *mem, uint64_t number, bool eliciting, enum quic_ecn ecn,
                         base_time now, const struct quic_ack_policy *policy);
 /* Largest received, QUIC_NO_NUMBER = none. */
 uint64_t quic_ack_largest(const struct quic_ack *ack);
 /* True when an ACK frame should be written: owed by `now`, or `bundle` and there is something new to tell. */
 bool quic_ack_wanted(const struct quic_ack *ack, base_time now, bool bundle);
-/* Writes one ACK frame (ACK_ECN when any mark was counted), as many ranges as fit, newest first. ACK Delay counts from largest_at,
- * scaled by the exponent. False (nothing written) when not even one range fits. *largest: what the frame tells. */
-bool quic_ack_write(const struct quic_ack *ack, struct base_writer *out, base_time now, unsigned exponent, uint64_t *largest);
+/* Writes one ACK frame (ACK_ECN when any mark was counted), as many ranges as fit, newest first. ACK Delay counts from
+ * largest_at, scaled by the exponent. False (nothing written) when not even one range fits. *largest: what the frame
+ * tells. */
+bool quic_ack_write(const struct quic_ack *ack, struct base_writer *out, base_time now, unsigned exponent,
+                    uint64_t *largest);
 /* The frame just written is really going out. */
 void quic_ack_on_sent(struct quic_ack *ack);
 /* A packet that carried an ACK frame up to `largest` was acknowledged. */

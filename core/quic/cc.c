@@ -1,7 +1,7 @@
 /* cc.c - the table of congestion controllers, and what they share (RFC 9002 section 7.2 and 7.3.1).
  *
- * Knows names, initial windows and slow start. Does not know how a controller answers to congestion or grows after it: that is each
- * controller's own file.
+ * Knows names, initial windows and slow start. Does not know how a controller answers to congestion or grows after it:
+ * that is each controller's own file.
  *
  * The invariant that matters: window >= 2 * mtu from init on, whatever the MTU becomes.
  */
@@ -32,7 +32,8 @@ uint64_t quic_cc_initial_window(uint32_t mtu, uint32_t initial_packets) {
     return window > least ? window : least;
 }
 
-void quic_cc_init(struct quic_cc *cc, const struct quic_cc_ops *ops, uint32_t mtu, uint32_t initial_packets, bool hystart) {
+void quic_cc_init(struct quic_cc *cc, const struct quic_cc_ops *ops, uint32_t mtu, uint32_t initial_packets,
+                  bool hystart) {
     *cc = (struct quic_cc){.ops = ops,
                            .window = quic_cc_initial_window(mtu, initial_packets),
                            .threshold = UINT64_MAX,

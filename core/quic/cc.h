@@ -1,7 +1,8 @@
 /* cc.h - congestion control behind one table of functions (RFC 9002 section 7).
  *
- * A controller sees what was sent, acknowledged and lost on one path, and answers with a window in bytes and, if it has an
- * opinion, a pacing rate. It knows nothing of packets' content, streams or timers. Its state lies inside struct quic_cc.
+ * A controller sees what was sent, acknowledged and lost on one path, and answers with a window in bytes and, if it has
+ * an opinion, a pacing rate. It knows nothing of packets' content, streams or timers. Its state lies inside struct
+ * quic_cc.
  *
  * Invariant: window >= 2 * mtu.
  */
@@ -14,31 +15,31 @@
 /* What one ACK frame brought. */
 struct quic_cc_ack {
     base_time now;
-    uint64_t acked_bytes;          /* newly acknowledged in-flight bytes */
-    uint64_t fresh_bytes;          /* of these, sent after cc->recovery_start as it was before the ACK */
-    uint64_t lost_bytes;           /* newly lost, found with the same ACK */
-    uint64_t bytes_in_flight;      /* after the ACK */
-    uint64_t prior_in_flight;      /* before it */
-    base_time largest_sent_at;     /* when the largest newly acknowledged packet was sent */
+    uint64_t acked_bytes;                 /* newly acknowledged in-flight bytes */
+    uint64_t fresh_bytes;                 /* of these, sent after cc->recovery_start as it was before the ACK */
+    uint64_t lost_bytes;                  /* newly lost, found with the same ACK */
+    uint64_t bytes_in_flight;             /* after the ACK */
+    uint64_t prior_in_flight;             /* before it */
+    base_time largest_sent_at;            /* when the largest newly acknowledged packet was sent */
     uint64_t largest_number, next_number; /* packet numbers: largest newly acknowledged; the next we will send */
-    base_time rtt_sample;          /* 0 = this ACK gave none */
+    base_time rtt_sample;                 /* 0 = this ACK gave none */
     const struct quic_rtt *rtt;
     /* delivery rate of the newest acknowledged packet (draft-cheng-iccrg-delivery-rate-estimation) */
-    uint64_t delivered;            /* total bytes delivered on the path so far */
-    uint64_t sample_delivered;     /* bytes delivered over sample_interval */
-    uint64_t packet_delivered;     /* `delivered` when that packet was sent */
-    base_time sample_interval;     /* 0 = no sample */
+    uint64_t delivered;        /* total bytes delivered on the path so far */
+    uint64_t sample_delivered; /* bytes delivered over sample_interval */
+    uint64_t packet_delivered; /* `delivered` when that packet was sent */
+    base_time sample_interval; /* 0 = no sample */
     bool sample_app_limited;
-    bool app_limited;              /* the window was not used up when the newest acknowledged packet was sent: do not grow */
+    bool app_limited; /* the window was not used up when the newest acknowledged packet was sent: do not grow */
 };
 
 struct quic_cc_loss {
     base_time now;
     base_time largest_lost_sent_at; /* decides whether this is a new congestion event (RFC 9002 7.3.2) */
     uint64_t lost_bytes;
-    uint64_t bytes_in_flight;       /* after the loss */
+    uint64_t bytes_in_flight; /* after the loss */
     uint64_t largest_lost_number, next_number;
-    bool ecn;                       /* reported by ECN-CE instead of a loss */
+    bool ecn; /* reported by ECN-CE instead of a loss */
 };
 
 struct quic_cc;
@@ -48,9 +49,10 @@ struct quic_cc_ops {
     void (*init)(struct quic_cc *cc);
     void (*on_sent)(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes, uint64_t bytes_in_flight);
     void (*on_ack)(struct quic_cc *cc, const struct quic_cc_ack *ack);
-    void (*on_congestion)(struct quic_cc *cc, const struct quic_cc_loss *loss); /* may be within one event: it decides */
-    void (*on_persistent)(struct quic_cc *cc, base_time now);                     /* RFC 9002 7.6 */
-    void (*on_spurious)(struct quic_cc *cc, base_time now);                       /* every loss of the last event was spurious: undo */
+    void (*on_congestion)(struct quic_cc *cc,
+                          const struct quic_cc_loss *loss);   /* may be within one event: it decides */
+    void (*on_persistent)(struct quic_cc *cc, base_time now); /* RFC 9002 7.6 */
+    void (*on_spurious)(struct quic_cc *cc, base_time now);   /* every loss of the last event was spurious: undo */
     void (*on_mtu)(struct quic_cc *cc, uint32_t mtu);
 };
 
@@ -75,7 +77,7 @@ struct quic_cc {
     uint64_t events; /* congestion events, for the counters */
     union {
         struct {
-            uint64_t acked; /* bytes acknowledged towards the next increase */
+            uint64_t acked;                       /* bytes acknowledged towards the next increase */
             uint64_t undo_window, undo_threshold; /* undo_window 0 = nothing to undo */
             base_time undo_recovery;
         } newreno;
@@ -100,21 +102,26 @@ extern const struct quic_cc_ops quic_cc_cubic;   /* RFC 9438 */
 const struct quic_cc_ops *quic_cc_find(const char *name);
 const struct quic_cc_ops *quic_cc_at(unsigned index);
 
-void quic_cc_init(struct quic_cc *cc, const struct quic_cc_ops *ops, uint32_t mtu, uint32_t initial_packets, bool hystart);
-/* min(initial_packets * mtu, max(14720, 2 * mtu)) for the default of 10 packets; initial_packets * mtu when asked for more. */
+void quic_cc_init(struct quic_cc *cc, const struct quic_cc_ops *ops, uint32_t mtu, uint32_t initial_packets,
+                  bool hystart);
+/* min(initial_packets * mtu, max(14720, 2 * mtu)) for the default of 10 packets; initial_packets * mtu when asked for
+ * more. */
 uint64_t quic_cc_initial_window(uint32_t mtu, uint32_t initial_packets);
 
 /* ---- for controllers ---- */
 
 /* 2 * mtu (RFC 9002 7.2). */
 static inline uint64_t quic_cc_least_window(const struct quic_cc *cc) { return 2 * (uint64_t)cc->mtu; }
-/* Grows the window by an ACK's fresh bytes, as far as the threshold, and leaves slow start when HyStart++ says so (which is asked in the first
- * slow start only, RFC 9406 4.3). Returns the bytes that are left for congestion avoidance. */
+/* Grows the window by an ACK's fresh bytes, as far as the threshold, and leaves slow start when HyStart++ says so
+ * (which is asked in the first slow start only, RFC 9406 4.3). Returns the bytes that are left for congestion
+ * avoidance. */
 uint64_t quic_cc_slow_start(struct quic_cc *cc, const struct quic_cc_ack *ack);
-/* The usual on_mtu: the window keeps to its minimum; one that has seen nothing yet becomes the new initial window (RFC 9002 7.2). */
+/* The usual on_mtu: the window keeps to its minimum; one that has seen nothing yet becomes the new initial window (RFC
+ * 9002 7.2). */
 void quic_cc_on_mtu(struct quic_cc *cc, uint32_t mtu);
 
-/* HyStart++: true: leave slow start now. *divisor is what to divide slow start growth by (1, or 4 in conservative slow start). */
+/* HyStart++: true: leave slow start now. *divisor is what to divide slow start growth by (1, or 4 in conservative slow
+ * start). */
 void quic_hystart_init(struct quic_hystart *h, bool enabled);
 bool quic_hystart_on_ack(struct quic_hystart *h, const struct quic_cc_ack *ack, unsigned *divisor);
 
@@ -123,8 +130,8 @@ bool quic_hystart_on_ack(struct quic_hystart *h, const struct quic_cc_ack *ack, 
 /* A leaky bucket of bytes: bursts up to `burst`, then the rate. */
 struct quic_pacer {
     bool enabled;
-    int64_t credit;   /* bytes that may go now; may be overdrawn by one train */
-    base_time last;   /* when credit was last filled */
+    int64_t credit; /* bytes that may go now; may be overdrawn by one train */
+    base_time last; /* when credit was last filled */
 };
 
 void quic_pacer_init(struct quic_pacer *pacer, bool enabled);
@@ -133,9 +140,12 @@ uint64_t quic_pacer_rate(const struct quic_cc *cc, const struct quic_rtt *rtt);
 /* Largest burst: about 2 ms of the rate, at least 10 and at most 64 KiB / mtu (but >= 10) datagrams. */
 uint64_t quic_pacer_burst(const struct quic_cc *cc, uint64_t rate);
 /* Bytes that may be sent now (0: wait). UINT64_MAX when pacing is off. */
-uint64_t quic_pacer_allowance(struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt, base_time now);
+uint64_t quic_pacer_allowance(struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt,
+                              base_time now);
 void quic_pacer_on_sent(struct quic_pacer *pacer, uint64_t bytes);
-/* When the next train may go; `now` when it may go at once. Rounded so that a timer wakes for a useful amount, not a packet. */
-base_time quic_pacer_deadline(const struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt, base_time now);
+/* When the next train may go; `now` when it may go at once. Rounded so that a timer wakes for a useful amount, not a
+ * packet. */
+base_time quic_pacer_deadline(const struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt,
+                              base_time now);
 
 #endif

@@ -1,14 +1,15 @@
 /* cc_cubic.c - CUBIC (RFC 9438).
  *
- * Knows bytes, time since the last congestion event, and the window at which that happened. After a reduction to 0.7 the window follows
- * W(t) = C * (t - K)^3 + W_max: fast back towards W_max, slowly around it, then fast again; where that is slower than a
- * Reno flow would be, it follows Reno's estimate instead (4.3). Windows are in bytes, so C is taken times the datagram size.
+ * Knows bytes, time since the last congestion event, and the window at which that happened. After a reduction to 0.7
+ * the window follows W(t) = C * (t - K)^3 + W_max: fast back towards W_max, slowly around it, then fast again; where
+ * that is slower than a Reno flow would be, it follows Reno's estimate instead (4.3). Windows are in bytes, so C is
+ * taken times the datagram size.
  *
  * Time in which the window was not the limit is no time: while the application had nothing to send, or nothing was in
  * flight, the epoch's beginning moves along (4.2, 5.8), or W(t) would run away and the next burst with it.
  *
- * The invariant that matters: the window grows by at most half of itself in a round trip (the target's bound in 4.2), and is reduced once a
- * recovery period.
+ * The invariant that matters: the window grows by at most half of itself in a round trip (the target's bound in 4.2),
+ * and is reduced once a recovery period.
  */
 #include "quic/cc.h"
 
@@ -16,8 +17,8 @@
 #define CUBIC_BETA 0.7
 #define CUBIC_ALPHA (3.0 * (1.0 - CUBIC_BETA) / (1.0 + CUBIC_BETA))
 
-/* Cube root of x >= 0 by Newton's method: once an epoch, so not worth a mathematics library. Starting at or above the root,
- * each step goes down until rounding stops it. */
+/* Cube root of x >= 0 by Newton's method: once an epoch, so not worth a mathematics library. Starting at or above the
+ * root, each step goes down until rounding stops it. */
 static double cubic_root(double x) {
     if (x <= 0.0)
         return 0.0;
@@ -81,7 +82,8 @@ static void cubic_shift_epoch(struct quic_cc *cc, base_time *since, base_time no
     *since = 0;
 }
 
-static void cubic_on_sent(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes, uint64_t bytes_in_flight) {
+static void cubic_on_sent(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes,
+                          uint64_t bytes_in_flight) {
     (void)number;
     if (bytes_in_flight != bytes)
         return;

@@ -1,17 +1,18 @@
 /* cc_newreno.c - NewReno as RFC 9002 has it (section 7, appendix B).
  *
- * Knows bytes acknowledged and lost. Slow start doubles the window each round trip, congestion avoidance adds one datagram for each
- * window acknowledged, a congestion event halves it. Acknowledged bytes are saved up until they make a window, so there is
- * no division, and ACKs of any size give the same growth.
+ * Knows bytes acknowledged and lost. Slow start doubles the window each round trip, congestion avoidance adds one
+ * datagram for each window acknowledged, a congestion event halves it. Acknowledged bytes are saved up until they make
+ * a window, so there is no division, and ACKs of any size give the same growth.
  *
- * The invariant that matters: one reduction a recovery period. What was sent up to recovery_start belongs to the event that
- * started it: losing it reduces nothing, acknowledging it grows nothing.
+ * The invariant that matters: one reduction a recovery period. What was sent up to recovery_start belongs to the event
+ * that started it: losing it reduces nothing, acknowledging it grows nothing.
  */
 #include "quic/cc.h"
 
 static void newreno_init(struct quic_cc *cc) { memset(&cc->u.newreno, 0, sizeof cc->u.newreno); }
 
-static void newreno_on_sent(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes, uint64_t bytes_in_flight) {
+static void newreno_on_sent(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes,
+                            uint64_t bytes_in_flight) {
     (void)cc, (void)now, (void)number, (void)bytes, (void)bytes_in_flight;
 }
 

@@ -27,7 +27,8 @@ void quic_hystart_init(struct quic_hystart *h, bool enabled) {
 static bool hystart_delay_increased(const struct quic_hystart *h) {
     if (h->samples < HYSTART_SAMPLES || h->current_min == BASE_NEVER || h->last_min == BASE_NEVER)
         return false;
-    base_time threshold = base_time_max(HYSTART_MIN_THRESH, base_time_min(h->last_min / HYSTART_DIVISOR, HYSTART_MAX_THRESH));
+    base_time threshold =
+        base_time_max(HYSTART_MIN_THRESH, base_time_min(h->last_min / HYSTART_DIVISOR, HYSTART_MAX_THRESH));
     return h->current_min >= h->last_min + threshold;
 }
 

@@ -1,13 +1,14 @@
 /* pacer.c - a leaky bucket between the window and the wire (RFC 9002 section 7.7).
  *
- * Knows bytes and time. Does not know packets: a train may overdraw the bucket, the debt is paid before the next one goes.
+ * Knows bytes and time. Does not know packets: a train may overdraw the bucket, the debt is paid before the next one
+ * goes.
  *
- * The rate is a little more than a window each round trip (twice in slow start, where the window doubles meanwhile), so that
- * pacing alone never leaves the window unused. The burst is what makes segmentation offload worth while: a timer that fires wakes us for half
- * of it, not for one packet.
+ * The rate is a little more than a window each round trip (twice in slow start, where the window doubles meanwhile), so
+ * that pacing alone never leaves the window unused. The burst is what makes segmentation offload worth while: a timer
+ * that fires wakes us for half of it, not for one packet.
  *
- * The invariant that matters: over any time, no more than burst + rate * time + one train goes out. Time that did not amount to a byte
- * is not lost: `last` moves only by what was turned into credit.
+ * The invariant that matters: over any time, no more than burst + rate * time + one train goes out. Time that did not
+ * amount to a byte is not lost: `last` moves only by what was turned into credit.
  */
 #include "quic/cc.h"
 
@@ -46,7 +47,8 @@ uint64_t quic_pacer_burst(const struct quic_cc *cc, uint64_t rate) {
     return burst > least ? burst : least;
 }
 
-uint64_t quic_pacer_allowance(struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt, base_time now) {
+uint64_t quic_pacer_allowance(struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt,
+                              base_time now) {
     if (!pacer->enabled)
         return UINT64_MAX;
     uint64_t rate = quic_pacer_rate(cc, rtt);
@@ -58,7 +60,8 @@ uint64_t quic_pacer_allowance(struct quic_pacer *pacer, const struct quic_cc *cc
             pacer->last = now;
         } else if (gained > 0) {
             pacer->credit += (int64_t)gained;
-            pacer->last = base_time_min(now, pacer->last + pacer_scale(gained, BASE_SEC, rate) + 1); /* rounded up: never above the rate */
+            pacer->last = base_time_min(now, pacer->last + pacer_scale(gained, BASE_SEC, rate) +
+                                                 1); /* rounded up: never above the rate */
         }
     }
     if (pacer->credit >= burst) {
@@ -73,7 +76,8 @@ void quic_pacer_on_sent(struct quic_pacer *pacer, uint64_t bytes) {
         pacer->credit -= (int64_t)bytes;
 }
 
-base_time quic_pacer_deadline(const struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt, base_time now) {
+base_time quic_pacer_deadline(const struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt,
+                              base_time now) {
     struct quic_pacer at_now = *pacer;
     if (quic_pacer_allowance(&at_now, cc, rtt, now) > 0)
         return now;

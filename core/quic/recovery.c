@@ -1,14 +1,15 @@
 /* recovery.c - packets leave, timers fire, spaces end (RFC 9002 section 6.2, A.5, A.8, A.9, A.11).
  *
- * Knows the three logs, the paths and which keys there are. Does not set timers, write packets or read ACKs: the owner asks for one deadline,
- * recovery_ack.c reads, recovery_loss.c judges.
+ * Knows the three logs, the paths and which keys there are. Does not set timers, write packets or read ACKs: the owner
+ * asks for one deadline, recovery_ack.c reads, recovery_loss.c judges.
  *
- * There are two reasons to wake up. A packet below an acknowledged one is lost when its time is up (loss_time); that comes
- * first. Otherwise the probe time-out: each space with something ack-eliciting in flight has one, the soonest counts, and none
- * does while the amplification limit forbids to send. A client that has nothing in flight arms one all the same until it knows that
- * its address was validated: the server may be unable to speak (6.2.2.1).
+ * There are two reasons to wake up. A packet below an acknowledged one is lost when its time is up (loss_time); that
+ * comes first. Otherwise the probe time-out: each space with something ack-eliciting in flight has one, the soonest
+ * counts, and none does while the amplification limit forbids to send. A client that has nothing in flight arms one all
+ * the same until it knows that its address was validated: the server may be unable to speak (6.2.2.1).
  *
- * The invariant that matters: path->bytes_in_flight is the sum of `bytes` of the OUTSTANDING in-flight packets of all spaces on it.
+ * The invariant that matters: path->bytes_in_flight is the sum of `bytes` of the OUTSTANDING in-flight packets of all
+ * spaces on it.
  */
 #include "quic/recovery_impl.h"
 
@@ -33,8 +34,8 @@ void quic_recovery_clear(struct quic_recovery *r) {
     }
 }
 
-void quic_path_control_init(struct quic_path_control *path, const struct quic_cc_ops *cc, uint32_t mtu, uint32_t initial_packets,
-                            bool hystart, bool pacing, base_time initial_rtt) {
+void quic_path_control_init(struct quic_path_control *path, const struct quic_cc_ops *cc, uint32_t mtu,
+                            uint32_t initial_packets, bool hystart, bool pacing, base_time initial_rtt) {
     *path = (struct quic_path_control){0};
     quic_rtt_init(&path->rtt, initial_rtt);
     quic_cc_init(&path->cc, cc, mtu, initial_packets, hystart);
@@ -42,8 +43,8 @@ void quic_path_control_init(struct quic_path_control *path, const struct quic_cc
     quic_pacer_init(&path->pacer, pacing);
 }
 
-uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, base_time now, uint32_t bytes, bool eliciting,
-                               bool in_flight, enum quic_ecn ecn) {
+uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, base_time now, uint32_t bytes,
+                               bool eliciting, bool in_flight, enum quic_ecn ecn) {
     struct quic_sent *log = &r->spaces[space];
     struct quic_path_control *path = r->paths[r->active];
     assert(bytes <= QUIC_MAX_DATAGRAM && (in_flight || !eliciting));
@@ -90,11 +91,11 @@ static base_time recovery_backoff(const struct quic_recovery *r, enum quic_space
     return base_time_min(period, most);
 }
 
-/* A client whose address may be unvalidated and that has nothing in flight the server would answer (6.2.2.1). What is in
- * flight in the application space does not help: it has no PTO before the handshake is confirmed. */
+/* A client whose address may be unvalidated and that has nothing in flight the server would answer (6.2.2.1). What is
+ * in flight in the application space does not help: it has no PTO before the handshake is confirmed. */
 static bool recovery_may_deadlock(const struct quic_recovery *r) {
-    return r->role == CRYPTO_CLIENT && !r->handshake_acked && !r->handshake_confirmed && r->spaces[QUIC_INITIAL].eliciting == 0 &&
-           r->spaces[QUIC_HANDSHAKE].eliciting == 0;
+    return r->role == CRYPTO_CLIENT && !r->handshake_acked && !r->handshake_confirmed &&
+           r->spaces[QUIC_INITIAL].eliciting == 0 && r->spaces[QUIC_HANDSHAKE].eliciting == 0;
 }
 
 static enum quic_space recovery_deadlock_space(const struct quic_recovery *r) {
@@ -137,8 +138,8 @@ base_time quic_recovery_deadline(const struct quic_recovery *r, base_time now) {
     return r->amplification_blocked ? BASE_NEVER : recovery_pto_at(r, now, &space);
 }
 
-/* Asks for probes in this space, and hands out what its oldest packets held, so that the probes carry it again: a lost ClientHello is not
- * found by a PING. Each packet is handed out once; the next time-out takes the next ones. */
+/* Asks for probes in this space, and hands out what its oldest packets held, so that the probes carry it again: a lost
+ * ClientHello is not found by a PING. Each packet is handed out once; the next time-out takes the next ones. */
 static void recovery_probe(struct quic_recovery *r, enum quic_space space, uint8_t count) {
     struct quic_sent *log = &r->spaces[space];
     if (r->probes[space] < count)
@@ -184,7 +185,8 @@ void quic_recovery_on_timeout(struct quic_recovery *r, base_time now) {
     r->stats->ptos++;
 }
 
-/* Takes everything outstanding in a space out of the flight; `tell`: its records meet LOST. Then the log forgets all of it. */
+/* Takes everything outstanding in a space out of the flight; `tell`: its records meet LOST. Then the log forgets all of
+ * it. */
 static void recovery_withdraw(struct quic_recovery *r, enum quic_space space, bool tell) {
     struct quic_sent *log = &r->spaces[space];
     for (uint64_t number = log->base; number < log->next;) {

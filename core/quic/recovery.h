@@ -1,11 +1,11 @@
 /* recovery.h - loss detection and the state it shares with congestion control (RFC 9002).
  *
- * It is told of every packet sent and every ACK received; it decides which packets are lost, when to probe, and how much may be
- * sent. Frames of acknowledged and lost packets are handed to one function of the owner. Timers are not set here: the owner asks
- * for the deadline and calls quic_recovery_on_timeout.
+ * It is told of every packet sent and every ACK received; it decides which packets are lost, when to probe, and how
+ * much may be sent. Frames of acknowledged and lost packets are handed to one function of the owner. Timers are not set
+ * here: the owner asks for the deadline and calls quic_recovery_on_timeout.
  *
- * Congestion control, round-trip time and pacing belong to a path (struct quic_path_control): after a migration the new path starts
- * afresh, and packets sent on an old path do not touch it (RFC 9000 9.4).
+ * Congestion control, round-trip time and pacing belong to a path (struct quic_path_control): after a migration the new
+ * path starts afresh, and packets sent on an old path do not touch it (RFC 9000 9.4).
  *
  * Invariant: path->bytes_in_flight is the sum of `bytes` of the OUTSTANDING in-flight packets of all spaces on it.
  */
@@ -31,9 +31,9 @@ struct quic_path_control {
     base_time first_rtt_at;     /* when the first RTT sample was taken, 0 = none: persistent congestion needs it */
     base_time persistent_at;    /* when persistent congestion was found last; older losses do not prove it again */
     /* the last congestion event: is it undone when all its losses prove spurious? */
-    uint32_t event_lost;        /* its lost packets that were not acknowledged after all */
-    uint16_t event;             /* its number, never 0 once there was one */
-    bool event_sure;            /* ECN-CE or persistent congestion: there is nothing to undo */
+    uint32_t event_lost; /* its lost packets that were not acknowledged after all */
+    uint16_t event;      /* its number, never 0 once there was one */
+    bool event_sure;     /* ECN-CE or persistent congestion: there is nothing to undo */
 };
 
 /* PTO periods grow by backoff up to this. */
@@ -42,12 +42,14 @@ struct quic_path_control {
 enum quic_fate { QUIC_FATE_ACKED, QUIC_FATE_LOST };
 
 struct quic_recovery_events {
-    /* Every frame record of a packet that was acknowledged or lost, in the order of sending. A packet acknowledged after it
-     * was declared lost gives ACKED after LOST. LOST also comes, once, for what a packet still in flight holds when a PTO wants it to be
-     * sent again in a probe. Neither function may send, or call back into recovery. */
+    /* Every frame record of a packet that was acknowledged or lost, in the order of sending. A packet acknowledged
+     * after it was declared lost gives ACKED after LOST. LOST also comes, once, for what a packet still in flight holds
+     * when a PTO wants it to be sent again in a probe. Neither function may send, or call back into recovery. */
     void (*on_frame)(void *user, enum quic_space space, const struct quic_sent_frame *frame, enum quic_fate fate);
-    /* Once for each packet that was newly acknowledged or lost, before its frames (MTU probes, ECN validation, key phase). May be NULL. */
-    void (*on_packet)(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet, enum quic_fate fate);
+    /* Once for each packet that was newly acknowledged or lost, before its frames (MTU probes, ECN validation, key
+     * phase). May be NULL. */
+    void (*on_packet)(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet,
+                      enum quic_fate fate);
 };
 
 struct quic_recovery {
@@ -61,49 +63,54 @@ struct quic_recovery {
     uint8_t active;                              /* index of the path new packets go on */
     base_time loss_time[QUIC_SPACES];            /* when the next packet is lost by time; BASE_NEVER = none */
     uint32_t pto_count;
-    uint8_t probes[QUIC_SPACES];                 /* ack-eliciting packets the owner still has to send regardless of the window */
-    base_time max_ack_delay;                     /* the peer's, ns */
+    uint8_t probes[QUIC_SPACES]; /* ack-eliciting packets the owner still has to send regardless of the window */
+    base_time max_ack_delay;     /* the peer's, ns */
     bool handshake_confirmed;
-    bool handshake_acked;                        /* client: a Handshake ACK was received, or confirmed: the server has validated our address */
+    bool handshake_acked; /* client: a Handshake ACK was received, or confirmed: the server has validated our address */
     bool has_handshake_keys, has_application_keys;
-    bool amplification_blocked;                  /* set by the owner: nothing may be sent, so no PTO is armed */
-    bool ecn_ok;                                 /* set by the owner: the path passed ECN validation, so CE counts are believed */
-    base_time armed_at;                          /* when the anti-deadlock timer was last restarted */
-    uint64_t ce_acked[QUIC_SPACES];              /* largest ECN-CE count told by the peer */
+    bool amplification_blocked;     /* set by the owner: nothing may be sent, so no PTO is armed */
+    bool ecn_ok;                    /* set by the owner: the path passed ECN validation, so CE counts are believed */
+    base_time armed_at;             /* when the anti-deadlock timer was last restarted */
+    uint64_t ce_acked[QUIC_SPACES]; /* largest ECN-CE count told by the peer */
 };
 
 void quic_recovery_init(struct quic_recovery *r, struct base_mem *mem, enum crypto_role role,
                         const struct quic_recovery_events *events, void *user, struct conn_stats *stats);
 void quic_recovery_clear(struct quic_recovery *r);
-void quic_path_control_init(struct quic_path_control *path, const struct quic_cc_ops *cc, uint32_t mtu, uint32_t initial_packets,
-                            bool hystart, bool pacing, base_time initial_rtt);
+void quic_path_control_init(struct quic_path_control *path, const struct quic_cc_ops *cc, uint32_t mtu,
+                            uint32_t initial_packets, bool hystart, bool pacing, base_time initial_rtt);
 
-/* Completes the packet opened in r->spaces[space] (see sent.h) on path r->active, and counts it (packets_sent). Returns its number. For an MTU
- * probe or a key phase the caller sets mtu_probe and key_phase of quic_sent_at(number) afterwards. */
-uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, base_time now, uint32_t bytes, bool eliciting,
-                               bool in_flight, enum quic_ecn ecn);
+/* Completes the packet opened in r->spaces[space] (see sent.h) on path r->active, and counts it (packets_sent). Returns
+ * its number. For an MTU probe or a key phase the caller sets mtu_probe and key_phase of quic_sent_at(number)
+ * afterwards. */
+uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, base_time now, uint32_t bytes,
+                               bool eliciting, bool in_flight, enum quic_ecn ecn);
 
-/* An ACK frame; counts it (acks_received). `delay`: ACK Delay, scaled to ns, not limited (5.3 is done here). 0, or the transport error to close
- * with: PROTOCOL_VIOLATION for a number never sent or skipped. */
-enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space space, struct quic_frame_ack *ack, base_time delay,
-                                     base_time now);
+/* An ACK frame. `delay`: ACK Delay, scaled to ns, not limited (5.3 is done here). 0, or the
+ * transport error to close with: PROTOCOL_VIOLATION for a number never sent or skipped. */
+enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space space, struct quic_frame_ack *ack,
+                                     base_time delay, base_time now);
 
 /* The soonest of: time-threshold loss, PTO (RFC 9002 6.2, A.8); BASE_NEVER when neither is armed. */
 base_time quic_recovery_deadline(const struct quic_recovery *r, base_time now);
-/* The deadline has passed (does nothing otherwise): declares losses, or sets r->probes for the spaces to probe (RFC 9002 6.2.4: two, so
- * that one may be lost; one in other spaces with something in flight; one against the amplification deadlock for a client with nothing in flight
- * in Initial and Handshake). What the oldest packets of such a space held meets LOST, so that probes have something to say. */
+/* The deadline has passed (does nothing otherwise): declares losses, or sets r->probes for the spaces to probe (RFC
+ * 9002 6.2.4: two, so that one may be lost; one in other spaces with something in flight; one against the amplification
+ * deadlock for a client with nothing in flight in Initial and Handshake). What the oldest packets of such a space held
+ * meets LOST, so that probes have something to say. */
 void quic_recovery_on_timeout(struct quic_recovery *r, base_time now);
 
-/* Keys of this space are gone (RFC 9001 4.9): its packets leave the flight without being lost or acknowledged; PTO backoff restarts. */
+/* Keys of this space are gone (RFC 9001 4.9): its packets leave the flight without being lost or acknowledged; PTO
+ * backoff restarts. */
 void quic_recovery_discard_space(struct quic_recovery *r, enum quic_space space);
 /* Retry was received: Initial packets must be sent again under the new keys, numbers going on (RFC 9000 17.2.5.3):
- * every outstanding Initial (and 0-RTT) record meets LOST without touching congestion control. The packets are forgotten. */
+ * every outstanding Initial (and 0-RTT) record meets LOST without touching congestion control. The packets are
+ * forgotten. */
 void quic_recovery_on_retry(struct quic_recovery *r);
 /* 0-RTT was rejected: the same for what was sent in the application space so far. */
 void quic_recovery_on_early_rejected(struct quic_recovery *r);
 
-/* The owner drops a path, or gives its index to another: packets sent on it do not touch the path control there any more. */
+/* The owner drops a path, or gives its index to another: packets sent on it do not touch the path control there any
+ * more. */
 void quic_recovery_forget_path(struct quic_recovery *r, unsigned path);
 
 /* Bytes the window leaves on the active path: 0 when full. Probes may be sent regardless. */

@@ -2,13 +2,13 @@
  *
  * Knows the log of one space and the paths its packets went on. Does not know what acknowledged frames mean.
  *
- * The cost is that of the packets newly acknowledged plus that of the ranges: an acknowledged packet knows how many after it
- * are acknowledged as well, and the first packet of a range learns the length of the whole range, so what earlier ACKs
- * said again and again is jumped over. What is the same for all packets of the frame - flight, delivery, window - is summed up
- * a path and settled once.
+ * The cost is that of the packets newly acknowledged plus that of the ranges: an acknowledged packet knows how many
+ * after it are acknowledged as well, and the first packet of a range learns the length of the whole range, so what
+ * earlier ACKs said again and again is jumped over. What is the same for all packets of the frame - flight, delivery,
+ * window - is summed up a path and settled once.
  *
- * The invariant that matters: a packet meets ACKED once, in ascending order within the frame, and its bytes leave the flight exactly if
- * they were in it: one that was declared lost before left then.
+ * The invariant that matters: a packet meets ACKED once, in ascending order within the frame, and its bytes leave the
+ * flight exactly if they were in it: one that was declared lost before left then.
  */
 #include "quic/recovery_impl.h"
 
@@ -18,10 +18,10 @@
 
 /* What one frame acknowledged on one path. */
 struct ack_tally {
-    uint64_t flight, fresh;   /* bytes that were in flight; of these, sent after the last congestion event */
-    uint64_t delivered;       /* with those that had been given up */
-    uint32_t spurious;        /* packets of the last congestion event that were not lost after all */
-    base_time fresh_after;    /* the controller's recovery_start */
+    uint64_t flight, fresh; /* bytes that were in flight; of these, sent after the last congestion event */
+    uint64_t delivered;     /* with those that had been given up */
+    uint32_t spurious;      /* packets of the last congestion event that were not lost after all */
+    base_time fresh_after;  /* the controller's recovery_start */
     uint64_t number;
     const struct quic_sent_packet *newest;
 };
@@ -114,7 +114,8 @@ static bool ack_ranges(struct ack_walk *w, struct quic_frame_ack *ack) {
     return ack_flush(w, list, count);
 }
 
-/* 5.1: only the largest number, newly acknowledged, gives a sample, and only with something ack-eliciting. 5.3: the delay. */
+/* 5.1: only the largest number, newly acknowledged, gives a sample, and only with something ack-eliciting. 5.3: the
+ * delay. */
 static base_time ack_sample_rtt(struct ack_walk *w, uint64_t largest, base_time delay, base_time now) {
     struct quic_recovery *r = w->r;
     if (w->number != largest || !w->eliciting)
@@ -169,8 +170,10 @@ static void ack_deliver(struct quic_path_control *path, const struct ack_tally *
     }
 }
 
-/* 7.8: the window was not used when the newest packet left, nor is it now. In slow start the window has doubled since then. */
-static bool ack_is_app_limited(const struct quic_path_control *path, const struct quic_sent_packet *newest, uint64_t prior) {
+/* 7.8: the window was not used when the newest packet left, nor is it now. In slow start the window has doubled since
+ * then. */
+static bool ack_is_app_limited(const struct quic_path_control *path, const struct quic_sent_packet *newest,
+                               uint64_t prior) {
     const struct quic_cc *cc = &path->cc;
     uint64_t used = newest->tx_in_flight > prior ? newest->tx_in_flight : prior;
     uint64_t enough = cc->window < cc->threshold ? cc->window / 2 : cc->window - cc->mtu;
@@ -178,7 +181,8 @@ static bool ack_is_app_limited(const struct quic_path_control *path, const struc
 }
 
 /* What the frame means to the path's controller (B.5), with the delivery rate it shows. */
-static void ack_tell_path(struct ack_walk *w, unsigned index, uint64_t lost_bytes, uint64_t prior, base_time sample, base_time now) {
+static void ack_tell_path(struct ack_walk *w, unsigned index, uint64_t lost_bytes, uint64_t prior, base_time sample,
+                          base_time now) {
     struct quic_path_control *path = w->r->paths[index];
     const struct ack_tally *tally = &w->paths[index];
     const struct quic_sent_packet *newest = tally->newest;
@@ -208,10 +212,9 @@ static bool recovery_peer_validated(const struct quic_recovery *r) {
     return r->role == CRYPTO_SERVER || r->handshake_acked || r->handshake_confirmed;
 }
 
-enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space space, struct quic_frame_ack *ack, base_time delay,
-                                     base_time now) {
+enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space space, struct quic_frame_ack *ack,
+                                     base_time delay, base_time now) {
     struct quic_sent *log = &r->spaces[space];
-    r->stats->acks_received++;
     if (ack->largest >= log->next)
         return QUIC_PROTOCOL_VIOLATION;
     if (log->largest_acked == QUIC_NO_NUMBER || ack->largest > log->largest_acked)

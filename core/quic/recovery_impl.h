@@ -1,4 +1,5 @@
-/* recovery_impl.h - what recovery.c (sending, timers), recovery_ack.c (ACK frames) and recovery_loss.c (losses) share. Nobody else includes it. */
+/* recovery_impl.h - what recovery.c (sending, timers), recovery_ack.c (ACK frames) and recovery_loss.c (losses) share.
+ * Nobody else includes it. */
 #ifndef QUIC_RECOVERY_IMPL_H
 #define QUIC_RECOVERY_IMPL_H
 
@@ -7,26 +8,31 @@
 /* Where packets are counted whose path is gone: an index beyond all paths. */
 #define RECOVERY_NO_PATH ((uint8_t)QUIC_PATHS)
 
-static inline struct quic_path_control *quic_recovery_path_of(const struct quic_recovery *r, const struct quic_sent_packet *packet) {
+static inline struct quic_path_control *quic_recovery_path_of(const struct quic_recovery *r,
+                                                              const struct quic_sent_packet *packet) {
     return packet->path < QUIC_PATHS ? r->paths[packet->path] : NULL;
 }
 
-static inline void quic_recovery_tell_frames(const struct quic_recovery *r, enum quic_space space, struct quic_sent *log,
-                                             const struct quic_sent_packet *packet, enum quic_fate fate) {
+static inline void quic_recovery_tell_frames(const struct quic_recovery *r, enum quic_space space,
+                                             struct quic_sent *log, const struct quic_sent_packet *packet,
+                                             enum quic_fate fate) {
     for (uint32_t i = 0; i < packet->frame_count; i++)
         r->events->on_frame(r->user, space, quic_sent_frame_at(log, packet, i), fate);
 }
 
-/* Losses are remembered for three PTO, in case they prove spurious. */
+/* Losses are remembered for three PTO, in case they prove spurious. Without max_ack_delay: reordering knows nothing of
+ * it, and where it is larger than the RTT the log would hold many times what is in flight. */
 static inline base_time quic_recovery_forget_before(const struct quic_recovery *r, base_time now) {
-    base_time kept = 3 * quic_recovery_pto(r, QUIC_APPLICATION);
+    base_time kept = 3 * quic_rtt_pto(&r->paths[r->active]->rtt);
     return now > kept ? now - kept : 0;
 }
 
-/* RFC 9002 A.10: declares what is lost in this space by now and tells the controllers. `lost_bytes` (one a path, may be NULL) is added to. */
+/* RFC 9002 A.10: declares what is lost in this space by now and tells the controllers. `lost_bytes` (one a path, may be
+ * NULL) is added to. */
 void quic_recovery_detect_lost(struct quic_recovery *r, enum quic_space space, base_time now, uint64_t *lost_bytes);
-/* Puts a congestion signal to a path's controller. `fresh`: lost packets sent after its recovery_start, `old`: those sent before. */
-void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control *path, const struct quic_cc_loss *loss, uint32_t fresh,
-                              uint32_t old);
+/* Puts a congestion signal to a path's controller. `fresh`: lost packets sent after its recovery_start, `old`: those
+ * sent before. */
+void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control *path, const struct quic_cc_loss *loss,
+                              uint32_t fresh, uint32_t old);
 
 #endif

@@ -1,13 +1,15 @@
-/* recovery_loss.c - which packets are lost, and what that says about the path (RFC 9002 sections 6.1 and 7.6, A.10, B.8).
+/* recovery_loss.c - which packets are lost, and what that says about the path (RFC 9002 6.1, 7.6, A.10, B.8).
  *
- * Knows the logs of all spaces and the times packets were sent. Does not know what packets held; their records go to the owner.
+ * Knows the logs of all spaces and the times packets were sent. Does not know what packets held; their records go to
+ * the owner.
  *
- * The hot question, "what below the largest acknowledged number is still outstanding", is answered from log->oldest: everything
- * below it is settled, and everything more than the packet threshold below the largest acknowledged becomes lost at once, so each call
- * looks at a handful of packets whatever the window is.
+ * The hot question, "what below the largest acknowledged number is still outstanding", is answered from log->oldest:
+ * everything below it is settled, and everything more than the packet threshold below the largest acknowledged becomes
+ * lost at once, so each call looks at a handful of packets whatever the window is.
  *
- * The invariant that matters: a packet is declared lost at most once, and leaves the flight when it is. One that is remembered as LOST carries the
- * number of the congestion event it belongs to, so that an event whose losses all prove spurious can be undone.
+ * The invariant that matters: a packet is declared lost at most once, and leaves the flight when it is. One that is
+ * remembered as LOST carries the number of the congestion event it belongs to, so that an event whose losses all prove
+ * spurious can be undone.
  */
 #include "quic/recovery_impl.h"
 
@@ -18,11 +20,11 @@
 
 /* What one call found lost on one path. */
 struct loss_tally {
-    uint64_t bytes;           /* in flight */
+    uint64_t bytes; /* in flight */
     uint64_t largest_number;
     base_time largest_sent_at, eliciting_sent_at; /* of the newest packet, of the newest ack-eliciting one; 0 = none */
-    uint32_t fresh, old;      /* packets of a new congestion event; packets of the one we are in */
-    bool congestion;          /* something that speaks of congestion: no MTU probe, nothing out of flight */
+    uint32_t fresh, old;                          /* packets of a new congestion event; packets of the one we are in */
+    bool congestion; /* something that speaks of congestion: no MTU probe, nothing out of flight */
 };
 
 /* 6.1.2: 9/8 of the larger of the smoothed and the latest RTT. */
@@ -35,8 +37,8 @@ static uint16_t loss_next_event(const struct quic_path_control *path) {
     return path->event == UINT16_MAX ? 1 : (uint16_t)(path->event + 1);
 }
 
-void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control *path, const struct quic_cc_loss *loss, uint32_t fresh,
-                              uint32_t old) {
+void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control *path, const struct quic_cc_loss *loss,
+                              uint32_t fresh, uint32_t old) {
     uint64_t events = path->cc.events;
     path->cc.ops->on_congestion(&path->cc, loss);
     if (path->cc.events == events) {
@@ -51,8 +53,8 @@ void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control 
 }
 
 /* The packet is lost: out of the flight, into the tally, and its records to the owner. */
-static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_t number, struct quic_sent_packet *packet,
-                         struct loss_tally *tally) {
+static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_t number,
+                         struct quic_sent_packet *packet, struct loss_tally *tally) {
     struct quic_sent *log = &r->spaces[space];
     struct quic_path_control *path = quic_recovery_path_of(r, packet);
     packet->event = 0;
@@ -89,8 +91,8 @@ static const struct quic_sent_packet *loss_next_settled(struct quic_sent *log, u
     return NULL;
 }
 
-/* 7.6.2: two ack-eliciting packets, sent so far apart, were lost, and nothing sent between them in any space was acknowledged. Walks
- * all spaces together in the order of sending. `from`: what was sent earlier does not count. */
+/* 7.6.2: two ack-eliciting packets, sent so far apart, were lost, and nothing sent between them in any space was
+ * acknowledged. Walks all spaces together in the order of sending. `from`: what was sent earlier does not count. */
 static bool loss_has_run(struct quic_recovery *r, unsigned path, base_time from, base_time duration) {
     uint64_t at[QUIC_SPACES];
     base_time run_start = 0;
@@ -134,7 +136,8 @@ static bool loss_is_persistent(struct quic_recovery *r, unsigned index, base_tim
 }
 
 /* B.8: the lost packets of one path as its controller sees them. */
-static void loss_tell_path(struct quic_recovery *r, enum quic_space space, unsigned index, const struct loss_tally *tally, base_time now) {
+static void loss_tell_path(struct quic_recovery *r, enum quic_space space, unsigned index,
+                           const struct loss_tally *tally, base_time now) {
     struct quic_path_control *path = r->paths[index];
     struct quic_cc_loss loss = {.now = now,
                                 .largest_lost_sent_at = tally->largest_sent_at,
@@ -152,13 +155,12 @@ static void loss_tell_path(struct quic_recovery *r, enum quic_space space, unsig
     quic_rtt_on_persistent(&path->rtt);
 }
 
-void quic_recovery_detect_lost(struct quic_recovery *r, enum quic_space space, base_time now, uint64_t *lost_bytes) {
+/* Looks at the outstanding packets from `number` up to the largest acknowledged one. Returns the first that stays, or
+ * where it ended. */
+static uint64_t loss_scan(struct quic_recovery *r, enum quic_space space, uint64_t number, base_time now,
+                          struct loss_tally *tallies) {
     struct quic_sent *log = &r->spaces[space];
-    struct loss_tally tallies[QUIC_PATHS + 1] = {{0}};
-    r->loss_time[space] = BASE_NEVER;
-    if (log->largest_acked == QUIC_NO_NUMBER)
-        return;
-    uint64_t number = log->oldest > log->base ? log->oldest : log->base, oldest = QUIC_NO_NUMBER;
+    uint64_t oldest = QUIC_NO_NUMBER;
     while (number < log->largest_acked) {
         struct quic_sent_packet *packet = quic_sent_at(log, number);
         if (packet->state == QUIC_SENT_ACKED) {
@@ -179,15 +181,27 @@ void quic_recovery_detect_lost(struct quic_recovery *r, enum quic_space space, b
         }
         number++;
     }
-    if (oldest == QUIC_NO_NUMBER)
-        oldest = number > log->next ? log->next : number;
-    if (oldest > log->oldest)
-        log->oldest = oldest;
-    for (unsigned i = 0; i < QUIC_PATHS; i++) {
-        if (!tallies[i].congestion)
-            continue;
-        if (lost_bytes)
-            lost_bytes[i] += tallies[i].bytes;
-        loss_tell_path(r, space, i, &tallies[i], now);
+    return oldest == QUIC_NO_NUMBER ? number : oldest;
+}
+
+void quic_recovery_detect_lost(struct quic_recovery *r, enum quic_space space, base_time now, uint64_t *lost_bytes) {
+    struct quic_sent *log = &r->spaces[space];
+    r->loss_time[space] = BASE_NEVER;
+    if (log->largest_acked == QUIC_NO_NUMBER)
+        return;
+    uint64_t number = log->oldest > log->base ? log->oldest : log->base;
+    while (number < log->largest_acked && quic_sent_at(log, number)->state == QUIC_SENT_ACKED)
+        number += quic_sent_at(log, number)->skip;
+    if (number < log->largest_acked) { /* something is missing: the rare case pays for the tallies */
+        struct loss_tally tallies[QUIC_PATHS + 1] = {{0}};
+        number = loss_scan(r, space, number, now, tallies);
+        for (unsigned i = 0; i < QUIC_PATHS; i++) {
+            if (!tallies[i].congestion)
+                continue;
+            if (lost_bytes)
+                lost_bytes[i] += tallies[i].bytes;
+            loss_tell_path(r, space, i, &tallies[i], now);
+        }
     }
+    log->oldest = number;
 }

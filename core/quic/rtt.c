@@ -1,7 +1,7 @@
 /* rtt.c - the round-trip estimator (RFC 9002 section 5).
  *
- * Knows samples and their filter. Does not know packets: whether an ACK gives a sample, and how much of the peer's ACK Delay
- * is believed, is decided in recovery_ack.c (5.1, 5.3).
+ * Knows samples and their filter. Does not know packets: whether an ACK gives a sample, and how much of the peer's ACK
+ * Delay is believed, is decided in recovery_ack.c (5.1, 5.3).
  *
  * The invariant that matters: once `sampled`, min <= every sample since it was set. ACK Delay never touches min, and is
  * subtracted only while what remains is not below min: a peer that lies about its delay can raise nothing and lower

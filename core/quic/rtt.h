@@ -13,9 +13,11 @@ struct quic_rtt {
 };
 
 void quic_rtt_init(struct quic_rtt *rtt, base_time initial);
-/* `ack_delay`: already scaled, and limited to max_ack_delay by the caller once the handshake is confirmed (RFC 9002 5.3). */
+/* `ack_delay`: already scaled, and limited to max_ack_delay by the caller once the handshake is confirmed (RFC 9002
+ * 5.3). */
 void quic_rtt_sample(struct quic_rtt *rtt, base_time sample, base_time ack_delay);
-/* Persistent congestion was found: the path may have changed, so the minimum starts again from the newest sample (5.2). */
+/* Persistent congestion was found: the path may have changed, so the minimum starts again from the newest sample
+ * (5.2). */
 void quic_rtt_on_persistent(struct quic_rtt *rtt);
 
 /* smoothed + max(4 * variation, granularity): the PTO without max_ack_delay and backoff. */

@@ -1,14 +1,14 @@
 /* sent.c - the log of sent packets: two rings that grow and never shrink under way (RFC 9002 A.1).
  *
- * Knows numbers, places and counts. Does not know why a packet is settled, nor what its records mean: recovery decides, the
- * owner of the records acts.
+ * Knows numbers, places and counts. Does not know why a packet is settled, nor what its records mean: recovery decides,
+ * the owner of the records acts.
  *
  * Both rings are indexed by free-running numbers, so moving to a larger ring copies at most two stretches and changes
- * no index that is kept anywhere. All memory is asked for in quic_sent_open: once a packet is being written nothing can fail, and
- * a warm log allocates nothing.
+ * no index that is kept anywhere. All memory is asked for in quic_sent_open: once a packet is being written nothing can
+ * fail, and a warm log allocates nothing.
  *
- * The invariant that matters: next - base <= capacity of the packet ring, and frame_next - frame_base <= capacity of the frame ring, with
- * room for QUIC_SENT_PACKET_FRAMES more while a packet is open.
+ * The invariant that matters: next - base <= capacity of the packet ring, and frame_next - frame_base <= capacity of
+ * the frame ring, with room for QUIC_SENT_PACKET_FRAMES more while a packet is open.
  */
 #include "quic/sent.h"
 
@@ -45,8 +45,8 @@ void quic_sent_shrink(struct quic_sent *log, struct base_mem *mem) {
 }
 
 /* Copies `count` members from index `at` on from one ring to another. `from` may be NULL when count is 0. */
-static void sent_move(uint8_t *to, uint32_t to_mask, const uint8_t *from, uint32_t from_mask, uint64_t at, uint32_t count,
-                      size_t each) {
+static void sent_move(uint8_t *to, uint32_t to_mask, const uint8_t *from, uint32_t from_mask, uint64_t at,
+                      uint32_t count, size_t each) {
     while (count) {
         uint32_t source = (uint32_t)at & from_mask, target = (uint32_t)at & to_mask, run = count;
         if (run > from_mask - source + 1)
@@ -80,8 +80,8 @@ static void *sent_grow(struct base_mem *mem, void *ring, uint32_t *mask, uint64_
 static bool sent_reserve(struct quic_sent *log, struct base_mem *mem, uint32_t frames) {
     uint32_t packets = (uint32_t)(log->next - log->base), records = log->frame_next - log->frame_base;
     if (packets >= sent_capacity(log->packets, log->packet_mask)) {
-        void *ring = sent_grow(mem, log->packets, &log->packet_mask, log->base, packets, packets + 1, SENT_FIRST_PACKETS,
-                               sizeof *log->packets);
+        void *ring = sent_grow(mem, log->packets, &log->packet_mask, log->base, packets, packets + 1,
+                               SENT_FIRST_PACKETS, sizeof *log->packets);
         if (!ring)
             return false;
         log->packets = (struct quic_sent_packet *)ring;
@@ -113,7 +113,9 @@ bool quic_sent_frame(struct quic_sent *log, const struct quic_sent_frame *frame)
     return true;
 }
 
-uint32_t quic_sent_open_frames(const struct quic_sent *log) { return log->open ? log->frame_next - log->open_start : 0; }
+uint32_t quic_sent_open_frames(const struct quic_sent *log) {
+    return log->open ? log->frame_next - log->open_start : 0;
+}
 
 void quic_sent_rewind(struct quic_sent *log, uint32_t count) {
     assert(log->open && count <= quic_sent_open_frames(log));

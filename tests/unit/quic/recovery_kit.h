@@ -1,4 +1,5 @@
-/* recovery_kit.h - what the tests of recovery share: a connection's recovery state with a journal of what its owner was told.
+/* recovery_kit.h - what the tests of recovery share: a connection's recovery state with a journal of what its owner was
+ * told.
  *
  * Packets carry one record each, whose value is the packet's number.
  */
@@ -29,12 +30,14 @@ struct fixture {
     uint32_t told, packets_told;
 };
 
-static inline void on_frame(void *user, enum quic_space space, const struct quic_sent_frame *frame, enum quic_fate fate) {
+static inline void on_frame(void *user, enum quic_space space, const struct quic_sent_frame *frame,
+                            enum quic_fate fate) {
     struct fixture *f = (struct fixture *)user;
     f->journal[f->told++ % JOURNAL] = (struct entry){frame->value, (uint8_t)space, (uint8_t)fate};
 }
 
-static inline void on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet, enum quic_fate fate) {
+static inline void on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet,
+                             enum quic_fate fate) {
     struct fixture *f = (struct fixture *)user;
     (void)space, (void)number, (void)packet, (void)fate;
     f->packets_told++;
@@ -58,8 +61,8 @@ static inline struct fixture *setup(enum crypto_role role) {
 static inline struct fixture *confirmed(void) {
     struct fixture *f = setup(CRYPTO_CLIENT);
     f->r.handshake_confirmed = f->r.handshake_acked = f->r.has_application_keys = true;
-    f->path.rtt = (struct quic_rtt){
-        .latest = 100 * BASE_MS, .smoothed = 100 * BASE_MS, .min = 100 * BASE_MS, .sampled = true};
+    f->path.rtt =
+        (struct quic_rtt){.latest = 100 * BASE_MS, .smoothed = 100 * BASE_MS, .min = 100 * BASE_MS, .sampled = true};
     f->path.first_rtt_at = START;
     return f;
 }
@@ -99,7 +102,8 @@ static inline struct quic_frame_ack *ack_ranges(const uint64_t (*list)[2], uint3
     return &a.ack;
 }
 
-static inline enum quic_error ack(struct fixture *f, enum quic_space space, uint64_t low, uint64_t high, base_time now) {
+static inline enum quic_error ack(struct fixture *f, enum quic_space space, uint64_t low, uint64_t high,
+                                  base_time now) {
     const uint64_t list[][2] = {{low, high}};
     return quic_recovery_on_ack(&f->r, space, ack_ranges(list, 1), 0, now);
 }

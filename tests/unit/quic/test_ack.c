@@ -46,7 +46,8 @@ static size_t frame_of(const struct quic_ack *ack, uint8_t *bytes, size_t room, 
     return len;
 }
 
-START_TEST(nothing_received_nothing_to_say) {
+START_TEST(nothing_received_nothing_to_say)
+{
     struct fixture f;
     setup(&f);
     uint8_t bytes[64];
@@ -59,7 +60,8 @@ START_TEST(nothing_received_nothing_to_say) {
 }
 END_TEST
 
-START_TEST(every_second_packet_or_the_delay) {
+START_TEST(every_second_packet_or_the_delay)
+{
     struct fixture f;
     setup(&f);
     receive(&f, 0, BASE_SEC);
@@ -78,7 +80,8 @@ START_TEST(every_second_packet_or_the_delay) {
 }
 END_TEST
 
-START_TEST(the_first_packet_that_waits_sets_the_deadline) {
+START_TEST(the_first_packet_that_waits_sets_the_deadline)
+{
     struct fixture f;
     setup(&f);
     struct quic_ack_policy patient = {.max_delay = 25 * BASE_MS, .every = 10};
@@ -91,7 +94,8 @@ START_TEST(the_first_packet_that_waits_sets_the_deadline) {
 }
 END_TEST
 
-START_TEST(without_policy_at_once) {
+START_TEST(without_policy_at_once)
+{
     struct fixture f;
     setup(&f);
     ck_assert(quic_ack_on_packet(&f.ack, &f.mem, 0, true, QUIC_NOT_ECT, BASE_SEC, NULL));
@@ -101,7 +105,8 @@ START_TEST(without_policy_at_once) {
 END_TEST
 
 /* 13.2.1: no ACK in answer to what is not ack-eliciting, gaps and marks or not; but it may ride along. */
-START_TEST(only_eliciting_packets_make_an_ack_due) {
+START_TEST(only_eliciting_packets_make_an_ack_due)
+{
     struct fixture f;
     setup(&f);
     ck_assert(quic_ack_on_packet(&f.ack, &f.mem, 0, false, QUIC_NOT_ECT, BASE_SEC, NULL));
@@ -114,7 +119,8 @@ START_TEST(only_eliciting_packets_make_an_ack_due) {
 }
 END_TEST
 
-START_TEST(reordering_is_told_at_once_and_once) {
+START_TEST(reordering_is_told_at_once_and_once)
+{
     struct fixture f;
     setup(&f);
     receive(&f, 0, BASE_SEC);
@@ -134,7 +140,8 @@ START_TEST(reordering_is_told_at_once_and_once) {
 END_TEST
 
 /* "between that packet and this packet": what is not eliciting fills gaps but does not count as "that packet". */
-START_TEST(gaps_count_from_the_largest_eliciting_packet) {
+START_TEST(gaps_count_from_the_largest_eliciting_packet)
+{
     struct fixture f;
     setup(&f);
     receive(&f, 0, BASE_SEC);
@@ -154,7 +161,8 @@ START_TEST(gaps_count_from_the_largest_eliciting_packet) {
 }
 END_TEST
 
-START_TEST(congestion_marks_are_told_at_once) {
+START_TEST(congestion_marks_are_told_at_once)
+{
     struct fixture f;
     setup(&f);
     ck_assert(quic_ack_on_packet(&f.ack, &f.mem, 0, true, QUIC_ECT0, BASE_SEC, &policy));
@@ -166,7 +174,8 @@ START_TEST(congestion_marks_are_told_at_once) {
 }
 END_TEST
 
-START_TEST(frame_tells_ranges_newest_first) {
+START_TEST(frame_tells_ranges_newest_first)
+{
     struct fixture f;
     setup(&f);
     static const uint64_t numbers[] = {0, 1, 2, 5, 6, 9, 20, 21, 22, 23};
@@ -192,7 +201,8 @@ START_TEST(frame_tells_ranges_newest_first) {
 }
 END_TEST
 
-START_TEST(delay_counts_from_the_largest) {
+START_TEST(delay_counts_from_the_largest)
+{
     struct fixture f;
     setup(&f);
     uint8_t bytes[64];
@@ -202,14 +212,15 @@ START_TEST(delay_counts_from_the_largest) {
     frame_of(&f.ack, bytes, sizeof bytes, 3 * BASE_SEC, 0, &frame);
     ck_assert_uint_eq(frame.u.ack.delay, 2000000);
     frame_of(&f.ack, bytes, sizeof bytes, 3 * BASE_SEC, 20, &frame);
-    ck_assert_uint_eq(frame.u.ack.delay, 1); /* 2000000 >> 20 */
+    ck_assert_uint_eq(frame.u.ack.delay, 1);             /* 2000000 >> 20 */
     frame_of(&f.ack, bytes, sizeof bytes, 0, 0, &frame); /* a clock behind the arrival: no delay, not a huge one */
     ck_assert_uint_eq(frame.u.ack.delay, 0);
     teardown(&f);
 }
 END_TEST
 
-START_TEST(marks_make_it_ack_ecn) {
+START_TEST(marks_make_it_ack_ecn)
+{
     struct fixture f;
     setup(&f);
     static const enum quic_ecn marks[] = {QUIC_ECT0, QUIC_ECT0, QUIC_ECT1, QUIC_CE, QUIC_NOT_ECT, QUIC_ECT0};
@@ -226,11 +237,13 @@ START_TEST(marks_make_it_ack_ecn) {
 }
 END_TEST
 
-START_TEST(as_many_ranges_as_fit) {
+START_TEST(as_many_ranges_as_fit)
+{
     struct fixture f;
     setup(&f);
     for (uint64_t i = 0; i < QUIC_ACK_RANGES; i++)
-        ck_assert(quic_ack_on_packet(&f.ack, &f.mem, 1000 * i * i, true, i % 3 ? QUIC_ECT0 : QUIC_CE, BASE_SEC, &policy));
+        ck_assert(
+            quic_ack_on_packet(&f.ack, &f.mem, 1000 * i * i, true, i % 3 ? QUIC_ECT0 : QUIC_CE, BASE_SEC, &policy));
     uint8_t bytes[256];
     struct quic_frame frame;
     uint64_t before = 0;
@@ -253,7 +266,8 @@ START_TEST(as_many_ranges_as_fit) {
 }
 END_TEST
 
-START_TEST(acknowledged_acks_are_forgotten_but_refused) {
+START_TEST(acknowledged_acks_are_forgotten_but_refused)
+{
     struct fixture f;
     setup(&f);
     for (uint64_t i = 0; i < 100; i++)
@@ -276,7 +290,8 @@ START_TEST(acknowledged_acks_are_forgotten_but_refused) {
 }
 END_TEST
 
-START_TEST(ranges_are_bounded) {
+START_TEST(ranges_are_bounded)
+{
     struct fixture f;
     setup(&f);
     for (uint64_t i = 0; i < 1000; i++) {
@@ -287,7 +302,8 @@ START_TEST(ranges_are_bounded) {
     ck_assert_uint_eq(lowest, 100 + 2 * (1000 - QUIC_ACK_RANGES));
     ck_assert(quic_ack_is_duplicate(&f.ack, 200));        /* dropped: still refused */
     ck_assert(quic_ack_is_duplicate(&f.ack, lowest - 2)); /* the last one dropped */
-    /* between the last dropped one and the lowest kept: was not received, would be the lowest: accepted once, not told */
+    /* between the last dropped one and the lowest kept: was not received, would be the lowest: accepted once, not
+     * told */
     ck_assert(!quic_ack_is_duplicate(&f.ack, lowest + 1));
     receive(&f, lowest + 1, BASE_SEC); /* joins two: room again */
     ck_assert_uint_eq(f.ack.received.count, QUIC_ACK_RANGES - 1);
@@ -295,7 +311,8 @@ START_TEST(ranges_are_bounded) {
 }
 END_TEST
 
-START_TEST(a_late_packet_below_a_full_set_is_taken_once) {
+START_TEST(a_late_packet_below_a_full_set_is_taken_once)
+{
     struct fixture f;
     setup(&f);
     for (uint64_t i = 0; i < QUIC_ACK_RANGES; i++)
@@ -309,7 +326,8 @@ START_TEST(a_late_packet_below_a_full_set_is_taken_once) {
 }
 END_TEST
 
-START_TEST(no_memory_changes_nothing) {
+START_TEST(no_memory_changes_nothing)
+{
     struct fixture f;
     setup(&f);
     receive(&f, 0, BASE_SEC);
@@ -325,7 +343,8 @@ START_TEST(no_memory_changes_nothing) {
 END_TEST
 
 /* The tracker against a plain array of booleans: order, loss, duplicates, ACKs that arrive. */
-START_TEST(behaves_like_the_naive_tracker) {
+START_TEST(behaves_like_the_naive_tracker)
+{
     static bool seen[MOST_NUMBERS];
     struct toolkit_dice dice = {(uint64_t)_i + 1};
     struct fixture f;
@@ -357,7 +376,8 @@ START_TEST(behaves_like_the_naive_tracker) {
 }
 END_TEST
 
-START_TEST(policy_follows_the_trains) {
+START_TEST(policy_follows_the_trains)
+{
     struct quic_ack_policy p = {.max_delay = 25 * BASE_MS, .every = 2};
     const base_time rtt = 40 * BASE_MS, told = 25 * BASE_MS;
     quic_ack_policy_adapt(&p, 64, 0, told); /* no RTT known: as the RFC has it */
@@ -385,22 +405,22 @@ END_TEST
 
 Suite *unit_suite(void) {
     const TTest *const tests[] = {nothing_received_nothing_to_say,
-                                         every_second_packet_or_the_delay,
-                                         the_first_packet_that_waits_sets_the_deadline,
-                                         without_policy_at_once,
-                                         only_eliciting_packets_make_an_ack_due,
-                                         reordering_is_told_at_once_and_once,
-                                         gaps_count_from_the_largest_eliciting_packet,
-                                         congestion_marks_are_told_at_once,
-                                         frame_tells_ranges_newest_first,
-                                         delay_counts_from_the_largest,
-                                         marks_make_it_ack_ecn,
-                                         as_many_ranges_as_fit,
-                                         acknowledged_acks_are_forgotten_but_refused,
-                                         ranges_are_bounded,
-                                         a_late_packet_below_a_full_set_is_taken_once,
-                                         no_memory_changes_nothing,
-                                         policy_follows_the_trains};
+                                  every_second_packet_or_the_delay,
+                                  the_first_packet_that_waits_sets_the_deadline,
+                                  without_policy_at_once,
+                                  only_eliciting_packets_make_an_ack_due,
+                                  reordering_is_told_at_once_and_once,
+                                  gaps_count_from_the_largest_eliciting_packet,
+                                  congestion_marks_are_told_at_once,
+                                  frame_tells_ranges_newest_first,
+                                  delay_counts_from_the_largest,
+                                  marks_make_it_ack_ecn,
+                                  as_many_ranges_as_fit,
+                                  acknowledged_acks_are_forgotten_but_refused,
+                                  ranges_are_bounded,
+                                  a_late_packet_below_a_full_set_is_taken_once,
+                                  no_memory_changes_nothing,
+                                  policy_follows_the_trains};
     Suite *suite = TOOLKIT_SUITE("ack", tests);
     TCase *model = tcase_create("model");
     tcase_add_loop_test(model, behaves_like_the_naive_tracker, 0, 30);

@@ -1,7 +1,8 @@
 /* test_cc.c - the table of controllers, initial windows, and what all controllers have in common. */
 #include "cc_kit.h"
 
-START_TEST(controllers_are_found) {
+START_TEST(controllers_are_found)
+{
     ck_assert_ptr_eq(quic_cc_at(0), &quic_cc_cubic); /* the order of the option's text */
     ck_assert_ptr_eq(quic_cc_at(1), &quic_cc_newreno);
     ck_assert_ptr_null(quic_cc_at(2));
@@ -11,7 +12,8 @@ START_TEST(controllers_are_found) {
 }
 END_TEST
 
-START_TEST(initial_windows_follow_the_rfc) {
+START_TEST(initial_windows_follow_the_rfc)
+{
     ck_assert_uint_eq(quic_cc_initial_window(1200, 10), 12000);
     ck_assert_uint_eq(quic_cc_initial_window(1472, 10), 14720);
     ck_assert_uint_eq(quic_cc_initial_window(1500, 10), 14720);
@@ -22,7 +24,8 @@ START_TEST(initial_windows_follow_the_rfc) {
 }
 END_TEST
 
-START_TEST(the_window_follows_the_mtu) {
+START_TEST(the_window_follows_the_mtu)
+{
     struct feed f;
     feed_init(&f, quic_cc_at((unsigned)_i), true);
     f.cc.ops->on_mtu(&f.cc, 1452);
@@ -40,7 +43,8 @@ START_TEST(the_window_follows_the_mtu) {
 }
 END_TEST
 
-START_TEST(unpaced_senders_grow_in_small_steps) {
+START_TEST(unpaced_senders_grow_in_small_steps)
+{
     struct feed f;
     feed_init(&f, quic_cc_at((unsigned)_i), true);
     f.cc.hystart.paced = false;
@@ -52,8 +56,23 @@ START_TEST(unpaced_senders_grow_in_small_steps) {
 }
 END_TEST
 
+/* The ACK that reveals a loss does not grow what was just reduced, though its bytes were fresh when they were
+ * counted. */
+START_TEST(no_growth_with_the_reduction)
+{
+    struct feed f;
+    feed_init(&f, quic_cc_at((unsigned)_i), true);
+    feed_loss(&f, START, START - RTT, false);
+    uint64_t window = f.cc.window;
+    struct quic_cc_ack ack = {.now = START, .fresh_bytes = 100 * MTU, .largest_sent_at = START - RTT, .rtt = &f.rtt};
+    f.cc.ops->on_ack(&f.cc, &ack);
+    ck_assert_uint_eq(f.cc.window, window);
+}
+END_TEST
+
 /* Whatever comes: the minimum holds, one event lowers at most by its factor, and no growth within a recovery period. */
-START_TEST(random_signals_keep_the_bounds) {
+START_TEST(random_signals_keep_the_bounds)
+{
     struct toolkit_dice dice = {(uint64_t)_i + 5};
     struct feed f;
     feed_init(&f, quic_cc_at((unsigned)_i % 2), _i % 4 < 2);
@@ -90,6 +109,7 @@ Suite *unit_suite(void) {
     TCase *each = tcase_create("each");
     tcase_add_loop_test(each, the_window_follows_the_mtu, 0, 2);
     tcase_add_loop_test(each, unpaced_senders_grow_in_small_steps, 0, 2);
+    tcase_add_loop_test(each, no_growth_with_the_reduction, 0, 2);
     tcase_add_loop_test(each, random_signals_keep_the_bounds, 0, 16);
     suite_add_tcase(suite, each);
     return suite;

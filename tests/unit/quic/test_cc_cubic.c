@@ -37,7 +37,8 @@ static void near(double value, double expected, double tolerance) {
         ck_abort_msg("%f is not near %f", value, expected);
 }
 
-START_TEST(a_loss_leaves_seven_tenths) {
+START_TEST(a_loss_leaves_seven_tenths)
+{
     struct feed f;
     after_loss(&f, 1000);
     ck_assert_uint_eq(f.cc.window, 700 * MTU);
@@ -52,7 +53,8 @@ START_TEST(a_loss_leaves_seven_tenths) {
 }
 END_TEST
 
-START_TEST(the_window_follows_the_cubic_curve) {
+START_TEST(the_window_follows_the_cubic_curve)
+{
     struct feed f;
     after_loss(&f, 1000);
     double k = root((1000.0 - 700.0) / 0.4); /* 9.09 s */
@@ -62,14 +64,15 @@ START_TEST(the_window_follows_the_cubic_curve) {
     for (base_time now = epoch + RTT; now < epoch + 14 * BASE_SEC; now += RTT) {
         round_trip(&f, now);
         double t = (double)(now - epoch) / (double)BASE_SEC, w = 0.4 * cube(t - k) + 1000.0;
-        near((double)f.cc.window / MTU, w, 0.012); /* the target is one round trip ahead, and reached within it */
+        near((double)f.cc.window / MTU, w, 0.005); /* the target is one round trip ahead, and reached within it */
     }
     ck_assert_uint_gt(f.cc.window, 1040 * MTU); /* beyond W_max, convex */
 }
 END_TEST
 
 /* 4.3: small windows and short round trips follow Reno: alpha segments a window until cwnd_prior, then one. */
-START_TEST(the_window_is_no_smaller_than_renos) {
+START_TEST(the_window_is_no_smaller_than_renos)
+{
     struct feed f;
     after_loss(&f, 20);
     ck_assert_uint_eq(f.cc.window, 14 * MTU);
@@ -88,7 +91,25 @@ START_TEST(the_window_is_no_smaller_than_renos) {
 }
 END_TEST
 
-START_TEST(growth_is_bounded_by_half_a_window) {
+START_TEST(small_acks_grow_as_much_as_large_ones)
+{
+    uint64_t windows[2];
+    for (int small = 0; small < 2; small++) {
+        struct feed f;
+        after_loss(&f, 1000);
+        base_time now = START + 2 * RTT;
+        feed_ack(&f, now, MTU, false);
+        for (int i = 0; i < (small ? 20000 : 20); i++)
+            feed_ack(&f, now + BASE_SEC, small ? 6 : 6000, false); /* 6 bytes: less than a byte each */
+        windows[small] = f.cc.window;
+    }
+    ck_assert_uint_gt(windows[0], 705 * MTU);
+    near((double)(windows[1] - 700 * MTU), (double)(windows[0] - 700 * MTU), 0.01);
+}
+END_TEST
+
+START_TEST(growth_is_bounded_by_half_a_window)
+{
     struct feed f;
     after_loss(&f, 1000);
     base_time now = START + 2 * RTT;
@@ -101,7 +122,8 @@ START_TEST(growth_is_bounded_by_half_a_window) {
 }
 END_TEST
 
-START_TEST(fast_convergence_makes_room) {
+START_TEST(fast_convergence_makes_room)
+{
     struct feed f;
     after_loss(&f, 1000);
     near(f.cc.u.cubic.w_max, 1000.0 * MTU, 1e-9);
@@ -128,7 +150,9 @@ static uint64_t window_after(enum pause pause) {
         feed_ack(&f, now, MTU, true);
         for (; now < end; now += BASE_SEC) { /* a packet now and then, each after silence */
             f.cc.ops->on_sent(&f.cc, now, f.next, MTU, MTU);
-            feed_ack(&f, now + RTT, MTU, true);
+            struct quic_cc_ack all = {
+                .now = now + RTT, .fresh_bytes = MTU, .largest_sent_at = now, .rtt = &f.rtt, .app_limited = true};
+            f.cc.ops->on_ack(&f.cc, &all); /* nothing in flight after it */
         }
         now = end;
         ck_assert_uint_eq(f.cc.window, before);
@@ -143,14 +167,16 @@ static uint64_t window_after(enum pause pause) {
     return f.cc.window;
 }
 
-START_TEST(time_without_use_is_no_time) {
+START_TEST(time_without_use_is_no_time)
+{
     uint64_t steady = window_after(NO_PAUSE);
     near((double)window_after(APP_LIMITED), (double)steady, 0.01);
     near((double)window_after(QUIET), (double)steady, 0.01);
 }
 END_TEST
 
-START_TEST(slow_start_without_loss_starts_from_where_it_is) {
+START_TEST(slow_start_without_loss_starts_from_where_it_is)
+{
     struct feed f;
     feed_init(&f, &quic_cc_cubic, false);
     f.cc.threshold = f.cc.window = 100 * MTU; /* left by HyStart++ */
@@ -165,7 +191,8 @@ START_TEST(slow_start_without_loss_starts_from_where_it_is) {
 }
 END_TEST
 
-START_TEST(persistent_congestion_forgets_the_curve) {
+START_TEST(persistent_congestion_forgets_the_curve)
+{
     struct feed f;
     after_loss(&f, 1000);
     f.cc.ops->on_persistent(&f.cc, START + 1);
@@ -180,7 +207,8 @@ START_TEST(persistent_congestion_forgets_the_curve) {
 }
 END_TEST
 
-START_TEST(a_spurious_event_is_undone) {
+START_TEST(a_spurious_event_is_undone)
+{
     struct feed f;
     after_loss(&f, 1000);
     base_time now = START + 2 * RTT;
@@ -204,7 +232,8 @@ START_TEST(a_spurious_event_is_undone) {
 END_TEST
 
 Suite *unit_suite(void) {
-    const TTest *const tests[] = {a_loss_leaves_seven_tenths,
+    const TTest *const tests[] = {small_acks_grow_as_much_as_large_ones,
+                                  a_loss_leaves_seven_tenths,
                                   the_window_follows_the_cubic_curve,
                                   the_window_is_no_smaller_than_renos,
                                   growth_is_bounded_by_half_a_window,

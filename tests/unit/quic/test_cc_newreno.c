@@ -1,7 +1,8 @@
 /* test_cc_newreno.c - RFC 9002 section 7 and appendix B in numbers. */
 #include "cc_kit.h"
 
-START_TEST(slow_start_adds_what_is_acknowledged) {
+START_TEST(slow_start_adds_what_is_acknowledged)
+{
     struct feed f;
     feed_init(&f, &quic_cc_newreno, false);
     ck_assert_uint_eq(f.cc.window, 12000);
@@ -12,7 +13,8 @@ START_TEST(slow_start_adds_what_is_acknowledged) {
 }
 END_TEST
 
-START_TEST(a_loss_halves) {
+START_TEST(a_loss_halves)
+{
     struct feed f;
     feed_init(&f, &quic_cc_newreno, false);
     feed_loss(&f, START, START - RTT, false);
@@ -30,7 +32,8 @@ START_TEST(a_loss_halves) {
 }
 END_TEST
 
-START_TEST(avoidance_adds_a_datagram_a_window) {
+START_TEST(avoidance_adds_a_datagram_a_window)
+{
     struct feed f;
     feed_init(&f, &quic_cc_newreno, false);
     feed_loss(&f, START, START - RTT, false);
@@ -49,7 +52,8 @@ START_TEST(avoidance_adds_a_datagram_a_window) {
 }
 END_TEST
 
-START_TEST(slow_start_stops_at_the_threshold) {
+START_TEST(slow_start_stops_at_the_threshold)
+{
     struct feed f;
     feed_init(&f, &quic_cc_newreno, false);
     f.cc.threshold = 14000;
@@ -62,7 +66,8 @@ START_TEST(slow_start_stops_at_the_threshold) {
 }
 END_TEST
 
-START_TEST(persistent_congestion_starts_over) {
+START_TEST(persistent_congestion_starts_over)
+{
     struct feed f;
     feed_init(&f, &quic_cc_newreno, false);
     for (int i = 0; i < 4; i++)
@@ -80,7 +85,8 @@ START_TEST(persistent_congestion_starts_over) {
 }
 END_TEST
 
-START_TEST(a_spurious_event_is_undone) {
+START_TEST(a_spurious_event_is_undone)
+{
     struct feed f;
     feed_init(&f, &quic_cc_newreno, false);
     feed_ack(&f, START, 12000, false);

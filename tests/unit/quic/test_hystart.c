@@ -27,7 +27,8 @@ static void round_of(struct hystart *s, base_time rtt, uint32_t count) {
     }
 }
 
-START_TEST(steady_delay_is_no_reason) {
+START_TEST(steady_delay_is_no_reason)
+{
     struct hystart s;
     start(&s, true);
     for (int i = 0; i < 50; i++)
@@ -38,7 +39,8 @@ START_TEST(steady_delay_is_no_reason) {
 END_TEST
 
 /* The threshold is an eighth of the last round's minimum, between 4 and 16 ms. */
-START_TEST(thresholds) {
+START_TEST(thresholds)
+{
     static const struct {
         base_time last, now;
         bool enters;
@@ -58,7 +60,8 @@ START_TEST(thresholds) {
 }
 END_TEST
 
-START_TEST(eight_samples_are_needed) {
+START_TEST(eight_samples_are_needed)
+{
     for (uint32_t count = 7; count <= 8; count++) {
         struct hystart s;
         start(&s, true);
@@ -74,7 +77,8 @@ START_TEST(eight_samples_are_needed) {
 }
 END_TEST
 
-START_TEST(one_quick_packet_keeps_slow_start) {
+START_TEST(one_quick_packet_keeps_slow_start)
+{
     struct hystart s;
     start(&s, true);
     round_of(&s, 100 * BASE_MS, 1);
@@ -87,7 +91,8 @@ START_TEST(one_quick_packet_keeps_slow_start) {
 }
 END_TEST
 
-START_TEST(css_ends_after_five_rounds) {
+START_TEST(css_ends_after_five_rounds)
+{
     struct hystart s;
     start(&s, true);
     round_of(&s, 100 * BASE_MS, 1);
@@ -104,7 +109,8 @@ START_TEST(css_ends_after_five_rounds) {
 }
 END_TEST
 
-START_TEST(jitter_resumes_slow_start) {
+START_TEST(jitter_resumes_slow_start)
+{
     struct hystart s;
     start(&s, true);
     round_of(&s, 100 * BASE_MS, 1);
@@ -118,13 +124,16 @@ START_TEST(jitter_resumes_slow_start) {
     ck_assert_uint_eq(s.divisor, 1);
     round_of(&s, 190 * BASE_MS, 10); /* and it may be entered again, with five rounds of its own */
     ck_assert(s.h.in_css);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 3; i++)
         round_of(&s, 190 * BASE_MS, 10);
+    ck_assert(!s.left);
+    round_of(&s, 190 * BASE_MS, 10);
     ck_assert(s.left);
 }
 END_TEST
 
-START_TEST(switched_off_it_says_nothing) {
+START_TEST(switched_off_it_says_nothing)
+{
     struct hystart s;
     start(&s, false);
     round_of(&s, 100 * BASE_MS, 1);
@@ -135,8 +144,10 @@ START_TEST(switched_off_it_says_nothing) {
 }
 END_TEST
 
-/* Through a controller: growth falls to a quarter, then slow start ends where the window is; later slow starts do without. */
-START_TEST(controllers_leave_slow_start) {
+/* Through a controller: growth falls to a quarter, then slow start ends where the window is; later slow starts do
+ * without. */
+START_TEST(controllers_leave_slow_start)
+{
     struct feed f;
     feed_init(&f, quic_cc_at((unsigned)_i), true);
     base_time rtt = RTT, now = START;
@@ -176,9 +187,9 @@ START_TEST(controllers_leave_slow_start) {
 END_TEST
 
 Suite *unit_suite(void) {
-    const TTest *const tests[] = {steady_delay_is_no_reason,         thresholds,
-                                  eight_samples_are_needed,          one_quick_packet_keeps_slow_start,
-                                  css_ends_after_five_rounds,        jitter_resumes_slow_start,
+    const TTest *const tests[] = {steady_delay_is_no_reason,   thresholds,
+                                  eight_samples_are_needed,    one_quick_packet_keeps_slow_start,
+                                  css_ends_after_five_rounds,  jitter_resumes_slow_start,
                                   switched_off_it_says_nothing};
     Suite *suite = TOOLKIT_SUITE("hystart", tests);
     TCase *each = tcase_create("each");

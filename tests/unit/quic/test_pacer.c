@@ -13,10 +13,15 @@ static void start(struct pace *p, uint64_t segments) {
     quic_pacer_init(&p->pacer, true);
 }
 
-static uint64_t allowance(struct pace *p, base_time now) { return quic_pacer_allowance(&p->pacer, &p->f.cc, &p->f.rtt, now); }
-static base_time deadline(struct pace *p, base_time now) { return quic_pacer_deadline(&p->pacer, &p->f.cc, &p->f.rtt, now); }
+static uint64_t allowance(struct pace *p, base_time now) {
+    return quic_pacer_allowance(&p->pacer, &p->f.cc, &p->f.rtt, now);
+}
+static base_time deadline(struct pace *p, base_time now) {
+    return quic_pacer_deadline(&p->pacer, &p->f.cc, &p->f.rtt, now);
+}
 
-START_TEST(switched_off_it_lets_everything_pass) {
+START_TEST(switched_off_it_lets_everything_pass)
+{
     struct pace p;
     start(&p, 10);
     quic_pacer_init(&p.pacer, false);
@@ -26,7 +31,8 @@ START_TEST(switched_off_it_lets_everything_pass) {
 }
 END_TEST
 
-START_TEST(rate_is_above_a_window_a_round_trip) {
+START_TEST(rate_is_above_a_window_a_round_trip)
+{
     struct pace p;
     start(&p, 100);
     ck_assert_uint_eq(quic_pacer_rate(&p.f.cc, &p.f.rtt), 100 * MTU * 10 * 5 / 4);
@@ -43,7 +49,8 @@ START_TEST(rate_is_above_a_window_a_round_trip) {
 }
 END_TEST
 
-START_TEST(burst_is_two_milliseconds_within_bounds) {
+START_TEST(burst_is_two_milliseconds_within_bounds)
+{
     struct pace p;
     start(&p, 10);
     ck_assert_uint_eq(quic_pacer_burst(&p.f.cc, 1000), 10 * MTU);
@@ -54,7 +61,8 @@ START_TEST(burst_is_two_milliseconds_within_bounds) {
 }
 END_TEST
 
-START_TEST(first_burst_then_the_rate) {
+START_TEST(first_burst_then_the_rate)
+{
     struct pace p;
     start(&p, 100); /* 1.5 MB/s, burst 12000 */
     ck_assert_uint_eq(allowance(&p, START), 10 * MTU);
@@ -67,7 +75,8 @@ START_TEST(first_burst_then_the_rate) {
 }
 END_TEST
 
-START_TEST(the_timer_wakes_for_half_a_burst) {
+START_TEST(the_timer_wakes_for_half_a_burst)
+{
     struct pace p;
     start(&p, 100);
     (void)allowance(&p, START);
@@ -79,7 +88,8 @@ START_TEST(the_timer_wakes_for_half_a_burst) {
 }
 END_TEST
 
-START_TEST(a_train_may_overdraw_and_is_paid_for) {
+START_TEST(a_train_may_overdraw_and_is_paid_for)
+{
     struct pace p;
     start(&p, 100);
     (void)allowance(&p, START);
@@ -92,7 +102,8 @@ START_TEST(a_train_may_overdraw_and_is_paid_for) {
 }
 END_TEST
 
-START_TEST(asking_often_loses_nothing) {
+START_TEST(asking_often_loses_nothing)
+{
     struct pace p;
     start(&p, 2); /* 30 kB/s: a byte every 33 us */
     (void)allowance(&p, START);
@@ -107,7 +118,8 @@ START_TEST(asking_often_loses_nothing) {
 END_TEST
 
 /* A sender that sends whatever it may, whenever it may: over any time burst + rate * time, and one train. */
-START_TEST(the_rate_holds) {
+START_TEST(the_rate_holds)
+{
     struct toolkit_dice dice = {(uint64_t)_i + 3};
     struct pace p;
     start(&p, 10 + toolkit_pick(&dice, 5000));

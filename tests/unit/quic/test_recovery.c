@@ -1,9 +1,11 @@
-/* test_recovery.c - probe time-outs, spaces and paths that end (RFC 9002 6.2), then random lives against a naive model of the flight. */
+/* test_recovery.c - probe time-outs, spaces and paths that end (RFC 9002 6.2), then random lives against a naive model
+ * of the flight. */
 #include "recovery_kit.h"
 
 /* ---- probe time-out ---- */
 
-START_TEST(pto_uses_variation_and_ack_delay_in_its_space) {
+START_TEST(pto_uses_variation_and_ack_delay_in_its_space)
+{
     struct fixture *f = confirmed();
     f->path.rtt.variation = 10 * BASE_MS;
     app(f, START);
@@ -18,7 +20,8 @@ START_TEST(pto_uses_variation_and_ack_delay_in_its_space) {
 }
 END_TEST
 
-START_TEST(pto_runs_from_the_last_eliciting_packet) {
+START_TEST(pto_runs_from_the_last_eliciting_packet)
+{
     struct fixture *f = confirmed();
     app(f, START);
     app(f, START + 50 * BASE_MS);
@@ -28,7 +31,8 @@ START_TEST(pto_runs_from_the_last_eliciting_packet) {
 }
 END_TEST
 
-START_TEST(no_application_pto_before_confirmation) {
+START_TEST(no_application_pto_before_confirmation)
+{
     struct fixture *f = setup(CRYPTO_SERVER);
     app(f, START);
     ck_assert_uint_eq(quic_recovery_deadline(&f->r, START), BASE_NEVER);
@@ -36,12 +40,14 @@ START_TEST(no_application_pto_before_confirmation) {
     ck_assert_uint_eq(quic_recovery_deadline(&f->r, START), START + BASE_MS + 333 * BASE_MS + 4 * (333 * BASE_MS / 2));
     f->r.handshake_confirmed = true;
     quic_recovery_discard_space(&f->r, QUIC_HANDSHAKE);
-    ck_assert_uint_eq(quic_recovery_deadline(&f->r, START), START + 333 * BASE_MS + 4 * (333 * BASE_MS / 2) + 25 * BASE_MS);
+    ck_assert_uint_eq(quic_recovery_deadline(&f->r, START),
+                      START + 333 * BASE_MS + 4 * (333 * BASE_MS / 2) + 25 * BASE_MS);
     teardown(f);
 }
 END_TEST
 
-START_TEST(pto_backs_off_and_stops_at_a_minute) {
+START_TEST(pto_backs_off_and_stops_at_a_minute)
+{
     struct fixture *f = confirmed();
     app(f, START);
     base_time period = 126 * BASE_MS, now = START;
@@ -63,7 +69,8 @@ START_TEST(pto_backs_off_and_stops_at_a_minute) {
 }
 END_TEST
 
-START_TEST(a_period_beyond_the_cap_is_not_shortened) {
+START_TEST(a_period_beyond_the_cap_is_not_shortened)
+{
     struct fixture *f = confirmed();
     f->path.rtt.smoothed = 90 * BASE_SEC;
     app(f, START);
@@ -73,7 +80,8 @@ START_TEST(a_period_beyond_the_cap_is_not_shortened) {
 }
 END_TEST
 
-START_TEST(probes_are_counted_down_by_eliciting_packets) {
+START_TEST(probes_are_counted_down_by_eliciting_packets)
+{
     struct fixture *f = confirmed();
     app(f, START);
     quic_recovery_on_timeout(&f->r, START + 126 * BASE_MS);
@@ -89,7 +97,8 @@ START_TEST(probes_are_counted_down_by_eliciting_packets) {
 }
 END_TEST
 
-START_TEST(probes_carry_the_oldest_content_once) {
+START_TEST(probes_carry_the_oldest_content_once)
+{
     struct fixture *f = confirmed();
     for (int i = 0; i < 4; i++)
         app(f, START);
@@ -112,19 +121,25 @@ START_TEST(probes_carry_the_oldest_content_once) {
 }
 END_TEST
 
-START_TEST(other_spaces_in_flight_are_probed_too) {
+START_TEST(other_spaces_in_flight_are_probed_too)
+{
     struct fixture *f = setup(CRYPTO_SERVER);
     put(f, QUIC_INITIAL, START, true, true);
     put(f, QUIC_HANDSHAKE, START + BASE_MS, true, true);
+    app(f, START); /* 0.5-RTT data, but there are no keys to probe with */
     quic_recovery_on_timeout(&f->r, quic_recovery_deadline(&f->r, START));
     ck_assert_uint_eq(f->r.probes[QUIC_INITIAL], 2);
     ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 1);
     ck_assert_uint_eq(f->r.probes[QUIC_APPLICATION], 0);
+    f->r.has_application_keys = true;
+    quic_recovery_on_timeout(&f->r, quic_recovery_deadline(&f->r, START));
+    ck_assert_uint_eq(f->r.probes[QUIC_APPLICATION], 1);
     teardown(f);
 }
 END_TEST
 
-START_TEST(no_pto_while_amplification_blocked) {
+START_TEST(no_pto_while_amplification_blocked)
+{
     struct fixture *f = setup(CRYPTO_SERVER);
     put(f, QUIC_HANDSHAKE, START, true, true);
     f->r.amplification_blocked = true;
@@ -137,12 +152,14 @@ START_TEST(no_pto_while_amplification_blocked) {
 }
 END_TEST
 
-START_TEST(a_client_keeps_the_server_able_to_speak) {
+START_TEST(a_client_keeps_the_server_able_to_speak)
+{
     struct fixture *f = setup(CRYPTO_CLIENT);
     put(f, QUIC_INITIAL, START, true, true);
     ck_assert_int_eq(ack(f, QUIC_INITIAL, 0, 0, START + 100 * BASE_MS), QUIC_NO_ERROR);
     ck_assert_uint_eq(f->path.bytes_in_flight, 0);
-    base_time at = START + 100 * BASE_MS + 100 * BASE_MS + 4 * 50 * BASE_MS; /* from the last event, whenever one asks */
+    base_time at =
+        START + 100 * BASE_MS + 100 * BASE_MS + 4 * 50 * BASE_MS; /* from the last event, whenever one asks */
     ck_assert_uint_eq(quic_recovery_deadline(&f->r, START + 150 * BASE_MS), at);
     ck_assert_uint_eq(quic_recovery_deadline(&f->r, START + 250 * BASE_MS), at);
     quic_recovery_on_timeout(&f->r, at);
@@ -160,7 +177,8 @@ START_TEST(a_client_keeps_the_server_able_to_speak) {
 }
 END_TEST
 
-START_TEST(a_server_does_not_probe_an_empty_flight) {
+START_TEST(a_server_does_not_probe_an_empty_flight)
+{
     struct fixture *f = setup(CRYPTO_SERVER);
     put(f, QUIC_INITIAL, START, true, true);
     ck_assert_int_eq(ack(f, QUIC_INITIAL, 0, 0, START + 100 * BASE_MS), QUIC_NO_ERROR);
@@ -169,7 +187,8 @@ START_TEST(a_server_does_not_probe_an_empty_flight) {
 }
 END_TEST
 
-START_TEST(backoff_restarts_only_for_validated_peers) {
+START_TEST(backoff_restarts_only_for_validated_peers)
+{
     struct fixture *f = setup(CRYPTO_CLIENT);
     put(f, QUIC_INITIAL, START, true, true);
     put(f, QUIC_INITIAL, START, true, true);
@@ -194,7 +213,8 @@ END_TEST
 
 /* ---- spaces and paths end ---- */
 
-START_TEST(a_discarded_space_leaves_silently) {
+START_TEST(a_discarded_space_leaves_silently)
+{
     struct fixture *f = setup(CRYPTO_SERVER);
     put(f, QUIC_INITIAL, START, true, true);
     put(f, QUIC_INITIAL, START, true, true);
@@ -214,7 +234,8 @@ START_TEST(a_discarded_space_leaves_silently) {
 }
 END_TEST
 
-START_TEST(a_retry_sends_everything_again) {
+START_TEST(a_retry_sends_everything_again)
+{
     struct fixture *f = setup(CRYPTO_CLIENT);
     put(f, QUIC_INITIAL, START, true, true);
     app(f, START); /* 0-RTT */
@@ -231,7 +252,8 @@ START_TEST(a_retry_sends_everything_again) {
 }
 END_TEST
 
-START_TEST(rejected_early_data_goes_again) {
+START_TEST(rejected_early_data_goes_again)
+{
     struct fixture *f = setup(CRYPTO_CLIENT);
     put(f, QUIC_INITIAL, START, true, true);
     app(f, START);
@@ -244,7 +266,8 @@ START_TEST(rejected_early_data_goes_again) {
 }
 END_TEST
 
-START_TEST(packets_of_another_path_do_not_touch_this_one) {
+START_TEST(packets_of_another_path_do_not_touch_this_one)
+{
     struct fixture *f = confirmed();
     quic_path_control_init(&f->other, &quic_cc_newreno, MTU, 10, false, false, 333 * BASE_MS);
     f->r.paths[1] = &f->other;
@@ -271,7 +294,8 @@ START_TEST(packets_of_another_path_do_not_touch_this_one) {
 }
 END_TEST
 
-START_TEST(a_forgotten_paths_index_may_be_used_again) {
+START_TEST(a_forgotten_paths_index_may_be_used_again)
+{
     struct fixture *f = confirmed();
     for (int i = 0; i < 6; i++)
         app(f, START);
@@ -301,7 +325,8 @@ struct model {
 };
 
 /* The frames' fates keep the model: what it says is in flight must be what recovery says. */
-static void model_on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet, enum quic_fate fate) {
+static void model_on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet,
+                            enum quic_fate fate) {
     struct model *m = (struct model *)user;
     struct model_packet *p = &m->packets[space][number];
     (void)packet;
@@ -310,7 +335,8 @@ static void model_on_packet(void *user, enum quic_space space, uint64_t number, 
     p->state = fate == QUIC_FATE_ACKED ? MODEL_ACKED : MODEL_LOST;
 }
 
-static void model_on_frame(void *user, enum quic_space space, const struct quic_sent_frame *frame, enum quic_fate fate) {
+static void model_on_frame(void *user, enum quic_space space, const struct quic_sent_frame *frame,
+                           enum quic_fate fate) {
     struct model *m = (struct model *)user;
     struct model_packet *p = &m->packets[space][frame->value];
     if (fate == QUIC_FATE_ACKED && p->acked_told++)
@@ -352,14 +378,16 @@ static void model_ack(struct model *m, struct toolkit_dice *dice, enum quic_spac
             break;
         high = low - gap;
     }
-    ck_assert_int_eq(quic_recovery_on_ack(&m->f->r, space, ack_ranges((const uint64_t(*)[2])list, count), 0, now), QUIC_NO_ERROR);
+    ck_assert_int_eq(quic_recovery_on_ack(&m->f->r, space, ack_ranges((const uint64_t(*)[2])list, count), 0, now),
+                     QUIC_NO_ERROR);
     for (uint32_t i = 0; i < count; i++)
         for (uint64_t n = list[i][0]; n <= list[i][1]; n++)
             if (m->packets[space][n].state == MODEL_OUT && m->packets[space][n].in_flight)
                 ck_abort_msg("space %d packet %u was told and is still out", (int)space, (unsigned)n);
 }
 
-START_TEST(flight_agrees_with_the_naive_sum) {
+START_TEST(flight_agrees_with_the_naive_sum)
+{
     static struct model model;
     static const struct quic_recovery_events model_events = {model_on_frame, model_on_packet};
     struct model *m = &model;

@@ -5,7 +5,8 @@
 
 #define INITIAL (333 * BASE_MS)
 
-START_TEST(starts_from_the_initial_value) {
+START_TEST(starts_from_the_initial_value)
+{
     struct quic_rtt rtt;
     quic_rtt_init(&rtt, INITIAL);
     ck_assert(!rtt.sampled);
@@ -15,7 +16,8 @@ START_TEST(starts_from_the_initial_value) {
 }
 END_TEST
 
-START_TEST(first_sample_ignores_ack_delay) {
+START_TEST(first_sample_ignores_ack_delay)
+{
     struct quic_rtt rtt;
     quic_rtt_init(&rtt, INITIAL);
     quic_rtt_sample(&rtt, 80 * BASE_MS, 25 * BASE_MS);
@@ -27,7 +29,8 @@ START_TEST(first_sample_ignores_ack_delay) {
 }
 END_TEST
 
-START_TEST(later_samples_follow_the_formulas) {
+START_TEST(later_samples_follow_the_formulas)
+{
     struct quic_rtt rtt;
     quic_rtt_init(&rtt, INITIAL);
     quic_rtt_sample(&rtt, 80 * BASE_MS, 0);
@@ -40,7 +43,8 @@ START_TEST(later_samples_follow_the_formulas) {
 }
 END_TEST
 
-START_TEST(delay_never_goes_below_the_minimum) {
+START_TEST(delay_never_goes_below_the_minimum)
+{
     struct quic_rtt rtt;
     quic_rtt_init(&rtt, INITIAL);
     quic_rtt_sample(&rtt, 80 * BASE_MS, 0);
@@ -55,7 +59,8 @@ START_TEST(delay_never_goes_below_the_minimum) {
 }
 END_TEST
 
-START_TEST(minimum_ignores_ack_delay_and_follows_down) {
+START_TEST(minimum_ignores_ack_delay_and_follows_down)
+{
     struct quic_rtt rtt;
     quic_rtt_init(&rtt, INITIAL);
     quic_rtt_sample(&rtt, 80 * BASE_MS, 0);
@@ -66,7 +71,8 @@ START_TEST(minimum_ignores_ack_delay_and_follows_down) {
 }
 END_TEST
 
-START_TEST(persistent_congestion_restarts_the_minimum) {
+START_TEST(persistent_congestion_restarts_the_minimum)
+{
     struct quic_rtt rtt;
     quic_rtt_init(&rtt, INITIAL);
     quic_rtt_on_persistent(&rtt); /* without a sample there is nothing to restart from */
@@ -78,7 +84,8 @@ START_TEST(persistent_congestion_restarts_the_minimum) {
 }
 END_TEST
 
-START_TEST(granularity_is_the_least_variation_of_a_pto) {
+START_TEST(granularity_is_the_least_variation_of_a_pto)
+{
     struct quic_rtt rtt;
     quic_rtt_init(&rtt, INITIAL);
     for (int i = 0; i < 200; i++)
@@ -88,12 +95,14 @@ START_TEST(granularity_is_the_least_variation_of_a_pto) {
 }
 END_TEST
 
-START_TEST(estimate_stays_within_the_samples) {
+START_TEST(estimate_stays_within_the_samples)
+{
     struct toolkit_dice dice = {7};
     struct quic_rtt rtt;
     quic_rtt_init(&rtt, INITIAL);
     for (int i = 0; i < 20000; i++) {
-        quic_rtt_sample(&rtt, 10 * BASE_MS + toolkit_roll(&dice) % (90 * BASE_MS), toolkit_roll(&dice) % (30 * BASE_MS));
+        quic_rtt_sample(&rtt, 10 * BASE_MS + toolkit_roll(&dice) % (90 * BASE_MS),
+                        toolkit_roll(&dice) % (30 * BASE_MS));
         ck_assert_uint_ge(rtt.min, 10 * BASE_MS);
         ck_assert_uint_ge(rtt.smoothed + 16, rtt.min); /* divisions round down */
         ck_assert_uint_lt(rtt.smoothed, 100 * BASE_MS);
@@ -104,12 +113,12 @@ END_TEST
 
 Suite *unit_suite(void) {
     const TTest *const tests[] = {starts_from_the_initial_value,
-                                         first_sample_ignores_ack_delay,
-                                         later_samples_follow_the_formulas,
-                                         delay_never_goes_below_the_minimum,
-                                         minimum_ignores_ack_delay_and_follows_down,
-                                         persistent_congestion_restarts_the_minimum,
-                                         granularity_is_the_least_variation_of_a_pto,
-                                         estimate_stays_within_the_samples};
+                                  first_sample_ignores_ack_delay,
+                                  later_samples_follow_the_formulas,
+                                  delay_never_goes_below_the_minimum,
+                                  minimum_ignores_ack_delay_and_follows_down,
+                                  persistent_congestion_restarts_the_minimum,
+                                  granularity_is_the_least_variation_of_a_pto,
+                                  estimate_stays_within_the_samples};
     return TOOLKIT_SUITE("rtt", tests);
 }
