@@ -47,7 +47,7 @@ static char *file_name(const char *target) {
     bool bad = false;
     while (name && from < end) {
         int high = end - from >= 3 && *from == '%' ? hex(from[1]) : -1, low = high >= 0 ? hex(from[2]) : -1;
-        *at = low >= 0 ? (char)(high << 4 | low) : *from;
+        *at = (char)(low >= 0 ? high << 4 | low : *from);
         from += low >= 0 ? 3 : 1;
         bad = bad || !*at || *at == '/';
         at++;
