@@ -177,12 +177,18 @@ struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_l
 
 void quic_conn_set_timer(struct quic_conn *conn, enum quic_timer timer, base_time when) { conn->deadlines[timer] = when; }
 
+/* The amplification limit lets nothing out: then no timer may wake us to send; what arrives does (RFC 9002 6.2.2.1). */
+static bool conn_is_blocked(struct quic_conn *conn) {
+    uint64_t allowance = quic_path_allowance(quic_path_active(conn));
+    return allowance == 0 || (conn->keys[CRYPTO_INITIAL].tx && allowance < QUIC_MIN_INITIAL);
+}
+
 void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
     if (conn->state < QUIC_CONN_CLOSING) {
-        struct quic_path *active = quic_path_active(conn);
-        conn->recovery.amplification_blocked = quic_path_allowance(active) == 0;
+        bool blocked = conn_is_blocked(conn);
+        conn->recovery.amplification_blocked = blocked;
         conn->deadlines[QUIC_TIMER_RECOVERY] = quic_recovery_deadline(&conn->recovery, now);
-        conn->deadlines[QUIC_TIMER_ACK] = conn->acks[QUIC_APPLICATION].deadline;
+        conn->deadlines[QUIC_TIMER_ACK] = blocked ? BASE_NEVER : conn->acks[QUIC_APPLICATION].deadline;
         conn->deadlines[QUIC_TIMER_PATH] = quic_path_deadline(conn);
     }
     base_time soonest = BASE_NEVER;

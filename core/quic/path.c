@@ -25,8 +25,8 @@
 uint64_t quic_path_allowance(const struct quic_path *path) {
     if (path->state == QUIC_PATH_VALIDATED)
         return UINT64_MAX;
-    uint64_t most = 3 * path->bytes_received;
-    return most > path->bytes_sent ? most - path->bytes_sent : 0;
+    uint64_t most = 3 * path->bytes_received, left = most > path->bytes_sent ? most - path->bytes_sent : 0;
+    return left < QUIC_PATH_LEAST ? 0 : left;
 }
 
 struct quic_path *quic_path_active(struct quic_conn *conn) {

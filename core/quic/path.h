@@ -24,6 +24,7 @@ enum quic_path_state {
 };
 
 #define QUIC_PATH_RESPONSES 4u
+#define QUIC_PATH_LEAST 64u /* a smaller rest of the amplification limit holds no packet worth sending: it counts as nothing */
 #define QUIC_PATH_TRIES 3u /* challenges before a path has failed: one a PTO (8.2.4) */
 
 struct quic_path {
