@@ -791,12 +791,14 @@ typedef struct weft_conn_stats {
     uint64_t stream_bytes_sent, stream_bytes_retransmitted, stream_bytes_received;
     uint64_t acks_sent, acks_received, ptos, congestion_events, persistent_congestions;
     uint64_t streams_opened_local, streams_opened_remote, key_updates, flow_blocked;
+    uint64_t datagram_frames_sent, datagram_frames_received, datagram_frames_lost, datagram_frames_dropped;
 } weft_conn_stats;
 
 typedef struct weft_engine_stats {
     uint32_t size;
     uint32_t reserved;
     weft_conn_stats conns; /* summed up over all connections, open and gone */
+    uint64_t reserved_for_conns[(8 + 64 * 8 - sizeof(weft_conn_stats)) / 8]; /* what follows stays where it is */
     uint64_t connections_accepted, connections_opened, handshakes_completed, handshakes_failed, connections_closed;
     uint64_t version_negotiations_sent, retries_sent, stateless_resets_sent, datagrams_unknown, datagrams_refused;
     uint64_t receive_calls, send_calls, send_blocked, socket_buffers_small, turns;
