@@ -32,8 +32,8 @@ static void print_option(const struct cli_option *option) {
 }
 
 static void print_help(const struct cli_usage *usage, const struct cli_group *groups) {
-    printf("usage: weft %s%s %s\n\n%s\n", usage->command, groups->options ? " [OPTIONS]" : "", usage->arguments,
-           usage->about);
+    printf("usage: weft %s%s%s%s\n\n%s\n", usage->command, groups->options ? " [OPTIONS]" : "",
+           *usage->arguments ? " " : "", usage->arguments, usage->about);
     for (; groups->options; groups++) {
         printf("\n%s:\n", groups->title);
         for (const struct cli_option *option = groups->options; option->name; option++)
