@@ -149,6 +149,7 @@ static void path_forget(struct quic_conn *conn, struct quic_path *path) {
     path_stop_probing(path);
     path->state = QUIC_PATH_NONE;
     path->response_count = 0;
+    quic_recovery_forget_path(&conn->recovery, quic_path_index(conn, path)); /* what is late belongs to no path now */
     quic_remote_cids_release(&conn->remote_cids, quic_path_index(conn, path));
     quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
     conn->control_wanted = true; /* RETIRE_CONNECTION_ID may be owed */
