@@ -21,6 +21,8 @@ static bool close_record(struct quic_conn *conn, const struct quic_close *close,
         conn->deadlines[i] = BASE_NEVER;
     quic_conn_set_timer(conn, QUIC_TIMER_CLOSE, now + period);
     quic_streams_close(&conn->streams);
+    if (conn->datagrams)
+        quic_datagrams_close(conn->datagrams);
     if (!conn->detached)
         base_event_raise(conn->endpoint->events, &conn->closed_event, QUIC_CONN_EV_CLOSED);
     quic_conn_mark_dirty(conn);

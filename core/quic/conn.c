@@ -407,6 +407,10 @@ void quic_conn_free(struct quic_conn *conn) {
     base_heap_remove(&endpoint->timers, &conn->timer);
     quic_endpoint_unroute(endpoint, conn);
     quic_streams_clear(&conn->streams);
+    if (conn->datagrams) {
+        quic_datagrams_clear(conn->datagrams);
+        BASE_DELETE(endpoint->mem, conn->datagrams);
+    }
     quic_conn_free_machines(conn);
     conn_free_strings(conn);
     conn_add_stats(conn);

@@ -14,6 +14,7 @@
 
 #include "base/heap.h"
 #include "crypto/protect.h"
+#include "quic/datagram.h"
 #include "quic/endpoint.h"
 #include "quic/mtu.h"
 #include "quic/path.h"
@@ -32,6 +33,9 @@ enum quic_conn_event {
     QUIC_CONN_EV_TOKEN = 1u << 4,       /* client: a NEW_TOKEN is in conn->new_token */
     QUIC_CONN_EV_PATH = 1u << 5,        /* the active path has changed */
     QUIC_CONN_EV_STREAMS = 1u << 6,     /* more streams may be opened after a refusal */
+    QUIC_CONN_EV_DATAGRAM = 1u << 7,    /* datagrams can be taken (datagram.h) */
+    QUIC_CONN_EV_DATAGRAM_STATE = 1u << 8, /* it is known what became of datagrams */
+    QUIC_CONN_EV_DATAGRAM_ROOM = 1u << 9,  /* datagrams may be sent again after a refusal */
 };
 /* On conn->closed_event, so that it comes after every stream's last event. */
 #define QUIC_CONN_EV_CLOSED (1u << 0)
@@ -151,6 +155,7 @@ struct quic_conn {
     struct quic_ack acks[QUIC_SPACES];
     struct quic_recovery recovery;
     struct quic_streams streams;
+    struct quic_datagrams *datagrams; /* NULL before the first */
     uint64_t largest_number;  /* highest 1-RTT packet number received, for migration; QUIC_NO_NUMBER = none */
     uint64_t skip_number;     /* the next 1-RTT packet number to leave out (RFC 9000 21.4) */
     struct quic_ack_policy ack_policy; /* 1-RTT */

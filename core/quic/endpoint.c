@@ -359,6 +359,8 @@ static void conn_settle(struct quic_conn *conn) {
     quic_handshake_settle(conn);
     quic_streams_compact(&conn->streams);
     quic_streams_reap(&conn->streams);
+    if (conn->datagrams)
+        quic_datagrams_compact(conn->datagrams);
 }
 
 /* Whoever had a turn is in one of the two lists: input, timers and output touch, calls of the application make dirty. */

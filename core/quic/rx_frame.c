@@ -50,6 +50,10 @@ static int rx_streams(struct quic_rx *rx, const struct quic_frame *frame) {
     return result;
 }
 
+static int rx_datagram(struct quic_rx *rx, const struct quic_frame *frame) {
+    return quic_conn_datagram_rx(rx->conn, frame, rx->buf, rx->level == CRYPTO_EARLY);
+}
+
 static int rx_new_token(struct quic_rx *rx, const struct quic_frame *frame) {
     struct quic_conn *conn = rx->conn;
     struct base_mem *mem = conn->endpoint->mem;
@@ -129,7 +133,7 @@ static int rx_handshake_done(struct quic_rx *rx, const struct quic_frame *frame)
     return 0;
 }
 
-/* ---- the table: RFC 9000 table 3 ---- */
+/* ---- the table: RFC 9000 table 3, and the extensions ---- */
 
 enum { IN_INITIAL = 1u << CRYPTO_INITIAL, IN_0RTT = 1u << CRYPTO_EARLY, IN_HANDSHAKE = 1u << CRYPTO_HANDSHAKE,
        IN_1RTT = 1u << CRYPTO_APPLICATION };
@@ -178,6 +182,8 @@ static const struct rx_rule rules[] = {
     [QUIC_FRAME_CONNECTION_CLOSE] = {rx_close, IN_ALL, 0},
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = {rx_close, IN_DATA, 0},
     [QUIC_FRAME_HANDSHAKE_DONE] = {rx_handshake_done, IN_1RTT, ELICITS},
+    [QUIC_FRAME_DATAGRAM] = {rx_datagram, IN_DATA, ELICITS},
+    [QUIC_FRAME_DATAGRAM_LEN] = {rx_datagram, IN_DATA, ELICITS},
 };
 
 static const char *rx_error_text(int error) {

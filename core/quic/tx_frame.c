@@ -176,6 +176,26 @@ static void tx_control(struct quic_tx *tx) {
     conn->control_wanted = control_wanted(conn);
 }
 
+/* ---- streams and datagrams ---- */
+
+static void tx_streams(struct quic_tx *tx, bool data) {
+    struct quic_conn *conn = tx->conn;
+    if (conn->streams.want_send && quic_streams_tx(&conn->streams, &tx->out, &conn->recovery.spaces[tx->space], data))
+        tx->eliciting = true;
+}
+
+/* Credit and other control of streams goes before datagrams, whatever datagrams and stream data are to each other. */
+static void tx_data(struct quic_tx *tx) {
+    struct quic_conn *conn = tx->conn;
+    bool datagrams = quic_datagrams_sendable(conn->datagrams), after = conn->config->options.datagram_priority != 0;
+    if (datagrams)
+        tx_streams(tx, after);
+    if (datagrams && quic_datagrams_tx(conn->datagrams, &tx->out, &conn->recovery.spaces[tx->space], quic_conn_datagram_max(conn)))
+        tx->eliciting = true;
+    if (!datagrams || !after)
+        tx_streams(tx, true);
+}
+
 /* ---- a whole packet ---- */
 
 /* What there is to say at this level besides acknowledging. */
@@ -185,6 +205,8 @@ static bool tx_wants_more(struct quic_conn *conn, enum crypto_level level) {
         return true;
     if (space != QUIC_APPLICATION)
         return false;
+    if (quic_datagrams_sendable(conn->datagrams))
+        return true;
     if (level == CRYPTO_EARLY)
         return quic_streams_sendable(&conn->streams);
     return conn->ping_wanted || conn->control_wanted || path_wanted(quic_path_active(conn)) ||
@@ -211,9 +233,8 @@ bool quic_tx_fill(struct quic_tx *tx) {
             quic_tx_path_frames(tx);
             tx_control(tx);
         }
-        if (tx->space == QUIC_APPLICATION && conn->streams.want_send &&
-            quic_streams_tx(&conn->streams, &tx->out, &conn->recovery.spaces[tx->space], true))
-            tx->eliciting = true;
+        if (tx->space == QUIC_APPLICATION)
+            tx_data(tx);
         bool ping = tx->probe || (conn->ping_wanted && tx->level == CRYPTO_APPLICATION);
         if (ping && !tx->eliciting && base_writer_left(&tx->out)) {
             quic_frame_write_type(&tx->out, QUIC_FRAME_PING);
@@ -281,6 +302,11 @@ static void fate_retire_cid(struct quic_conn *conn, enum quic_space space, const
         set->retire[frame->extra].want = QUIC_WANT_NOT; /* the entry is free again */
 }
 
+static void fate_datagram(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+    (void)space;
+    quic_conn_datagram_fate(conn, frame, acked);
+}
+
 void quic_tx_on_fate(void *user, enum quic_space space, const struct quic_sent_frame *frame, enum quic_fate fate) {
     static void (*const fates[])(struct quic_conn *, enum quic_space, const struct quic_sent_frame *, bool) = {
         [QUIC_FRAME_ACK] = fate_ack,
@@ -289,6 +315,7 @@ void quic_tx_on_fate(void *user, enum quic_space space, const struct quic_sent_f
         [QUIC_FRAME_NEW_CONNECTION_ID] = fate_new_cid,
         [QUIC_FRAME_RETIRE_CONNECTION_ID] = fate_retire_cid,
         [QUIC_FRAME_HANDSHAKE_DONE] = fate_handshake_done,
+        [QUIC_FRAME_DATAGRAM] = fate_datagram,
     };
     struct quic_conn *conn = user;
     bool acked = fate == QUIC_FATE_ACKED;
@@ -304,6 +331,8 @@ void quic_tx_on_packet(void *user, enum quic_space space, uint64_t number, const
         return;
     if (fate == QUIC_FATE_ACKED)
         quic_keyphase_on_acked(conn, number);
+    if (fate == QUIC_FATE_LOST && packet->requeued && conn->datagrams)
+        quic_conn_datagram_lost_packet(conn, packet);
     if (packet->mtu_probe)
         quic_mtu_on_fate(conn, packet->bytes, fate == QUIC_FATE_ACKED);
 }
