@@ -151,6 +151,7 @@ static void accept_create(struct quic_endpoint *endpoint, const struct quic_data
         quic_conn_free(conn);
         return;
     }
+    endpoint->stats.connections_accepted++;
     quic_orphan_adopt(endpoint, &header->dcid, conn, now);
 }
 

@@ -168,7 +168,6 @@ struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_l
         quic_conn_free(conn);
         return NULL;
     }
-    endpoint->stats.connections_accepted++;
     base_event_raise(endpoint->events, &conn->event, QUIC_CONN_EV_ACCEPTED);
     return conn;
 }

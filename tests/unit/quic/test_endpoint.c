@@ -432,6 +432,7 @@ START_TEST(noise_makes_no_connection)
     ck_assert_uint_eq(server.endpoint.conn_count, 0);
     ck_assert_uint_eq(server.endpoint.initial_cids.count, 0);
     ck_assert_uint_eq(server.listener.connections, 0);
+    ck_assert_uint_eq(server.endpoint.stats.connections_accepted, 0);
     uint32_t bits;
     ck_assert_ptr_null(base_events_pop(&server.events, &bits));
 }
