@@ -133,15 +133,18 @@ static bool restart(struct quic_conn *conn, uint32_t version) {
     base_random_fill(&conn->endpoint->random, dcid.id, dcid.len);
     conn->version = conn->original_version = version;
     conn->version_restarted = true;
-    quic_recovery_on_retry(&conn->recovery); /* the same there: what was sent is forgotten, numbers go on */
+    quic_recovery_on_retry(&conn->recovery); /* the same there: what was sent is forgotten */
     quic_early_abandon(conn);
     quic_handshake_free_space(conn, QUIC_INITIAL);
+    for (unsigned space = 0; space < QUIC_SPACES; space++)
+        quic_sent_clear(&conn->recovery.spaces[space], mem); /* for the server it is another connection: numbers begin at 0 */
     base_free(mem, conn->token, conn->token_len); /* it was of the other version (RFC 9369 5) */
     conn->token = NULL;
     conn->token_len = 0;
     conn->original_dcid = dcid;
     quic_remote_cids_set_initial(&conn->remote_cids, &dcid);
-    return quic_handshake_initial_keys(conn, &dcid) && quic_handshake_reopen(conn);
+    quic_local_cids_init(&conn->local_cids); /* what still comes for the first attempt is not for us */
+    return quic_endpoint_issue_cid(conn->endpoint, conn) && quic_handshake_initial_keys(conn, &dcid) && quic_handshake_reopen(conn);
 }
 
 void quic_version_negotiate(struct quic_conn *conn, const struct quic_header *header, base_time now) {
