@@ -31,6 +31,7 @@ struct checker *checker_new(struct sim_world *world) {
     c->hash = UINT64_C(0xcbf29ce484222325);
     base_mem_init(&c->mem, 0);
     base_map_init(&c->ids, &c->mem, secret);
+    base_map_init(&c->sent, &c->mem, secret);
     checker_present = c;
     return c;
 }
@@ -68,6 +69,7 @@ void checker_free(struct checker *c) {
     free(c->effects);
     free(c->secrets);
     base_map_clear(&c->ids);
+    base_map_clear(&c->sent);
     checker_present = NULL;
     free(c);
 }
@@ -151,7 +153,7 @@ struct check_addr *check_addr_of(struct check_conn *conn, const struct quic_addr
     for (unsigned i = 0; i < conn->addr_count; i++)
         if (quic_addr_equal(&conn->addrs[i].addr, addr))
             return &conn->addrs[i];
-    struct check_addr *at = &conn->addrs[conn->addr_count < 16 ? conn->addr_count++ : 15];
+    struct check_addr *at = &conn->addrs[conn->addr_count < 128 ? conn->addr_count++ : 127];
     *at = (struct check_addr){.addr = *addr};
     return at;
 }
@@ -204,6 +206,16 @@ static void hash_datagram(struct checker *c, const struct sim_datagram *d) {
     c->hash = h;
 }
 
+static uint64_t sent_key(const uint8_t *data, size_t len) {
+    static const uint8_t key[16] = "datagram";
+    return base_siphash(key, data, len);
+}
+
+uint32_t checker_tag_of(const struct checker *c, const uint8_t *data, size_t len) {
+    uint64_t key = sent_key(data, len), tag;
+    return base_map_get(&c->sent, &key, sizeof key, &tag) ? (uint32_t)tag : 0;
+}
+
 uint32_t checker_on_sent(struct checker *c, const struct sim_datagram *d) {
     hash_datagram(c, d);
     if (c->world->failure)
@@ -227,6 +239,10 @@ uint32_t checker_on_sent(struct checker *c, const struct sim_datagram *d) {
         check_datagram(c, &seen);
     }
     c->record = NULL;
+    if (c->world->filter) {
+        uint64_t key = sent_key(d->data, d->len);
+        base_map_put(&c->sent, &key, sizeof key, c->record_count);
+    }
     return c->record_count;
 }
 
@@ -329,6 +345,8 @@ static bool stream_forgotten(const struct quic_streams *set) {
     uint64_t left = set->send_flow.max - set->send_flow.used;
     for (struct base_node *n = base_list_first(&set->all); n; n = base_list_next(&set->all, n)) {
         const struct quic_stream *s = BASE_CONTAINER(n, struct quic_stream, all);
+        if (quic_stream_is_of(s->id, set->role) && s->id >> 2 >= set->kinds[s->id & 3].max)
+            continue; /* opened early, under a limit that was lowered: it has to wait */
         uint64_t limit = s->send_flow.max - s->send.sent < left ? s->send_flow.max : s->send.sent + left;
         struct quic_send_piece piece;
         if (s->send.state < QUIC_SEND_RESET_SENT && quic_stream_send_next(&s->send, limit, &piece))

@@ -74,6 +74,7 @@ struct check_side {
     uint64_t stream_sum, max_data, max_streams[2]; /* limits that have arrived here; [1]: unidirectional */
     struct quic_params params;                      /* that it sent */
     bool params_known;
+    bool early_judged; /* client: what became of its 0-RTT was looked at */
     bool sent_handshake, got_handshake; /* a Handshake packet went out, came in */
     bool confirmed;                     /* HANDSHAKE_DONE has arrived, or was sent */
     bool closing, heard_close;          /* CONNECTION_CLOSE went out; came in readably */
@@ -105,7 +106,7 @@ struct check_conn {
     size_t token_len;
     uint8_t *retry_tokens[16];
     size_t retry_token_lens[16];
-    struct check_addr addrs[16];
+    struct check_addr addrs[128];
     unsigned addr_count;
     enum crypto_aead aead;
     bool aead_known;
@@ -167,6 +168,7 @@ struct checker {
     struct sim_world *world;
     struct base_mem mem;
     struct base_map ids; /* connection ID -> conn index * 2 + side it leads to */
+    struct base_map sent; /* hash of a datagram -> tag */
     struct check_conn **conns;
     uint32_t conn_count;
     struct check_record *records;
@@ -195,6 +197,8 @@ extern bool checker_trace; /* print what is seen */
 uint32_t checker_on_sent(struct checker *checker, const struct sim_datagram *datagram);
 void checker_on_arrival(struct checker *checker, struct sim_node *node, const struct quic_addr *from, const uint8_t *data, size_t len,
                         uint32_t tag, bool intact);
+/* The tag of the datagram with these bytes that was sent while a filter looked on; 0 = there is none. */
+uint32_t checker_tag_of(const struct checker *checker, const uint8_t *data, size_t len);
 /* Nothing is left to do at this instant; the clock will move to `next`. */
 void checker_on_idle(struct checker *checker, base_time next);
 /* For crypto_tls_config_keylog. */

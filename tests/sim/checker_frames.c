@@ -45,6 +45,8 @@ static const struct {
     [QUIC_FRAME_CONNECTION_CLOSE] = {I | E | H | A, C | S, 0},
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = {E | A, C | S, 0},
     [QUIC_FRAME_HANDSHAKE_DONE] = {A, S, 1},
+    [QUIC_FRAME_DATAGRAM] = {E | A, C | S, 1},
+    [QUIC_FRAME_DATAGRAM_LEN] = {E | A, C | S, 1},
 };
 
 static unsigned long long ull(uint64_t v) { return (unsigned long long)v; }
@@ -106,7 +108,7 @@ static bool stream_allowed(struct view *v, uint64_t id, bool sends) {
         check_fail(v->c, "stream-direction", "side %u, stream %llu: that half does not exist", v->p->side, ull(id));
         return false;
     }
-    if (own && (v->peer->params_known || v->p->level == CRYPTO_APPLICATION) && id >> 2 >= v->self->max_streams[id >> 1 & 1]) {
+    if (own && v->p->level == CRYPTO_APPLICATION && id >> 2 >= v->self->max_streams[id >> 1 & 1]) {
         check_fail(v->c, "stream-limit", "side %u uses stream %llu, it may open %llu", v->p->side, ull(id), ull(v->self->max_streams[id >> 1 & 1]));
         return false;
     }
@@ -123,8 +125,8 @@ static void stream_reaches(struct view *v, struct check_stream *s, uint64_t id, 
         return;
     v->self->stream_sum += end - s->highest;
     s->highest = end;
-    if (!v->peer->params_known)
-        return; /* 0-RTT under remembered limits */
+    if (v->p->level == CRYPTO_EARLY)
+        return; /* under remembered limits */
     if (end > s->limit)
         check_fail(v->c, "stream-credit", "stream %llu: %llu bytes, allowed are %llu", ull(id), ull(end), ull(s->limit));
     if (v->self->stream_sum > v->self->max_data)
@@ -241,8 +243,9 @@ static void frame_challenge(struct view *v, const struct quic_frame *f) {
         if (addr->challenges[i] == data)
             check_fail(v->c, "challenge", "the same challenge twice"); /* 8.2.1: unpredictable, each */
     addr->challenges[addr->challenge_count < 32 ? addr->challenge_count++ : 31] = data;
-    if (v->d->len < QUIC_MIN_INITIAL && (addr->validated || 3 * addr->received >= addr->sent + QUIC_MIN_INITIAL))
-        check_fail(v->c, "path-size", "PATH_CHALLENGE in %zu bytes", v->d->len);
+    if (v->d->len < QUIC_MIN_INITIAL && !addr->validated && 3 * addr->received >= addr->sent + QUIC_MIN_INITIAL)
+        check_fail(v->c, "path-size", "PATH_CHALLENGE in %zu bytes; %llu received, %llu sent, validated %d", v->d->len, ull(addr->received),
+                   ull(addr->sent), addr->validated);
 }
 
 static void frame_response(struct view *v, const struct quic_frame *f) {
@@ -277,6 +280,12 @@ static void frame_token(struct view *v, const struct quic_frame *f) {
         check_fail(v->c, "new-token", "an empty token");
 }
 
+static void frame_datagram(struct view *v, const struct quic_frame *f) {
+    if (v->peer->params_known && f->u.datagram.size > v->peer->params.max_datagram_frame_size)
+        check_fail(v->c, "datagram-size", "a DATAGRAM frame of %llu bytes, the peer takes %llu", ull(f->u.datagram.size),
+                   ull(v->peer->params.max_datagram_frame_size));
+}
+
 static void frame_none(struct view *v, const struct quic_frame *f) {
     (void)v;
     (void)f;
@@ -307,10 +316,32 @@ static void (*const judges[])(struct view *, const struct quic_frame *) = {
     [QUIC_FRAME_CONNECTION_CLOSE] = frame_close,
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = frame_close,
     [QUIC_FRAME_HANDSHAKE_DONE] = frame_done,
+    [QUIC_FRAME_DATAGRAM] = frame_datagram,
+    [QUIC_FRAME_DATAGRAM_LEN] = frame_datagram,
 };
+
+/* RFC 9001 4.6.2: what was sent as 0-RTT and rejected was never sent. The bytes must still be the same. */
+static void forget_rejected(struct view *v) {
+    struct check_side *self = v->self;
+    if (v->p->side != CHECK_CLIENT || v->p->level != CRYPTO_APPLICATION || self->early_judged)
+        return;
+    self->early_judged = true;
+    const struct quic_conn *object = check_object(self);
+    if (!object || quic_conn_early(object) != CRYPTO_EARLY_REJECTED)
+        return;
+    self->stream_sum = 0;
+    for (unsigned kind = 0; kind < 4; kind++)
+        for (uint64_t i = 0; i < self->stream_capacity[kind]; i++) {
+            struct check_stream *s = &self->streams[kind][i];
+            s->highest = 0;
+            s->final_size = UINT64_MAX;
+            s->fin = s->reset = false;
+        }
+}
 
 void check_frames(struct checker *c, struct seen_datagram *d, struct seen_packet *p) {
     struct view v = {c, d, p, p->conn, &p->conn->sides[p->side], &p->conn->sides[!p->side]};
+    forget_rejected(&v);
     struct base_reader in = base_reader_of(p->payload, p->payload_len);
     bool close = false, other = false;
     while (in.pos < in.end && !c->world->failure) {
@@ -320,7 +351,7 @@ void check_frames(struct checker *c, struct seen_datagram *d, struct seen_packet
             return;
         }
         uint64_t type = frame.type >= QUIC_FRAME_STREAM && frame.type < QUIC_FRAME_STREAM + 8 ? QUIC_FRAME_STREAM : frame.type;
-        if (!(places[type].levels & (1u << p->level)) || !(places[type].roles & (p->side == CHECK_CLIENT ? C : S))) {
+        if (type >= sizeof places / sizeof *places || !(places[type].levels & (1u << p->level)) || !(places[type].roles & (p->side == CHECK_CLIENT ? C : S))) {
             check_fail(c, "frame-place", "%s from side %u at level %u", quic_frame_name(type), p->side, p->level);
             return;
         }

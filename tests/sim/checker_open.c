@@ -177,6 +177,8 @@ static void follow_server_id(struct checker *c, struct check_conn *conn, const s
 
 static void seen_retry(struct checker *c, struct seen_datagram *d, struct check_conn *conn, const struct quic_header *header) {
     d->unprotected = true;
+    if (c->world->tampered && !quic_header_retry_valid(header, &conn->initial_ids[0]))
+        return; /* it answers an Initial that was changed on its way */
     if (!quic_header_retry_valid(header, &conn->initial_ids[0]))
         check_fail(c, "retry", "a Retry with a wrong tag");
     if (!header->token_len)
@@ -193,18 +195,29 @@ static void seen_retry(struct checker *c, struct seen_datagram *d, struct check_
     check_id_add(c, &header->scid, conn, CHECK_SERVER);
 }
 
+/* What a server says without a connection about an Initial that was changed on its way: from an ID that is neither the client's nor its own. */
+static bool foreign_answer(const struct check_conn *conn, unsigned side, const struct quic_header *header) {
+    const struct check_side *s = &conn->sides[CHECK_SERVER];
+    if (side == CHECK_CLIENT || !header->is_long || header->type != QUIC_PACKET_INITIAL)
+        return false;
+    for (unsigned i = 0; i < conn->initial_count; i++)
+        if (quic_cid_equal(&conn->initial_ids[i], &header->scid))
+            return false;
+    return s->cid_count && !quic_cid_equal(&s->cids[0].cid, &header->scid);
+}
+
 /* One packet at `at`. False: nothing more can be read in this datagram. */
 static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, const struct quic_header *header) {
     unsigned leads_to = 0;
     struct check_conn *conn = check_id_find(c, header->dcid.id, header->dcid.len, &leads_to);
-    if (!conn && header->is_long && header->type == QUIC_PACKET_INITIAL && header->version_known) {
+    if (!conn && d->raw->to && header->is_long && header->type == QUIC_PACKET_INITIAL && header->version_known) {
         conn = conn_new(c, d->raw, header);
         leads_to = CHECK_SERVER;
         initial_keys(c, conn, &header->dcid);
     }
     if (!conn) {
         d->unprotected = true; /* a stateless reset: it looks like a short header with an ID that nobody knows */
-        if (header->is_long && header->type != QUIC_PACKET_VERSION_NEGOTIATION)
+        if (header->is_long && header->type != QUIC_PACKET_VERSION_NEGOTIATION && !c->world->tampered)
             check_fail(c, "destination-id", "a long header packet to an ID that was never used");
         return false;
     }
@@ -232,6 +245,15 @@ static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, co
     *p = (struct seen_packet){.conn = conn, .side = side, .level = level_of(header->type), .is_long = header->is_long, .dcid = header->dcid,
                               .scid = header->scid, .token = header->token, .token_len = header->token_len};
     p->space = quic_space_of(p->level);
+    if (c->world->tampered && foreign_answer(conn, side, header)) {
+        d->unprotected = true;
+        return false;
+    }
+    if (header->is_long && header->version != conn->version) { /* RFC 9368: the server has chosen another */
+        conn->version = header->version;
+        struct quic_cid id = conn->key_id;
+        initial_keys(c, conn, &id);
+    }
     if (header->is_long && side == CHECK_CLIENT)
         follow_client_ids(c, conn, header);
     if (header->is_long && side == CHECK_SERVER)
@@ -263,7 +285,7 @@ static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, co
 }
 
 static void trace(struct checker *c, const struct seen_datagram *d) {
-    printf("%10.6f  %u -> %u  %4zu%s", (double)c->world->now / 1e9, d->raw->from->index, d->raw->to->index, d->len,
+    printf("%10.6f  %u -> %d  %4zu%s", (double)c->world->now / 1e9, d->raw->from->index, d->raw->to ? (int)d->raw->to->index : -1, d->len,
            d->unprotected ? " (unprotected)" : "");
     for (unsigned i = 0; i < d->count; i++) {
         const struct seen_packet *p = &d->packets[i];
@@ -301,6 +323,10 @@ bool check_open(struct checker *c, struct seen_datagram *d) {
             break;
         }
         uint8_t *packet = at;
+        if (header.is_long && !header.version_known && header.version) {
+            d->unprotected = true; /* of a version nobody here speaks */
+            break;
+        }
         at += header.packet_len;
         if (!open_one(c, d, packet, &header))
             break;

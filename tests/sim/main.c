@@ -30,12 +30,34 @@ static void run_one(const struct scenario *scenario, uint64_t seed) {
     }
 }
 
+static const struct scenarios *const themes[] = {
+    &scenarios_basics, &scenarios_handshake, &scenarios_paths, &scenarios_attacks, &scenarios_streams, &scenarios_ends,
+    &scenarios_versions, &scenarios_early, &scenarios_ext,
+};
+#define THEMES (sizeof themes / sizeof *themes)
+
 static void run_seeds(const struct scenario *scenario, uint64_t first, unsigned count) {
     unsigned long before = failed;
     for (unsigned i = 0; i < count && failed - before < 10; i++)
         run_one(scenario, first + i);
     printf("%-28s %5u seeds, %lu failed: %s\n", scenario->name, count, failed - before, scenario->text);
     fflush(stdout);
+}
+
+static int list_all(void) {
+    for (size_t t = 0; t < THEMES; t++)
+        for (size_t s = 0; s < themes[t]->count; s++)
+            printf("%-28s %s\n", themes[t]->list[s].name, themes[t]->list[s].text);
+    return 0;
+}
+
+static void run_all(const char *name, uint64_t first, unsigned seeds) {
+    for (size_t t = 0; t < THEMES; t++)
+        for (size_t s = 0; s < themes[t]->count; s++) {
+            const struct scenario *scenario = &themes[t]->list[s];
+            if (!name || !strcmp(name, scenario->name))
+                run_seeds(scenario, first, seeds ? seeds : scenario->seeds);
+        }
 }
 
 static int usage(void) {
@@ -62,9 +84,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--trace"))
             checker_trace = true;
         else if (!strcmp(argv[i], "--list")) {
-            for (size_t s = 0; s < scenario_count; s++)
-                printf("%-28s %s\n", scenarios[s].name, scenarios[s].text);
-            return 0;
+            return list_all();
         } else
             return usage();
     }
@@ -74,9 +94,7 @@ int main(int argc, char **argv) {
     if (seconds)
         first = (uint64_t)time(NULL) << 20; /* seeds nobody has tried; each is printed when it fails */
     do {
-        for (size_t s = 0; s < scenario_count; s++)
-            if (!name || !strcmp(name, scenarios[s].name))
-                run_seeds(&scenarios[s], first, seeds ? seeds : scenarios[s].seeds);
+        run_all(name, first, seeds);
         first += 1u << 16;
     } while (end && time(NULL) < end && !failed);
     crypto_cleanup();

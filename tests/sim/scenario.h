@@ -11,7 +11,13 @@ struct scenario {
     void (*run)(struct sim_world *world, uint64_t seed); /* reports by sim_fail */
 };
 
-extern const struct scenario scenarios[];
-extern const size_t scenario_count;
+struct scenarios {
+    const struct scenario *list;
+    size_t count;
+};
+#define SCENARIOS(name, array) const struct scenarios name = {array, sizeof array / sizeof *array}
+
+extern const struct scenarios scenarios_basics, scenarios_handshake, scenarios_paths, scenarios_attacks, scenarios_streams, scenarios_ends,
+    scenarios_keys, scenarios_speed, scenarios_memory, scenarios_versions, scenarios_early, scenarios_ext;
 
 #endif

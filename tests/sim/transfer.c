@@ -49,10 +49,15 @@ static void side_write(struct sim_node *node, struct quic_stream *stream, struct
 }
 
 /* Takes what is there and checks it. True at the end of the stream. */
-static bool side_read(struct sim_node *node, struct quic_stream *stream, struct side *side, bool has_head) {
+static bool side_read(struct sim_node *node, struct quic_stream *stream, struct side *side, bool has_head, uint64_t sip) {
     struct quic_slice slice;
-    const base_time rtt = quic_path_active(quic_conn_of(&node->slots, stream->set->conn_handle))->control.rtt.smoothed;
-    while (quic_stream_peek(stream, &slice, 1)) {
+    struct quic_conn *conn = quic_conn_of(&node->slots, stream->set->conn_handle);
+    const base_time rtt = conn ? quic_path_active(conn)->control.rtt.smoothed : 0;
+    uint64_t most = sip ? sip : UINT64_MAX;
+    while (most && quic_stream_peek(stream, &slice, 1)) {
+        if (slice.len > most)
+            slice.len = (size_t)most;
+        most -= slice.len;
         for (size_t i = 0; i < slice.len; i++) {
             uint64_t at = side->taken + i;
             if (has_head && at < 8)
@@ -71,12 +76,21 @@ static bool side_read(struct sim_node *node, struct quic_stream *stream, struct 
 
 /* ---- client ---- */
 
+/* A client node with many connections gives each a transfer of its own. */
+static struct transfer *client_transfer(struct sim_node *node, const struct quic_conn *conn) {
+    return conn && conn->user ? conn->user : node->user;
+}
+
+static struct transfer *stream_transfer(struct sim_node *node, const struct quic_stream *stream) {
+    return client_transfer(node, quic_conn_of(&node->slots, stream->set->conn_handle));
+}
+
 static void client_open(struct sim_node *node, struct transfer *t) {
     while (t->opened < t->streams) {
         struct quic_stream *stream;
         int result = quic_streams_open(&t->client->streams, false, &stream);
         if (result) {
-            if (result != ERR_STREAM_LIMIT)
+            if (result != ERR_STREAM_LIMIT && result != ERR_CLOSED && result != ERR_NOMEM)
                 sim_fail(node->world, "open: %d", result);
             return;
         }
@@ -91,7 +105,7 @@ static void client_open(struct sim_node *node, struct transfer *t) {
 }
 
 static void client_conn(struct sim_node *node, struct quic_conn *conn, uint32_t bits) {
-    struct transfer *t = node->user;
+    struct transfer *t = client_transfer(node, conn);
     t->client = conn;
     if (bits & QUIC_CONN_EV_CONNECTED) {
         t->connected = true;
@@ -107,14 +121,16 @@ static bool reader_stopped(const struct sim_node *node, const struct transfer *t
 }
 
 static void client_read(struct sim_node *node, struct quic_stream *stream) {
-    struct transfer *t = node->user;
+    struct transfer *t = stream_transfer(node, stream);
     struct side *side = side_of(stream);
     if (reader_stopped(node, t)) {
         node->wake = t->reader_stops_at + t->reader_stops_for;
         return;
     }
     uint64_t before = side->taken;
-    bool end = side_read(node, stream, side, false);
+    bool end = side_read(node, stream, side, false, t->sip);
+    if (t->sip && !end)
+        node->wake = base_time_min(node->wake, node->world->now + 100 * BASE_US);
     t->received += side->taken - before;
     if (!end || side->known)
         return;
@@ -124,7 +140,7 @@ static void client_read(struct sim_node *node, struct quic_stream *stream) {
                  (unsigned long long)side->taken, (unsigned long long)t->download);
     if (++t->finished == t->streams) {
         t->done_at = node->world->now;
-        if (t->close_when_done)
+        if (t->close_when_done && t->client)
             quic_conn_close(t->client, true, 0, "done", 4, node->world->now);
     }
 }
@@ -133,7 +149,7 @@ static void client_stream(struct sim_node *node, struct quic_stream *stream, uin
     struct side *side = side_of(stream);
     if (bits & QUIC_STREAM_EV_WRITABLE) {
         uint8_t head[8];
-        base_store_uint(head, ((struct transfer *)node->user)->download, 8);
+        base_store_uint(head, stream_transfer(node, stream)->download, 8);
         side_write(node, stream, side, head);
     }
     if (bits & QUIC_STREAM_EV_READABLE)
@@ -143,6 +159,8 @@ static void client_stream(struct sim_node *node, struct quic_stream *stream, uin
         stream->user = NULL;
     }
 }
+
+void transfer_more(struct sim_node *client, struct transfer *t) { client_open(client, t); }
 
 static void client_timer(struct sim_node *node) {
     struct transfer *t = node->user;
@@ -157,7 +175,7 @@ static void client_timer(struct sim_node *node) {
 }
 
 static void client_closed(struct sim_node *node, struct quic_conn *conn) {
-    struct transfer *t = node->user;
+    struct transfer *t = client_transfer(node, conn);
     t->client_closed = true;
     t->client_close = conn->close;
     t->client_stats = conn->stats;
@@ -169,16 +187,17 @@ static void client_closed(struct sim_node *node, struct quic_conn *conn) {
 static void server_stream(struct sim_node *node, struct quic_stream *stream, uint32_t bits) {
     struct side *side = side_of(stream);
     if (bits & QUIC_STREAM_EV_READABLE) {
-        bool end = side_read(node, stream, side, true);
+        bool end = side_read(node, stream, side, true, 0);
+        bool eager = ((const struct transfer *)node->user)->eager;
         if (side->taken >= 8 && !side->known) {
             side->known = true;
             for (unsigned i = 0; i < 8; i++)
                 side->asked = side->asked << 8 | side->head[i];
         }
-        if (end && side->known)
+        if ((end || eager) && side->known)
             side_write(node, stream, side, NULL);
     }
-    if (bits & QUIC_STREAM_EV_WRITABLE)
+    if ((bits & QUIC_STREAM_EV_WRITABLE) && side->known)
         side_write(node, stream, side, NULL);
     if (bits & QUIC_STREAM_EV_CLOSED) {
         free(stream->user);

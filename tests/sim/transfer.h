@@ -14,6 +14,8 @@ struct transfer {
     uint64_t upload, download;
     base_time reader_stops_at, reader_stops_for; /* the client takes nothing for a while; 0 = never */
     bool close_when_done;
+    bool eager;              /* the server answers before the request has ended */
+    uint64_t sip;            /* the client takes at most so many bytes at a time, one sip each 100 us; 0 = all */
     /* what happened */
     unsigned opened, finished;
     uint64_t received;
@@ -27,6 +29,8 @@ struct transfer {
 
 extern const struct sim_app transfer_client_app, transfer_server_app;
 
+/* The number of streams was raised: opens them. */
+void transfer_more(struct sim_node *client, struct transfer *transfer);
 /* True when every stream is through in both directions. */
 bool transfer_done(const struct transfer *transfer);
 uint8_t transfer_byte(uint64_t stream, uint64_t offset);

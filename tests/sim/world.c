@@ -119,8 +119,8 @@ static void link_send(struct sim_world *world, struct sim_node *from, struct sim
     struct sim_link *link = &from->links[to->index];
     link->sent++;
     link->bytes += flight.len;
-    const struct sim_datagram datagram = {from, to, flight.remote, flight.local, data, flight.len, flight.ecn};
-    flight.tag = checker_on_sent(world->checker, &datagram);
+    struct sim_datagram datagram = {from, to, flight.remote, flight.local, data, flight.len, 0, flight.ecn};
+    flight.tag = datagram.tag = checker_on_sent(world->checker, &datagram);
     bool pass = !world->filter || world->filter(world, &datagram);
     if (!pass || link->cut || (link->mtu && flight.len > link->mtu) || sim_chance(&world->dice, link->loss)) {
         link->lost++;
@@ -226,11 +226,23 @@ void sim_node_restart(struct sim_node *node) {
     node_start(node);
 }
 
-void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay) {
+static void inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay, uint32_t tag,
+                   bool intact) {
     struct sim_flight flight = {.at = to->world->now + delay, .to = to->index, .local = to->socket.local, .remote = *src,
-                                .len = (uint32_t)len, .data = malloc(len)};
+                                .tag = tag, .intact = intact, .len = (uint32_t)len, .data = malloc(len)};
+    to->world->tampered |= !intact;
     memcpy(flight.data, data, len);
     flight_push(to->world, flight);
+}
+
+void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay) {
+    uint32_t tag = checker_tag_of(to->world->checker, data, len);
+    inject(to, src, data, len, delay, tag, tag != 0);
+}
+
+void sim_inject_changed(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay,
+                        const struct sim_datagram *of) {
+    inject(to, src, data, len, delay, of->tag, false);
 }
 
 void sim_join(struct sim_node *a, struct sim_node *b, const struct sim_link *link) {
@@ -303,8 +315,12 @@ static void node_output(struct sim_node *node) {
                                         .ecn = train.ecn, .len = (uint32_t)len};
             if (node->seen_as.family)
                 flight.remote = node->seen_as;
-            if (to)
+            if (to) {
                 link_send(world, node, to, flight, train.data + at);
+                continue;
+            }
+            const struct sim_datagram lost = {node, NULL, flight.remote, flight.local, train.data + at, flight.len, 0, flight.ecn};
+            checker_on_sent(world->checker, &lost); /* nobody has that address (any more) */
         }
     }
 }
@@ -367,6 +383,22 @@ static void world_instant(struct sim_world *world) {
     world->turns++;
 }
 
+/* Which node, connection and timer keep the clock from moving. */
+static void fail_still(struct sim_world *world) {
+    for (unsigned i = 0; i < world->node_count; i++) {
+        struct base_list *all = &world->nodes[i].endpoint.conns;
+        for (struct base_node *n = world->nodes[i].alive ? base_list_first(all) : NULL; n; n = base_list_next(all, n)) {
+            const struct quic_conn *conn = BASE_CONTAINER(n, struct quic_conn, all);
+            for (unsigned timer = 0; timer < QUIC_TIMERS; timer++)
+                if (conn->deadlines[timer] <= world->now)
+                    sim_fail(world, "the clock stands still: node %u, timer %u is due again and again", i, timer);
+            if (base_node_linked(&conn->dirty))
+                sim_fail(world, "the clock stands still: a connection of node %u is always dirty", i);
+        }
+    }
+    sim_fail(world, "the clock stands still: something is always due");
+}
+
 bool sim_run(struct sim_world *world, base_time until, bool (*done)(struct sim_world *world)) {
     unsigned still = 0;
     while (!world->failure) {
@@ -382,7 +414,7 @@ bool sim_run(struct sim_world *world, base_time until, bool (*done)(struct sim_w
             checker_on_idle(world->checker, next);
         still = next <= world->now ? still + 1 : 0;
         if (still > 10000)
-            sim_fail(world, "the clock stands still at %llu ns: a node always has something due", (unsigned long long)world->now);
+            fail_still(world);
         world->now = base_time_max(world->now, next);
     }
     return false;
@@ -396,23 +428,41 @@ static void config_release(struct quic_config *config) {
 }
 
 static struct {
-    char cert[2048], key[1024], large[16384];
+    char cert[2048], key[1024], large_key[1024], large[24000];
 } identity;
 
-/* The chain of the large one: the leaf many times over. Nobody verifies it; what counts is its size. */
+#define LARGE_NAMES 40u
+#define LARGE_CHAIN 6u
+
+/* The chain of the large one: a leaf of many names, a few times over. Nobody verifies it; what counts is its size. */
+static bool prepare_large(struct crypto_error *why) {
+    static char text[LARGE_NAMES][48], cert[8192];
+    const char *names[LARGE_NAMES];
+    for (unsigned i = 0; i < LARGE_NAMES; i++) {
+        snprintf(text[i], sizeof text[i], "a-name-that-takes-room-%02u.sim.test", i);
+        names[i] = text[i];
+    }
+    if (!crypto_selfsigned(names, LARGE_NAMES, 3650, cert, sizeof cert, identity.large_key, sizeof identity.large_key, why))
+        return false;
+    for (unsigned i = 0; i < LARGE_CHAIN && strlen(identity.large) + strlen(cert) < sizeof identity.large; i++)
+        strcat(identity.large, cert);
+    return true;
+}
+
 bool sim_prepare(void) {
     static const char *const names[] = {"sim.test"};
     static const uint8_t seed[32] = "weft";
     struct crypto_error why = {{0}};
     crypto_deterministic(seed);
-    bool ok = crypto_selfsigned(names, 1, 3650, identity.cert, sizeof identity.cert, identity.key, sizeof identity.key, &why);
+    bool ok = crypto_selfsigned(names, 1, 3650, identity.cert, sizeof identity.cert, identity.key, sizeof identity.key, &why) &&
+              prepare_large(&why);
     crypto_deterministic(NULL);
-    while (ok && strlen(identity.large) + strlen(identity.cert) < sizeof identity.large)
-        strcat(identity.large, identity.cert);
+    if (!ok)
+        fprintf(stderr, "sim: %s\n", why.text);
     return ok;
 }
 
-static struct quic_config *config_new(enum crypto_role role, const struct options *options, const char *cert) {
+static struct quic_config *config_new(enum crypto_role role, const struct options *options, const char *cert, const char *key) {
     struct crypto_error why = {{0}};
     struct quic_config *config = calloc(1, sizeof *config);
     config->role = role;
@@ -425,8 +475,8 @@ static struct quic_config *config_new(enum crypto_role role, const struct option
     config->tls = crypto_tls_config_new(role, &why);
     bool ok = config->tls && crypto_tls_config_alpn(config->tls, (const uint8_t *)"\x03sim", 4, &why);
     if (role == CRYPTO_SERVER)
-        ok = ok && crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert), (const uint8_t *)identity.key,
-                                                 strlen(identity.key), &why);
+        ok = ok && crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert), (const uint8_t *)key,
+                                                 strlen(key), &why);
     else
         crypto_tls_config_verify(config->tls, false);
     static const uint8_t ticket_secret[32] = "tickets of the simulation";
@@ -442,6 +492,6 @@ static struct quic_config *config_new(enum crypto_role role, const struct option
     return config;
 }
 
-struct quic_config *sim_config(enum crypto_role role, const struct options *options) { return config_new(role, options, identity.cert); }
-struct quic_config *sim_config_large(const struct options *options) { return config_new(CRYPTO_SERVER, options, identity.large); }
+struct quic_config *sim_config(enum crypto_role role, const struct options *options) { return config_new(role, options, identity.cert, identity.key); }
+struct quic_config *sim_config_large(const struct options *options) { return config_new(CRYPTO_SERVER, options, identity.large, identity.large_key); }
 void sim_config_free(struct quic_config *config) { quic_config_unref(config); }

@@ -74,10 +74,10 @@ struct checker;    /* checker.h */
 
 /* A datagram as it leaves. */
 struct sim_datagram {
-    struct sim_node *from, *to;
+    struct sim_node *from, *to; /* to: NULL = nobody has that address */
     struct quic_addr src, dst; /* src: as a NAT shows it */
     const uint8_t *data;
-    uint32_t len;
+    uint32_t len, tag; /* tag: the checker's */
     uint8_t ecn;
 };
 
@@ -96,6 +96,7 @@ struct sim_world {
     void *user;
     struct checker *checker; /* watches every run */
     uint64_t turns;
+    bool tampered;      /* bytes that nobody sent were seen: answers to them may look odd */
     unsigned fail_node; /* for the next nodes: which one fails, and at which allocation (0 = none) */
     uint64_t fail_at;
     bool fail_on;
@@ -110,8 +111,11 @@ struct sim_node *sim_node_add(struct sim_world *world, const struct sim_app *app
 void sim_node_remove(struct sim_node *node); /* as if its power was cut */
 /* And back again: it has forgotten everything but its fleet secret. Listens as before. */
 void sim_node_restart(struct sim_node *node);
-/* Bytes that appear on a node's wire after `delay` as if they came from `src`: attackers, and the network's memory. */
+/* Bytes that appear on a node's wire after `delay` as if they came from `src`: attackers, and the network's memory. What was sent before, byte for byte
+ * (and seen by a filter), is known as a copy; a copy that was changed must say of what, unless nothing of it can be authentic. */
 void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay);
+void sim_inject_changed(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay,
+                        const struct sim_datagram *of);
 /* The same link both ways. */
 void sim_join(struct sim_node *a, struct sim_node *b, const struct sim_link *link);
 void sim_listen(struct sim_node *node, const struct quic_config *config);
