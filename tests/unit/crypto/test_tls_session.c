@@ -124,6 +124,34 @@ START_TEST(a_ticket_is_taken_once)
 }
 END_TEST
 
+static unsigned asked;
+static bool first_for_the_fleet(void *user, const uint8_t id[16], uint32_t seconds) {
+    static uint8_t last[16];
+    ck_assert_uint_gt(seconds, 11); /* longer than the age of a ticket may be off */
+    ck_assert(!asked || memcmp(last, id, 16) != 0);
+    memcpy(last, id, 16);
+    asked++;
+    return *(const bool *)user;
+}
+
+/* Another server may have taken the ticket: then it is as if it was used up here. */
+START_TEST(fleet_is_asked)
+{
+    bool answer = true;
+    asked = 0;
+    crypto_tls_config_replay(pair.server_config, first_for_the_fleet, &answer);
+    obtain();
+    come_back(true, CRYPTO_EARLY_ACCEPTED, CRYPTO_EARLY_ACCEPTED);
+    ck_assert_uint_eq(asked, 1);
+    come_back_fully(); /* this process knows it itself */
+    ck_assert_uint_eq(asked, 1);
+    obtain();
+    answer = false;
+    come_back_fully();
+    ck_assert_uint_eq(asked, 2);
+}
+END_TEST
+
 START_TEST(several_tickets)
 {
     pair_run(&pair);
@@ -373,6 +401,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tests, early_data_in_pieces);
     tcase_add_test(tests, resumption_without_early_data);
     tcase_add_test(tests, a_ticket_is_taken_once);
+    tcase_add_test(tests, fleet_is_asked);
     tcase_add_test(tests, several_tickets);
     tcase_add_test(tests, tickets_after_resumption);
     tcase_add_test(tests, another_server_of_the_fleet);
