@@ -4,8 +4,8 @@ A Case says who talks to whom, over what, and what must come of it; converse() s
 returns what is wrong, as sentences. Nothing here knows which cases there are: that is `run`.
 
 What every case must show: the client ends with the expected code; each file it asked for is there, with the SHA-256 of
-the original, and nothing else is; the server saw one connection that was closed and not forgotten, and ends with
-code 0 when it is told to. The programs' output, qlogs and key logs stay in the case's directory.
+the original, and nothing else is; the server saw as many connections as there were, closed and not
+forgotten, and ends with code 0 when it is told to. The programs' output, qlogs and key logs stay in the case's directory.
 """
 
 import dataclasses
@@ -62,6 +62,7 @@ class Case:
     host: str = "127.0.0.1"
     qlog: bool = False
     code: int = 0  # the client's
+    connections: int = 1  # that the server is to see
     missing: list = dataclasses.field(default_factory=list)  # files asked for that are not to arrive
     check: Callable[[Result], list] = lambda result: []
     column: str = ""  # in the table
@@ -141,7 +142,9 @@ class Process:
         return [json.loads(line) for line in lines]
 
     def last_words(self):
-        return " / ".join(self.errors.read_text(errors="replace").strip().splitlines()[-3:])[-600:] or "no words on stderr"
+        return (
+            " / ".join(self.errors.read_text(errors="replace").strip().splitlines()[-3:])[-600:] or "no words on stderr"
+        )
 
     def wait(self, seconds=HANG):
         try:
@@ -199,7 +202,7 @@ def check_server(case, code, server, ended_before):
     if not server:
         return [*wrong, "the server printed no summary"]
     summary = server[-1]
-    if case.code == 0 and summary.get("connections") != 1:
+    if case.code == 0 and summary.get("connections") != case.connections:
         wrong.append(f"the server counts {summary.get('connections')} connections")
     if case.server == "weft":
         if case.code == 0 and summary.get("files_sent") != len(case.files) - len(case.missing):

@@ -56,7 +56,7 @@ def answer(probe, datagram, patience=SILENCE):
     probe.settimeout(patience)
     try:
         return probe.recv(65536)
-    except (TimeoutError, socket.timeout):
+    except TimeoutError:
         return b""
 
 
@@ -131,7 +131,7 @@ def negotiates_after(probe):
                 packet = probe.recv(65536)
                 if packet[1:5] == bytes(4) and not check_negotiation(packet, DCID, SCID):
                     return []
-        except (TimeoutError, socket.timeout):
+        except TimeoutError:
             continue
     return ["the server no longer answers"]
 

@@ -18,8 +18,8 @@
  * It knows nothing of QUIC: every fault hits whatever comes. Each client address is a flow with a socket of its own
  * towards the server, so the server sees as many clients as there are. The fate of the n-th datagram of a direction of
  * a flow follows from the seed, the flow's number, the direction and n, and from nothing else: the same number of draws
- * is made for each, needed or not. ECN marks pass through. What must stay true: a datagram that is neither dropped nor corrupted
- * leaves with the bytes it came with, once or twice; and "no fault" relays in order.
+ * is made for each, needed or not. ECN marks pass through. What must stay true: a datagram that is neither dropped nor
+ * corrupted leaves with the bytes it came with, once or twice; and "no fault" relays in order.
  *
  * IPv4 only: it stands between two programs on one machine.
  */
@@ -38,7 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { UP, DOWN, DIRECTIONS };                          /* client to server, server to client */
+enum { UP, DOWN, DIRECTIONS }; /* client to server, server to client */
 enum { MAX_FLOWS = 256, MAX_DATAGRAM = 65535, BATCH = 64 /* datagrams from one socket before the others' turn */ };
 #define MS UINT64_C(1000000)
 

@@ -249,22 +249,45 @@ async def run_client(arguments):
         config.load_verify_locations(cafile=arguments.ca)
     else:
         config.verify_mode = ssl.CERT_NONE
-    connection = QuicConnection(configuration=config)
+    peer = (host, port, 0, 0) if ":" in host else (host, port)  # as the socket will name it
+    code, report = 0, {}
+    if arguments.resume:
+        code, report = await converse(arguments, config, peer, arguments.paths[:1])
+        if code == 0 and config.session_ticket is None:
+            print("aioquic_peer: no session ticket came", file=sys.stderr)
+            code = 1
+        arguments.paths = arguments.paths[1:]
+    if code == 0:
+        code, report = await converse(arguments, config, peer, arguments.paths)
+    say(json.dumps(report))
+    return code
+
+
+async def converse(arguments, config, peer, paths):
+    """One connection; leaves a session ticket in the configuration, which the next resumes. The exit code and a report."""
+
+    def keep(ticket):
+        config.session_ticket = ticket
+
+    connection = QuicConnection(configuration=config, session_ticket_handler=keep)
     transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: Client(connection, arguments=arguments), local_addr=("::" if ":" in host else "0.0.0.0", 0)
+        lambda: Client(connection, arguments=arguments), local_addr=("::" if ":" in peer[0] else "0.0.0.0", 0)
     )
-    protocol.connect((host, port, 0, 0) if ":" in host else (host, port))  # as the socket will name the server
+    early = config.session_ticket is not None
+    protocol.connect(peer, transmit=not early)
+    if early:
+        protocol.fetch(paths)  # as 0-RTT, if the ticket allows for it
     try:
         await protocol.wait_connected()
     except ConnectionError:
-        say(json.dumps({"connected": False, **protocol.report()}))
-        return 3
-    presented = fingerprint(protocol._quic.tls._peer_certificate)
-    if arguments.pin and presented != arguments.pin.removeprefix("sha256:"):
-        print(f"aioquic_peer: the certificate is {presented}, not the pinned one", file=sys.stderr)
-        protocol.close(error_code=1)
-        return 1
-    protocol.fetch(arguments.paths)
+        return 3, {"connected": False, **protocol.report()}
+    if not early:
+        presented = fingerprint(protocol._quic.tls._peer_certificate)
+        if arguments.pin and presented != arguments.pin.removeprefix("sha256:"):
+            print(f"aioquic_peer: the certificate is {presented}, not the pinned one", file=sys.stderr)
+            protocol.close(error_code=1)
+            return 1, {"connected": True}
+        protocol.fetch(paths)
     if arguments.key_updates:
         protocol.start(protocol.update_keys())
     await protocol.done.wait()
@@ -274,18 +297,16 @@ async def run_client(arguments):
     protocol.close()
     await protocol.wait_closed()
     transport.close()
-    say(
-        json.dumps(
-            {
-                "connected": True,
-                "bytes": sum(entry[2] for entry in protocol.files.values()),
-                "failed": protocol.failed,
-                "ended_early": ended_early,
-                **protocol.report(),
-            }
-        )
-    )
-    return 1 if protocol.failed or ended_early else 0
+    report = {
+        "connected": True,
+        "bytes": sum(entry[2] for entry in protocol.files.values()),
+        "failed": protocol.failed,
+        "ended_early": ended_early,
+        "resumed": protocol._quic.tls.session_resumed,
+        "early_data": protocol._quic.tls.early_data_accepted,
+        **protocol.report(),
+    }
+    return (1 if protocol.failed or ended_early else 0), report
 
 
 def main():
@@ -306,6 +327,11 @@ def main():
     trust.add_argument("--ca", help="PEM file of the authority to trust")
     trust.add_argument("--insecure", action="store_true")
     client.add_argument("--server-name")
+    client.add_argument(
+        "--resume",
+        action="store_true",
+        help="fetch the first path, then the rest over a second connection that resumes",
+    )
     client.add_argument("--first-version", help="hexadecimal: the version to begin with, supported or not")
     for command in (server, client):
         command.add_argument("--key-updates", type=int, default=0, help="how many to begin")

@@ -65,9 +65,7 @@ def main():
     write("ca.pem", ca[0])
     write("other-ca.pem", make("Another Root", None, True)[0])
     write("chain.pem", server[0], intermediate[0])
-    (directory / "key.pem").write_bytes(
-        server[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
+    (directory / "key.pem").write_bytes(server[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 main()

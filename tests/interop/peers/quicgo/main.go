@@ -50,7 +50,7 @@ type options struct {
 	listen, root, certificate, key             string
 	output, pin, ca, serverName                string
 	groups, versions, keylog                   string
-	retry, insecure                            bool
+	retry, insecure, resume                    bool
 	idleTimeout                                time.Duration
 	streamWindow, connectionWindow, packetSize uint64
 }
@@ -88,6 +88,8 @@ func state(conn *quic.Conn) map[string]any {
 		"hello_retry_request": s.TLS.HelloRetryRequest,
 		"suite":               tls.CipherSuiteName(s.TLS.CipherSuite),
 		"gso":                 s.GSO,
+		"resumed":             s.TLS.DidResume,
+		"early_data":          s.Used0RTT,
 	}
 }
 
@@ -352,11 +354,31 @@ func getCommand(o *options, address string, paths []string) error {
 	if err != nil {
 		return err
 	}
+	if o.resume {
+		tlsConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		if code, report := o.converse(address, paths[:1], tlsConfig, quicConfig); code != 0 {
+			say(report)
+			os.Exit(code)
+		}
+		paths = paths[1:]
+	}
+	code, report := o.converse(address, paths, tlsConfig, quicConfig)
+	say(report)
+	os.Exit(code)
+	return nil // not reached
+}
+
+// One connection: the exit code and a report. With a session in the cache it resumes, and asks in 0-RTT packets.
+func (o *options) converse(address string, paths []string, tlsConfig *tls.Config, quicConfig *quic.Config) (int, map[string]any) {
 	ctx := context.Background()
-	conn, err := quic.DialAddr(ctx, address, tlsConfig, quicConfig)
+	dial := quic.DialAddr
+	if o.resume {
+		dial = quic.DialAddrEarly
+	}
+	conn, err := dial(ctx, address, tlsConfig, quicConfig)
 	if err != nil {
-		say(map[string]any{"connected": false, "error": err.Error()})
-		fail(3, err)
+		fmt.Fprintln(os.Stderr, "quicgo:", err)
+		return 3, map[string]any{"connected": false, "error": err.Error()}
 	}
 	var wait sync.WaitGroup
 	var mutex sync.Mutex
@@ -378,12 +400,12 @@ func getCommand(o *options, address string, paths []string) error {
 	endedEarly := conn.Context().Err() != nil
 	connection := state(conn)
 	conn.CloseWithError(0, "")
-	say(merge(map[string]any{"connected": true, "bytes": total, "failed": failed, "ended_early": endedEarly},
-		connection, ending(context.Cause(conn.Context()))))
+	report := merge(map[string]any{"connected": true, "bytes": total, "failed": failed, "ended_early": endedEarly},
+		connection, ending(context.Cause(conn.Context())))
 	if len(failed) > 0 || endedEarly {
-		os.Exit(1)
+		return 1, report
 	}
-	return nil
+	return 0, report
 }
 
 func main() {
@@ -399,6 +421,7 @@ func main() {
 	flags.StringVar(&o.ca, "ca", "", "client: PEM `FILE` of the authority to trust")
 	flags.BoolVar(&o.insecure, "insecure", false, "client: trust anybody")
 	flags.StringVar(&o.serverName, "server-name", "", "client: `NAME` to ask for and to expect")
+	flags.BoolVar(&o.resume, "resume", false, "client: fetch the first path, then the rest over a second connection that resumes")
 	flags.StringVar(&o.groups, "groups", "", "`LIST` of groups for the key exchange")
 	flags.StringVar(&o.versions, "versions", "", "`LIST` of QUIC versions, hexadecimal")
 	flags.StringVar(&o.keylog, "keylog", "", "`FILE` for TLS secrets")
