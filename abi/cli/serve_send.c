@@ -134,7 +134,7 @@ static void pump(struct serve_transfer *t) {
         size_t len = left < PIECE ? (size_t)left : PIECE;
         bool last = len == left;
         const uint8_t *piece = len ? piece_at(t, len, &token) : NULL;
-        if ((len && !piece) || (last && !serve_file_intact(&t->file)) || t->file.broken) {
+        if ((len && !piece) || (last && !serve_file_intact(&t->file))) {
             free((void *)(uintptr_t)token);
             refuse(t, SERVE_TROUBLE, NULL);
             return;

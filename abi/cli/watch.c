@@ -5,7 +5,8 @@
  * all others: weft_engine_post is one of the two functions that other threads may use. Nothing ever runs in a signal
  * handler.
  *
- * Shells start background jobs with SIGINT ignored; it is set back to its default first, or it would never arrive.
+ * Shells start background jobs with SIGINT ignored; it is set back to its default, because whether a signal that is
+ * both ignored and blocked waits for us or is lost, POSIX leaves open.
  *
  * Invariant: at most one tick is on its way at a time, however slow the engine is.
  */
