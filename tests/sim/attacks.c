@@ -6,6 +6,7 @@ static struct attack {
     double chance;     /* of each datagram */
     bool replay, spoof, mutate, garbage, truncate;
     uint64_t injected;
+    base_time from; /* not earlier */
 } attack;
 
 static struct quic_addr stranger(void) {
@@ -17,9 +18,8 @@ static struct quic_addr stranger(void) {
 /* Copies what passes, changes it, and puts it on the wire again. */
 static bool on_wire(struct sim_world *world, const struct sim_datagram *d) {
     struct sim_dice *dice = &attack.stage->dice;
-    if (!d->to || !sim_chance(dice, attack.chance))
+    if (!d->to || world->now < attack.from || !sim_chance(dice, attack.chance))
         return true;
-    (void)world;
     uint8_t copy[2048];
     size_t len = d->len < sizeof copy ? d->len : sizeof copy;
     memcpy(copy, d->data, len);
@@ -80,6 +80,9 @@ static void run_spoof(struct sim_world *world, uint64_t seed) {
     begin(&stage, world, seed);
     attack.spoof = true;
     attack.replay = seed % 4 < 2;
+    /* who overtakes a client's first Initial, and can see and be seen, has got its place (21.1.1.1): after that he has not */
+    attack.from = world->now + 60 * BASE_MS;
+    stage.link.loss = 0;
     stage_open(&stage);
     finish(&stage);
 }
@@ -90,6 +93,7 @@ static void run_mutations(struct sim_world *world, uint64_t seed) {
     attack.mutate = true;
     attack.chance = 0.8;
     attack.spoof = seed % 4 == 0;
+    attack.from = attack.spoof ? world->now + 60 * BASE_MS : 0;
     attack.truncate = seed % 3 == 0;
     stage.server.address_validation = seed % 5 == 0;
     stage_open(&stage);

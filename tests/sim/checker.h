@@ -162,6 +162,7 @@ struct seen_datagram {
     struct seen_packet packets[8];
     unsigned count;
     bool unprotected; /* Version Negotiation, Retry, stateless reset */
+    bool foreign;     /* of a connection that nobody asked for: not judged */
 };
 
 struct checker {

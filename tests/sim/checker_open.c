@@ -195,15 +195,24 @@ static void seen_retry(struct checker *c, struct seen_datagram *d, struct check_
     check_id_add(c, &header->scid, conn, CHECK_SERVER);
 }
 
-/* What a server says without a connection about an Initial that was changed on its way: from an ID that is neither the client's nor its own. */
-static bool foreign_answer(const struct check_conn *conn, unsigned side, const struct quic_header *header) {
-    const struct check_side *s = &conn->sides[CHECK_SERVER];
-    if (side == CHECK_CLIENT || !header->is_long || header->type != QUIC_PACKET_INITIAL)
+static bool owns_id(struct sim_node *node, const struct quic_cid *cid) {
+    struct base_list *all = &node->endpoint.conns;
+    for (struct base_node *n = base_list_first(all); n; n = base_list_next(all, n))
+        if (quic_local_cids_find(&BASE_CONTAINER(n, struct quic_conn, all)->local_cids, cid->id, cid->len))
+            return true;
+    return false;
+}
+
+/* A server answers the same client from another ID. That is another connection, born of a first Initial that came again when the first connection had forgotten
+ * its beginning; or no connection at all, and an Initial that was changed on its way. */
+static bool foreign_answer(const struct checker *c, struct check_conn *conn, unsigned side, const struct quic_header *header) {
+    struct check_side *s = &conn->sides[CHECK_SERVER];
+    if (side == CHECK_CLIENT || !header->is_long || !s->cid_count || quic_cid_equal(&s->cids[0].cid, &header->scid))
         return false;
     for (unsigned i = 0; i < conn->initial_count; i++)
         if (quic_cid_equal(&conn->initial_ids[i], &header->scid))
             return false;
-    return s->cid_count && !quic_cid_equal(&s->cids[0].cid, &header->scid);
+    return c->world->tampered || (check_object(s) && owns_id(s->node, &header->scid));
 }
 
 /* One packet at `at`. False: nothing more can be read in this datagram. */
@@ -245,8 +254,8 @@ static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, co
     *p = (struct seen_packet){.conn = conn, .side = side, .level = level_of(header->type), .is_long = header->is_long, .dcid = header->dcid,
                               .scid = header->scid, .token = header->token, .token_len = header->token_len};
     p->space = quic_space_of(p->level);
-    if (c->world->tampered && foreign_answer(conn, side, header)) {
-        d->unprotected = true;
+    if (foreign_answer(c, conn, side, header)) {
+        d->foreign = true;
         return false;
     }
     if (header->is_long && header->version != conn->version) { /* RFC 9368: the server has chosen another */
@@ -261,6 +270,10 @@ static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, co
     if (conn->muddled)
         return false;
     bool opened = p->level == CRYPTO_INITIAL ? open_initial(c, p, at, header) : open_packet(c, p, at, header);
+    if (!opened && c->world->tampered && p->level == CRYPTO_INITIAL && side == CHECK_SERVER) {
+        d->foreign = true; /* under keys that follow from an ID the client never chose */
+        return false;
+    }
     if (!opened) {
         check_fail(c, "opens", "%s packet of side %u does not open", quic_packet_type_name(header->type), side);
         return false;
@@ -333,5 +346,5 @@ bool check_open(struct checker *c, struct seen_datagram *d) {
     }
     if (c->trace)
         trace(c, d);
-    return !(d->conn && d->conn->muddled);
+    return !d->foreign && !(d->conn && d->conn->muddled);
 }

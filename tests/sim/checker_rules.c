@@ -205,8 +205,12 @@ static void datagram_window(struct checker *c, const struct seen_datagram *d) {
     struct check_side *self = &d->conn->sides[d->side];
     struct quic_conn *object = check_object(self);
     bool eliciting = false;
-    for (unsigned i = 0; i < d->count; i++)
+    for (unsigned i = 0; i < d->count; i++) {
         eliciting |= d->packets[i].eliciting;
+        /* what the handshake waits for may pass when 1-RTT packets, which nobody can acknowledge yet, fill the window */
+        if (d->packets[i].level != CRYPTO_APPLICATION && !self->confirmed)
+            return;
+    }
     if (!object || object->state >= QUIC_CONN_CLOSING || !eliciting)
         return;
     self->probes += 6 * (int64_t)(object->stats.ptos - self->ptos);

@@ -33,6 +33,8 @@ static void run_outage(struct sim_world *world, uint64_t seed) {
     stage_finish(&stage);
     if (during && stage.t.done_at > healed + 20 * BASE_SEC)
         sim_fail(world, "it took %.1f s after the outage", (double)(stage.t.done_at - healed) / 1e9);
+    if (during && seed % 3 == 0 && !stage.t.server_stats.persistent_congestions)
+        sim_fail(world, "5 s without an answer are no persistent congestion?");
     stage_close(&stage);
 }
 

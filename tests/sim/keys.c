@@ -1,0 +1,50 @@
+/* keys.c - key updates: by either side, by both at once, again and again, under loss; and by themselves before a key is worn out. */
+#include "stage.h"
+
+static void run_updates(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    stage_bad_link(&stage, (double)(seed % 4) * 0.05);
+    stage.link.bits_per_second = 10000000;
+    stage.client.handshake_timeout = stage.server.handshake_timeout = 60 * BASE_SEC;
+    stage.t = (struct transfer){.streams = 2, .upload = 400000, .download = 400000, .eager = true, .close_when_done = true};
+    stage_open(&stage);
+    unsigned updates = 0;
+    while (!stage.t.client_closed && !stage.t.server_closed && world->now < 300 * BASE_SEC && !world->failure) {
+        stage_wait(&stage, stage_time(&stage, 60 * BASE_MS));
+        struct quic_conn *server = stage_server_conn(&stage), *client = stage.t.client;
+        if (client && seed / 4 % 3 != 1 && sim_roll(&stage.dice) % 2)
+            updates += quic_conn_update_keys(client) == ERR_OK;
+        if (server && server->state == QUIC_CONN_ESTABLISHED && seed / 4 % 3 != 2 && (seed / 12 % 2 || sim_roll(&stage.dice) % 2))
+            updates += quic_conn_update_keys(server) == ERR_OK;
+    }
+    stage_finish(&stage);
+    if (!updates)
+        sim_fail(world, "no update was made");
+    if (stage.t.client_stats.key_updates > updates || stage.t.server_stats.key_updates > updates)
+        sim_fail(world, "%u updates were asked for, %llu and %llu made", updates, (unsigned long long)stage.t.client_stats.key_updates,
+                 (unsigned long long)stage.t.server_stats.key_updates);
+    stage_close(&stage);
+}
+
+/* The sender believes to have sealed nearly as much as its key is good for. */
+static void run_worn_key(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    stage.link.loss = (double)(seed % 2) * 0.03;
+    stage_open(&stage);
+    stage_wait(&stage, 45 * BASE_MS);
+    struct quic_conn *server = stage_server_conn(&stage);
+    if (server && server->state == QUIC_CONN_ESTABLISHED)
+        server->phase.tx_sealed = crypto_confidentiality_limit(server->phase.tx_secret.aead) / 2 - 1 - seed % 300;
+    stage_finish(&stage);
+    if (server && seed % 2 == 0 && !stage.t.server_stats.key_updates)
+        sim_fail(world, "the key was not changed");
+    stage_close(&stage);
+}
+
+static const struct scenario list[] = {
+    {"key-updates", "updates by either side and both, again and again, clean and lossy", 60, run_updates},
+    {"worn-key", "a key that is half worn out is replaced in mid transfer", 40, run_worn_key},
+};
+SCENARIOS(scenarios_keys, list);
