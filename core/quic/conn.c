@@ -182,12 +182,19 @@ static bool conn_is_blocked(struct quic_conn *conn) {
     return allowance == 0 || (conn->keys[CRYPTO_INITIAL].tx && allowance < QUIC_MIN_INITIAL);
 }
 
+/* An ACK that is due goes with the next output, for the connection is dirty. One that was due and did not go, for want of memory, is
+ * tried again a little later: a timer that stands in the past would wake us without end. */
+static base_time conn_ack_deadline(const struct quic_conn *conn, base_time now) {
+    base_time deadline = conn->acks[QUIC_APPLICATION].deadline;
+    return deadline > now ? deadline : base_time_add(now, conn->config->options.max_ack_delay);
+}
+
 void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
     if (conn->state < QUIC_CONN_CLOSING) {
         bool blocked = conn_is_blocked(conn);
         conn->recovery.amplification_blocked = blocked;
         conn->deadlines[QUIC_TIMER_RECOVERY] = quic_recovery_deadline(&conn->recovery, now);
-        conn->deadlines[QUIC_TIMER_ACK] = blocked ? BASE_NEVER : conn->acks[QUIC_APPLICATION].deadline;
+        conn->deadlines[QUIC_TIMER_ACK] = blocked ? BASE_NEVER : conn_ack_deadline(conn, now);
         conn->deadlines[QUIC_TIMER_PATH] = quic_path_deadline(conn);
     }
     base_time soonest = BASE_NEVER;

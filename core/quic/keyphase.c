@@ -81,8 +81,9 @@ bool quic_keyphase_update(struct quic_conn *conn) {
 /* A packet of the next generation opened: the peer has updated (6.2). */
 static void phase_follow_peer(struct quic_conn *conn, uint64_t number, base_time now) {
     struct quic_phase *phase = &conn->phase;
+    /* A client may hear of a server's first update before it hears that the handshake is confirmed: HANDSHAKE_DONE can be lost. */
     bool answered = phase->generation == 0 || phase->tx_sealed > 0;
-    if (!conn->handshake_confirmed || !answered) { /* 6.2: a second update before we could have told of the first */
+    if (!answered) { /* 6.2: a second update before we could have told of the first */
         quic_conn_fail(conn, QUIC_KEY_UPDATE_ERROR, 0, "key update too early", now);
         return;
     }

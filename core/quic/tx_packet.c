@@ -331,12 +331,12 @@ static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct 
 /* Size of the next datagram: the path's MTU, what the amplification limit leaves, and the train's segment. */
 static size_t tx_datagram_size(const struct tx_train *t) {
     uint64_t size = t->path->mtu, allowance = quic_path_allowance(t->path);
-    if (t->conn->keys[CRYPTO_INITIAL].tx && allowance < QUIC_MIN_INITIAL)
-        return 0; /* an Initial could not be expanded as it must (RFC 9000 14.1) */
     if (allowance < size)
         size = allowance;
     if (t->out->count && size > t->out->segment)
         size = t->out->segment;
+    if (t->conn->keys[CRYPTO_INITIAL].tx && size < QUIC_MIN_INITIAL)
+        return 0; /* an Initial could not be expanded as it must (RFC 9000 14.1) */
     return t->out->len + size > TX_TRAIN_BYTES ? 0 : (size_t)size;
 }
 
