@@ -1,10 +1,13 @@
-/* early.c - 0-RTT: what a client remembers and relies on, what a server promises (RFC 9001 section 4.6, RFC 9000 7.4.1).
+/* early.c - 0-RTT: what a client remembers and relies on, what a server promises (RFC 9001 section 4.6, RFC 9000
+ * 7.4.1).
  *
- * A stored session is the version it was made in, the server's limits of that day, and the session of TLS. A client that resumes and whose TLS offers early
- * data sends under those limits at once. When the server has decided there are two ways on: accepted, its new limits must not be lower; rejected, nothing that was
- * sent has arrived, and all of it goes out again under the limits the server really has.
+ * A stored session is the version it was made in, the server's limits of that day, and the session of TLS. A client
+ * that resumes and whose TLS offers early data sends under those limits at once. When the server has decided there are
+ * two ways on: accepted, its new limits must not be lower; rejected, nothing that was sent has arrived, and all of it
+ * goes out again under the limits the server really has.
  *
- * A server binds its tickets to version and limits: a ticket from other ones does not open, so early data never meets limits its sender did not know.
+ * A server binds its tickets to version and limits: a ticket from other ones does not open, so early data never meets
+ * limits its sender did not know.
  *
  * Invariant: conn->remembered is held exactly while early data is PENDING.
  */
@@ -67,8 +70,8 @@ void quic_early_on_session(struct quic_conn *conn, const uint8_t *tls, size_t le
 }
 
 /* Splits a stored session; false when it is not one of ours, or of another version. */
-static bool session_split(const struct quic_conn *conn, const uint8_t *session, size_t len, struct quic_params *params, const uint8_t **tls,
-                          size_t *tls_len) {
+static bool session_split(const struct quic_conn *conn, const uint8_t *session, size_t len, struct quic_params *params,
+                          const uint8_t **tls, size_t *tls_len) {
     struct base_reader in = base_reader_of(session, len);
     uint32_t version = base_read_u32(&in);
     size_t params_len = base_read_u16(&in);
@@ -83,7 +86,8 @@ static bool session_split(const struct quic_conn *conn, const uint8_t *session, 
 
 void quic_early_resume(struct quic_conn *conn, const uint8_t *session, size_t len, struct crypto_tls_open *open) {
     struct quic_params params;
-    if (!session_split(conn, session, len, &params, &open->session, &open->session_len) || !conn->config->options.early_data)
+    if (!session_split(conn, session, len, &params, &open->session, &open->session_len) ||
+        !conn->config->options.early_data)
         return;
     conn->remembered = BASE_NEW(conn->endpoint->mem, struct quic_params);
     if (!conn->remembered)
@@ -136,7 +140,8 @@ void quic_early_decide(struct quic_conn *conn, base_time now) {
         bool lowered = is_lowered(conn->remembered, &conn->peer_params);
         early_forget(conn);
         if (lowered) {
-            quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, QUIC_FRAME_CRYPTO, "limits lowered though early data was accepted", now);
+            quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, QUIC_FRAME_CRYPTO,
+                           "limits lowered though early data was accepted", now);
             return;
         }
     } else {

@@ -1,8 +1,9 @@
 /* orphan.c - 0-RTT packets that overtook their Initial (RFC 9000 section 5.2.2).
  *
- * They belong to no connection yet. A few of the newest are kept, copied, and handed to the connection that an Initial with the same Destination Connection ID
- * makes. Nothing is known of them and nothing is answered: what does not fit is dropped, the client will send it again. The copies bind no receive buffers, and all of them
- * together are smaller than one of those.
+ * They belong to no connection yet. A few of the newest are kept, copied, and handed to the connection that an Initial
+ * with the same Destination Connection ID makes. Nothing is known of them and nothing is answered: what does not fit is
+ * dropped, the client will send it again. The copies bind no receive buffers, and all of them together are smaller than
+ * one of those.
  *
  * Invariant: at most QUIC_ORPHANS datagrams of at most ORPHAN_SIZE bytes are held, whatever arrives.
  */
@@ -39,7 +40,8 @@ static struct quic_orphan *orphan_place(struct quic_endpoint *endpoint) {
     return oldest;
 }
 
-void quic_orphan_keep(struct quic_endpoint *endpoint, const struct quic_datagram *datagram, const struct quic_header *header, base_time now) {
+void quic_orphan_keep(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                      const struct quic_header *header, base_time now) {
     if (!datagram->socket->listener->config->options.early_data || datagram->len > ORPHAN_SIZE)
         return;
     if (!endpoint->orphans)
@@ -57,7 +59,8 @@ void quic_orphan_keep(struct quic_endpoint *endpoint, const struct quic_datagram
                                                    .data = data};
 }
 
-static void orphan_hand_over(struct quic_endpoint *endpoint, const struct quic_orphan *orphan, struct quic_conn *conn, base_time now) {
+static void orphan_hand_over(struct quic_endpoint *endpoint, const struct quic_orphan *orphan, struct quic_conn *conn,
+                             base_time now) {
     struct base_buf *buf = base_buf_get(endpoint->bufs);
     if (!buf)
         return;
@@ -68,7 +71,8 @@ static void orphan_hand_over(struct quic_endpoint *endpoint, const struct quic_o
     base_buf_unref(buf);
 }
 
-void quic_orphan_adopt(struct quic_endpoint *endpoint, const struct quic_cid *dcid, struct quic_conn *conn, base_time now) {
+void quic_orphan_adopt(struct quic_endpoint *endpoint, const struct quic_cid *dcid, struct quic_conn *conn,
+                       base_time now) {
     for (unsigned i = 0; endpoint->orphans && i < QUIC_ORPHANS; i++) {
         struct quic_orphan *orphan = &endpoint->orphans[i];
         if (!orphan->len)

@@ -1,9 +1,10 @@
 /* stream_rewind.c - the start over after 0-RTT was rejected (RFC 9001 4.6.2, RFC 9000 7.4.1).
  *
- * Knows that nothing which was sent so far has reached anybody, and that the limits it was sent under were those of another day. So every stream of ours
- * goes back to its beginning with all its bytes still in hand, and every limit to 0 until the server's parameters set the real ones. Those may be lower than what
- * was remembered: bytes then wait for credit as always, and streams beyond the limit of their kind are held. A held stream is in no list: neither its bytes nor
- * its control frames can go before MAX_STREAMS lets them.
+ * Knows that nothing which was sent so far has reached anybody, and that the limits it was sent under were those of
+ * another day. So every stream of ours goes back to its beginning with all its bytes still in hand, and every limit to
+ * 0 until the server's parameters set the real ones. Those may be lower than what was remembered: bytes then wait for
+ * credit as always, and streams beyond the limit of their kind are held. A held stream is in no list: neither its bytes
+ * nor its control frames can go before MAX_STREAMS lets them.
  *
  * Does not know packets: the owner has told of the fate of all records before.
  *

@@ -1,11 +1,13 @@
 /* version.c - which QUIC version a connection speaks (RFC 9368; RFC 9369 sections 4 and 5; RFC 9000 section 6).
  *
- * There are two ways to another version than the client's first. Compatible: the server reads the client's version_information and answers in a version it
- * likes better; the client notices by the long headers. Incompatible: a Version Negotiation packet tells what the server speaks, and the client begins again. Both are
- * judged when the peer's version_information comes: it is authenticated with the handshake, so a version that an attacker talked us into does not last.
+ * There are two ways to another version than the client's first. Compatible: the server reads the client's
+ * version_information and answers in a version it likes better; the client notices by the long headers. Incompatible: a
+ * Version Negotiation packet tells what the server speaks, and the client begins again. Both are judged when the peer's
+ * version_information comes: it is authenticated with the handshake, so a version that an attacker talked us into does
+ * not last.
  *
- * Which versions are spoken at all is an option (`versions`). Versions we do not know, reserved ones (0x?a?a?a?a) among them, are never chosen, and never
- * matter to a choice.
+ * Which versions are spoken at all is an option (`versions`). Versions we do not know, reserved ones (0x?a?a?a?a) among
+ * them, are never chosen, and never matter to a choice.
  *
  * Invariant: conn->version changes at most once within an attempt, and not after version_settled.
  */
@@ -63,7 +65,8 @@ static bool listed(const struct quic_params *params, uint32_t version) {
     return false;
 }
 
-/* RFC 9368 section 4: after a Version Negotiation packet, would we have come to the same version with what the server says now? */
+/* RFC 9368 section 4: after a Version Negotiation packet, would we have come to the same version with what the server
+ * says now? */
 static const char *check_restart(const struct quic_conn *conn, const struct quic_params *params) {
     uint32_t mine[QUIC_VERSION_LIST_MAX];
     if (!params->chosen_version) /* section 8: a server that speaks version 1 alone may not know of this parameter */
@@ -73,7 +76,8 @@ static const char *check_restart(const struct quic_conn *conn, const struct quic
     unsigned count = quic_version_list(&conn->config->options, conn->first_version, mine);
     for (unsigned i = 0; i < count; i++)
         if (listed(params, mine[i]) || mine[i] == conn->version)
-            return mine[i] == conn->version ? NULL : "version downgrade: the server speaks a version we would have preferred";
+            return mine[i] == conn->version ? NULL
+                                            : "version downgrade: the server speaks a version we would have preferred";
     return "no version in common";
 }
 
@@ -82,7 +86,8 @@ const char *quic_version_check(const struct quic_conn *conn, const struct quic_p
     if (restart)
         return restart;
     if (!params->chosen_version)
-        return conn->version == conn->original_version ? NULL : "version_information is missing though the version changed";
+        return conn->version == conn->original_version ? NULL
+                                                       : "version_information is missing though the version changed";
     return params->chosen_version == conn->version ? NULL : "the chosen version is not the version in use";
 }
 
@@ -136,21 +141,22 @@ static bool restart(struct quic_conn *conn, uint32_t version) {
     quic_recovery_on_retry(&conn->recovery); /* the same there: what was sent is forgotten */
     quic_early_abandon(conn);
     quic_handshake_free_space(conn, QUIC_INITIAL);
-    for (unsigned space = 0; space < QUIC_SPACES; space++)
-        quic_sent_clear(&conn->recovery.spaces[space], mem); /* for the server it is another connection: numbers begin at 0 */
+    for (unsigned space = 0; space < QUIC_SPACES; space++) /* to the server it is another connection: numbers from 0 */
+        quic_sent_clear(&conn->recovery.spaces[space], mem);
     base_free(mem, conn->token, conn->token_len); /* it was of the other version (RFC 9369 5) */
     conn->token = NULL;
     conn->token_len = 0;
     conn->original_dcid = dcid;
     quic_remote_cids_set_initial(&conn->remote_cids, &dcid);
     quic_local_cids_init(&conn->local_cids); /* what still comes for the first attempt is not for us */
-    return quic_endpoint_issue_cid(conn->endpoint, conn) && quic_handshake_initial_keys(conn, &dcid) && quic_handshake_reopen(conn);
+    return quic_endpoint_issue_cid(conn->endpoint, conn) && quic_handshake_initial_keys(conn, &dcid) &&
+           quic_handshake_reopen(conn);
 }
 
 void quic_version_negotiate(struct quic_conn *conn, const struct quic_header *header, base_time now) {
     struct quic_remote_cid *remote = quic_remote_cids_of_path(&conn->remote_cids, 0);
-    if (conn->role != CRYPTO_CLIENT || conn->first_flight_received || conn->retried || conn->version_restarted || !remote ||
-        !quic_cid_equal(&header->scid, &remote->cid))
+    if (conn->role != CRYPTO_CLIENT || conn->first_flight_received || conn->retried || conn->version_restarted ||
+        !remote || !quic_cid_equal(&header->scid, &remote->cid))
         return; /* RFC 9000 6.2, RFC 9368 4: only in answer to the first flight, and once */
     for (size_t i = 0; i < quic_header_version_count(header); i++)
         if (quic_header_version_at(header, i) == conn->version)

@@ -1,5 +1,5 @@
-/* early.c - coming back: sessions, 0-RTT and tokens (RFC 9001 4.6, RFC 9000 7.4.1 and 8.1.3). A first connection gets a session and a token, the second one uses
- * them. Whatever happens to early data, every byte arrives once. */
+/* early.c - coming back: sessions, 0-RTT and tokens (RFC 9001 4.6, RFC 9000 7.4.1 and 8.1.3). A first connection gets a
+ * session and a token, the second one uses them. Whatever happens to early data, every byte arrives once. */
 #include <stdlib.h>
 
 #include "stage.h"
@@ -89,9 +89,15 @@ static void first_visit(struct stage *stage) {
 
 /* Connects again, with the session, and writes `streams` requests at once, as far as is allowed. */
 static void second_visit(struct stage *stage, unsigned streams, uint64_t upload, uint64_t download) {
-    struct quic_connect connect = {.config = stage->cc, .socket = &stage->c->socket, .local = stage->c->socket.local,
-                                   .remote = stage->s->socket.local, .server_name = "sim.test", .session = kept.session,
-                                   .session_len = kept.session_len, .token = kept.token, .token_len = kept.token_len};
+    struct quic_connect connect = {.config = stage->cc,
+                                   .socket = &stage->c->socket,
+                                   .local = stage->c->socket.local,
+                                   .remote = stage->s->socket.local,
+                                   .server_name = "sim.test",
+                                   .session = kept.session,
+                                   .session_len = kept.session_len,
+                                   .token = kept.token,
+                                   .token_len = kept.token_len};
     stage->t = (struct transfer){.upload = upload, .download = download, .close_when_done = true};
     struct crypto_error why = {{0}};
     int result = quic_conn_connect(&stage->c->endpoint, &connect, stage->world->now, &stage->t.client, &why);
@@ -109,7 +115,8 @@ static void expect_early(struct stage *stage, enum crypto_early early) {
         sim_fail(stage->world, "0-RTT ended as %d, not as %d", kept.early, early);
     bool all = early != CRYPTO_EARLY_ACCEPTED || kept.early_conns == 1;
     if (!all || (early != CRYPTO_EARLY_ACCEPTED && kept.early_streams))
-        sim_fail(stage->world, "the server accepted early data %u times, %u streams", kept.early_conns, kept.early_streams);
+        sim_fail(stage->world, "the server accepted early data %u times, %u streams", kept.early_conns,
+                 kept.early_streams);
     if (kept.server_streams != stage->t.streams)
         sim_fail(stage->world, "the server heard of %u streams, not %u", kept.server_streams, stage->t.streams);
 }
@@ -310,15 +317,21 @@ static void run_lowered(struct sim_world *world, uint64_t seed) {
     second_visit(&stage, 1, 100, 100);
     struct quic_params *remembered = stage.t.client ? stage.t.client->remembered : NULL;
     if (remembered) {
-        uint64_t *const limits[] = {&remembered->active_connection_id_limit,          &remembered->initial_max_data,
-                                    &remembered->initial_max_stream_data_bidi_local,  &remembered->initial_max_stream_data_uni,
-                                    &remembered->initial_max_stream_data_bidi_remote, &remembered->initial_max_streams_bidi,
-                                    &remembered->initial_max_streams_uni,             &remembered->max_datagram_frame_size};
+        uint64_t *const limits[] = {&remembered->active_connection_id_limit,
+                                    &remembered->initial_max_data,
+                                    &remembered->initial_max_stream_data_bidi_local,
+                                    &remembered->initial_max_stream_data_uni,
+                                    &remembered->initial_max_stream_data_bidi_remote,
+                                    &remembered->initial_max_streams_bidi,
+                                    &remembered->initial_max_streams_uni,
+                                    &remembered->max_datagram_frame_size};
         ++*limits[seed % 8];
     }
     stage_run(&stage, 20 * BASE_SEC);
-    if (!remembered || stage.t.client_close.cause != QUIC_CAUSE_PROTOCOL || stage.t.client_close.code != QUIC_PROTOCOL_VIOLATION)
-        sim_fail(world, "cause %u, code %llu", stage.t.client_close.cause, (unsigned long long)stage.t.client_close.code);
+    if (!remembered || stage.t.client_close.cause != QUIC_CAUSE_PROTOCOL ||
+        stage.t.client_close.code != QUIC_PROTOCOL_VIOLATION)
+        sim_fail(world, "cause %u, code %llu", stage.t.client_close.cause,
+                 (unsigned long long)stage.t.client_close.code);
     stage_close(&stage);
 }
 
@@ -356,7 +369,8 @@ static bool fleet_register(void *user, const uint8_t id[16], uint32_t seconds) {
     return true;
 }
 
-/* The client's first flight of 0-RTT comes again: at once, when the connection is long over, and at another server of the fleet. */
+/* The client's first flight of 0-RTT comes again: at once, when the connection is long over, and at another server of
+ * the fleet. */
 static void run_replayed(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
@@ -444,8 +458,10 @@ static const struct scenario list[] = {
     {"early-overtaken", "0-RTT packets before their Initial wait for it", 20, run_overtaken},
     {"early-retry", "0-RTT again after a Retry", 30, run_retry},
     {"early-upgraded", "0-RTT in one version, the rest in another", 40, run_upgraded},
-    {"early-rejected", "0-RTT rejected for all reasons there are, lower limits among them: every byte once", 240, run_rejected},
-    {"early-rejected-reset", "streams that were reset early, in a connection where early data is rejected", 30, run_rejected_reset},
+    {"early-rejected", "0-RTT rejected for all reasons there are, lower limits among them: every byte once", 240,
+     run_rejected},
+    {"early-rejected-reset", "streams that were reset early, in a connection where early data is rejected", 30,
+     run_rejected_reset},
     {"early-lowered", "a server that accepts 0-RTT and lowers a limit breaks the protocol", 8, run_lowered},
     {"early-replayed", "a recorded first flight brings nothing to the application a second time", 60, run_replayed},
     {"early-twice", "a ticket allows 0-RTT once", 10, run_twice},

@@ -1,4 +1,5 @@
-/* versions.c - QUIC versions: which one client and server end up with, by either way, and that no attacker has a say in it (RFC 9368, RFC 9369). */
+/* versions.c - QUIC versions: which one client and server end up with, by either way, and that no attacker has a say
+ * in it (RFC 9368, RFC 9369). */
 #include "stage.h"
 
 /* ---- what is seen ---- */
@@ -40,7 +41,9 @@ static void open_watched(struct stage *stage) {
 
 /* ---- every pair of configurations ---- */
 
-static bool speaks(const struct options *o, uint32_t version) { return o->versions == 0 || o->versions == (version == QUIC_VERSION_1 ? 1u : 2u); }
+static bool speaks(const struct options *o, uint32_t version) {
+    return o->versions == 0 || o->versions == (version == QUIC_VERSION_1 ? 1u : 2u);
+}
 
 /* What RFC 9368 makes of the two; 0: nothing. *first: what the client begins with. */
 static uint32_t outcome(const struct options *client, const struct options *server, uint32_t *first) {
@@ -78,7 +81,8 @@ static void run_pairs(struct sim_world *world, uint64_t seed) {
         stage.t.server_closed = true;
         stage_run(&stage, 300 * BASE_SEC);
         if (!stage.t.client_closed || stage.t.client_close.cause != QUIC_CAUSE_VERSION)
-            sim_fail(world, "nothing in common: client closed %d, cause %u", stage.t.client_closed, stage.t.client_close.cause);
+            sim_fail(world, "nothing in common: client closed %d, cause %u", stage.t.client_closed,
+                     stage.t.client_close.cause);
         stage_close(&stage);
         return;
     }
@@ -87,10 +91,35 @@ static void run_pairs(struct sim_world *world, uint64_t seed) {
         sim_fail(world, "versions %08x and %08x instead of %08x", seen.client, seen.server, expected);
     unsigned trips = 1u + retry + !speaks(&stage.server, first);
     if (!lossy && stage.t.connected_at - began > trips * 20 * BASE_MS + 10 * BASE_MS)
-        sim_fail(world, "%llu us for a handshake of %u round trips", (unsigned long long)(stage.t.connected_at - began) / BASE_US, trips);
+        sim_fail(world, "%llu us for a handshake of %u round trips",
+                 (unsigned long long)(stage.t.connected_at - began) / BASE_US, trips);
     bool negotiated = stage.s->endpoint.stats.version_negotiations_sent != 0;
     if (negotiated == speaks(&stage.server, first))
         sim_fail(world, "Version Negotiation sent: %d", negotiated);
+    stage_close(&stage);
+}
+
+/* ---- key updates ---- */
+
+/* The labels of later generations are the version's, too: the observer would open nothing otherwise. */
+static void update_often(struct sim_node *node, struct quic_stream *stream, uint32_t bits) {
+    struct quic_conn *conn = quic_conn_of(&node->slots, stream->set->conn_handle);
+    if (conn && conn->state == QUIC_CONN_ESTABLISHED)
+        quic_conn_update_keys(conn);
+    (node->index == 0 ? transfer_client_app : transfer_server_app).on_stream(node, stream, bits);
+}
+
+static void run_keys(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    stage_bad_link(&stage, seed % 2 ? 0.05 : 0);
+    stage.client.version = seed / 2 % 2;
+    stage.server.version_preference = seed / 4 % 3;
+    open_watched(&stage);
+    client_app.on_stream = server_app.on_stream = update_often;
+    stage_finish(&stage);
+    if (!stage.t.client_stats.key_updates)
+        sim_fail(world, "no key was updated");
     stage_close(&stage);
 }
 
@@ -108,7 +137,9 @@ static struct {
 } forger;
 
 static void forge(struct sim_world *world, base_time delay) {
-    struct quic_header cause = {.long_dcid = seen.dcid.id, .long_dcid_len = seen.dcid.len, .long_scid = seen.scid.id,
+    struct quic_header cause = {.long_dcid = seen.dcid.id,
+                                .long_dcid_len = seen.dcid.len,
+                                .long_scid = seen.scid.id,
                                 .long_scid_len = seen.scid.len};
     struct quic_cid wrong = seen.dcid;
     if (forger.wrong_id) {
@@ -116,8 +147,8 @@ static void forge(struct sim_world *world, base_time delay) {
         cause.long_dcid = wrong.id;
     }
     uint8_t packet[128];
-    size_t len = quic_header_write_version_negotiation(packet, sizeof packet, &cause, (uint8_t)(sim_roll(&forger.dice) & 0x3f), forger.versions,
-                                                       forger.count);
+    size_t len = quic_header_write_version_negotiation(
+        packet, sizeof packet, &cause, (uint8_t)(sim_roll(&forger.dice) & 0x3f), forger.versions, forger.count);
     sim_inject(&world->nodes[0], &world->nodes[1].socket.local, packet, len, delay);
 }
 
@@ -152,7 +183,8 @@ static void run_forged(struct sim_world *world, uint64_t seed) {
     forger.delay = stage_time(&stage, 15 * BASE_MS);
     forger.after_server = seed % 3 == 0;
     forger.wrong_id = seed % 3 == 1;
-    uint32_t own = stage.client.version ? QUIC_VERSION_2 : QUIC_VERSION_1, other = own ^ QUIC_VERSION_1 ^ QUIC_VERSION_2;
+    uint32_t own = stage.client.version ? QUIC_VERSION_2 : QUIC_VERSION_1,
+             other = own ^ QUIC_VERSION_1 ^ QUIC_VERSION_2;
     forger.versions[forger.count++] = other;
     forger.versions[forger.count++] = 0x1a2a3a4a;
     if (seed % 3 == 2)
@@ -184,12 +216,13 @@ static void run_downgrade(struct sim_world *world, uint64_t seed) {
     stage_run(&stage, 200 * BASE_SEC);
     if (stage.t.connected || !stage.t.client_closed || stage.t.client_close.code != QUIC_VERSION_NEGOTIATION_ERROR ||
         stage.t.client_close.cause != QUIC_CAUSE_PROTOCOL)
-        sim_fail(world, "downgraded: connected %d, closed %d, cause %u, code %llu", stage.t.connected, stage.t.client_closed,
-                 stage.t.client_close.cause, (unsigned long long)stage.t.client_close.code);
+        sim_fail(world, "downgraded: connected %d, closed %d, cause %u, code %llu", stage.t.connected,
+                 stage.t.client_closed, stage.t.client_close.cause, (unsigned long long)stage.t.client_close.code);
     stage_close(&stage);
 }
 
-/* The client's Initials in the other version's clothes: same bytes of TLS, another header and other keys, as anybody on the path can make them. */
+/* The client's Initials in the other version's clothes: same bytes of TLS, another header and other keys, as anybody
+ * on the path can make them. */
 static bool translate(struct sim_world *world, const struct sim_datagram *d) {
     static uint8_t work[QUIC_MAX_DATAGRAM];
     static struct base_mem mem;
@@ -197,7 +230,8 @@ static bool translate(struct sim_world *world, const struct sim_datagram *d) {
     if (d->from->index != 0)
         return true;
     memcpy(work, d->data, d->len);
-    if (!quic_header_parse(work, d->len, QUIC_LOCAL_CID_LEN, &h) || h.type != QUIC_PACKET_INITIAL || !h.is_long || seen.initials++)
+    if (!quic_header_parse(work, d->len, QUIC_LOCAL_CID_LEN, &h) || h.type != QUIC_PACKET_INITIAL || !h.is_long ||
+        seen.initials++)
         return false; /* one is enough */
     base_mem_init(&mem, 0);
     enum crypto_version from = h.version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1, to = !from;
@@ -215,7 +249,10 @@ static bool translate(struct sim_world *world, const struct sim_datagram *d) {
     crypto_initial_secrets(to, h.dcid.id, h.dcid.len, &c, &s);
     key = crypto_key_new(&mem, to, &c);
     mask = crypto_mask_key_new(&mem, to, &c);
-    struct crypto_seal_item seal = {.packet = work, .number = item.truncated, .len = (uint32_t)h.packet_len, .pn_offset = (uint16_t)h.pn_offset,
+    struct crypto_seal_item seal = {.packet = work,
+                                    .number = item.truncated,
+                                    .len = (uint32_t)h.packet_len,
+                                    .pn_offset = (uint16_t)h.pn_offset,
                                     .pn_len = item.pn_len};
     if (!opened || !crypto_seal(key, mask, &seal, 1))
         sim_fail(world, "the attacker cannot work");
@@ -234,13 +271,16 @@ static void run_translated(struct sim_world *world, uint64_t seed) {
     open_watched(&stage);
     stage_run(&stage, 60 * BASE_SEC);
     if (stage.t.connected || !stage.t.server_closed || stage.t.server_close.code != QUIC_VERSION_NEGOTIATION_ERROR)
-        sim_fail(world, "translated: connected %d, server closed %d, code %llu", stage.t.connected, stage.t.server_closed,
-                 (unsigned long long)stage.t.server_close.code);
+        sim_fail(world, "translated: connected %d, server closed %d, code %llu", stage.t.connected,
+                 stage.t.server_closed, (unsigned long long)stage.t.server_close.code);
     stage_close(&stage);
 }
 
 static const struct scenario list[] = {
-    {"version-pairs", "every pair of versions spoken, begun with and preferred: the right one, in as few round trips as can be", 432, run_pairs},
+    {"version-pairs",
+     "every pair of versions spoken, begun with and preferred: the right one, in as few round trips as can be", 432,
+     run_pairs},
+    {"version-keys", "key updates in both versions, begun with or changed to", 24, run_keys},
     {"version-forged", "forged Version Negotiation packets change nothing", 60, run_forged},
     {"version-downgrade", "a version that an attacker talked the client into does not last", 40, run_downgrade},
     {"version-translated", "Initials that an attacker translated to another version are refused", 12, run_translated},

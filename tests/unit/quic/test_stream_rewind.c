@@ -41,7 +41,8 @@ static struct quic_params limits(uint64_t data, uint64_t stream, uint64_t bidi, 
                                 .initial_max_streams_uni = uni};
 }
 
-/* Everything that may go now. Bytes of STREAM frames by stream sequence (bidirectional), and other frames as bits by type. */
+/* Everything that may go now. Bytes of STREAM frames by stream sequence (bidirectional), and other frames as bits by
+ * type. */
 struct said {
     uint64_t bytes[8], frames, reset_size;
     bool fin[8];

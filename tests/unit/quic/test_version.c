@@ -18,7 +18,7 @@ START_TEST(options_say_what_is_spoken)
         uint64_t versions, version;
         bool v1, v2;
         uint32_t first;
-    } rows[] = {{0, 0, true, true, V1}, {0, 1, true, true, V2}, {1, 0, true, false, V1},
+    } rows[] = {{0, 0, true, true, V1},  {0, 1, true, true, V2},  {1, 0, true, false, V1},
                 {1, 1, true, false, V1}, {2, 0, false, true, V2}, {2, 1, false, true, V2}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         o.versions = rows[i].versions;
@@ -116,7 +116,8 @@ static const struct {
 
 START_TEST(information_is_judged)
 {
-    struct quic_conn *conn = quic_conn_new(&engine.endpoint, &engine.config, checks[_i].role, checks[_i].original, engine.now);
+    struct quic_conn *conn =
+        quic_conn_new(&engine.endpoint, &engine.config, checks[_i].role, checks[_i].original, engine.now);
     conn->version = checks[_i].version;
     conn->first_version = checks[_i].first;
     conn->version_restarted = checks[_i].restarted;
