@@ -1,6 +1,6 @@
 # A thin front door: CMake builds, scripts/ does the rest. `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build debug asan test demo soak fuzz interop bench format tidy install clean help
+.PHONY: build debug asan test demo soak fuzz interop bench abi-check abi-record format tidy install clean help
 
 BUILD := build/release
 
@@ -40,6 +40,14 @@ bench: ## measure
 	@cmake --build --preset release
 	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/run
 
+abi-check: build ## hold the build to the recorded ABI, and the header to its documentation
+	@scripts/setup.sh test
+	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/abi/run
+
+abi-record: build ## record what was added to the ABI; BREAK=1 records a break too (docs/abi.md)
+	@scripts/setup.sh test
+	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/abi/record $(if $(BREAK),--break)
+
 format: ## bring the sources into the form that .clang-format describes
 	@scripts/setup.sh dev
 	@git ls-files -z -- '*.c' '*.h' | xargs -0 clang-format -i
@@ -56,4 +64,4 @@ clean: ## remove build/ (the cached wolfSSL stays)
 	@rm -rf build
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12

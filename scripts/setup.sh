@@ -39,6 +39,8 @@ needs_test() {
     need check library check
     need python3 program python3
     need openssl program openssl
+    need abigail-tools program abidiff # tests/abi; it also compiles the header with both compilers
+    need clang program clang
 }
 needs_interop() {
     need python3-venv python3 -c 'import ensurepip, venv'

@@ -1,0 +1,830 @@
+/* weft.h - QUIC connections for programs in C, and in every language that can call C.
+ *
+ * Five kinds of object, each named by a handle that is passed by value:
+ *
+ *     weft_config     options and TLS; made once, shared by many connections, by many engines and by threads
+ *     weft_engine     one thread's share of the work: clock, sockets, memory, and the objects below
+ *     weft_listener   accepts connections on one UDP address
+ *     weft_conn       one QUIC connection, client or server (RFC 9000)
+ *     weft_stream     one stream of a connection
+ *
+ * A client in eight calls (errors left out):
+ *
+ *     static void connected(void *user, weft_conn conn) {
+ *         weft_stream stream;
+ *         weft_stream_open(conn, WEFT_BIDI, NULL, &stream);
+ *         weft_stream_write(stream, "GET /\r\n", 7, WEFT_FIN);
+ *     }
+ *     static void data(void *user, weft_stream stream, const weft_slice *slices, uint32_t count, uint32_t flags) {
+ *         for (uint32_t i = 0; i < count; i++)
+ *             fwrite(slices[i].data, 1, slices[i].len, stdout);
+ *         if (flags & WEFT_FIN)
+ *             weft_conn_close(weft_stream_conn(stream), 0, "done");
+ *     }
+ *     ...
+ *     weft_config_new(WEFT_CLIENT, &config);
+ *     weft_config_set_alpn(config, "hq-interop");
+ *     weft_engine_new(NULL, &engine);
+ *     weft_conn_callbacks on_conn = {.size = sizeof on_conn, .on_connected = connected};
+ *     weft_stream_callbacks on_stream = {.size = sizeof on_stream, .on_data = data};
+ *     weft_connect_params params = {.size = sizeof params, .callbacks = &on_conn, .stream_callbacks = &on_stream};
+ *     weft_connect(engine, config, "example.org", 443, &params, &conn);
+ *     weft_engine_run(engine);
+ *
+ * HANDLES cannot dangle. A handle that has ended gives WEFT_E_GONE; one of another kind, or never issued,
+ * WEFT_E_HANDLE. That holds for every function, at any time, and is never a crash. All zero is never a valid handle.
+ *
+ * THREADS. An engine and its objects belong to the thread that made the engine (weft_engine_adopt moves it); from
+ * another thread every call gives WEFT_E_THREAD, but for weft_engine_wake and weft_engine_post. Functions of
+ * weft_config, and those that take no handle, may be called from any thread. To use more cores make more engines.
+ *
+ * RESULTS. 0 or a count, or a negative WEFT_E_*. "Nothing to do" is a count of 0 and not an error. After an error
+ * nothing has changed, and what a function writes through pointers is as it was, unless its comment says otherwise.
+ * Besides the errors named at each function there are WEFT_E_HANDLE, WEFT_E_GONE, WEFT_E_THREAD, WEFT_E_INVALID (an
+ * argument that is never allowed: NULL where something is needed, unknown flags) and WEFT_E_NOMEM.
+ *
+ * EVENTS. User code is called at one point of an engine's turn, when no work is half done. So in any callback any call
+ * is allowed, closing or freeing what the callback is about included. (The exceptions, where every call gives
+ * WEFT_E_STATE: turning the engine from within its own turn; and any call from the callbacks for certificates, key
+ * logs, logs, memory, clock and randomness, which run in the midst of things.) Events come in two forms: through an
+ * object's table of callbacks, or, for objects without one, in batches through the engine's on_events. The order is
+ * the same.
+ *
+ * GROWTH. Structs begin with `size`, set by the caller to sizeof: later versions add members at the end, and a zero
+ * there means what it meant before. Set unused and reserved members to 0; memset and designated initialisers do.
+ * Events and enumerators may be added: ignore the ones you do not know. Nothing else changes within a major version.
+ *
+ * UNITS. Times are nanoseconds; lengths are bytes; texts are UTF-8 and end with a zero byte. Pointers given to a
+ * function are not kept after it returns, unless its comment says so. Pointers received in a callback are borrowed:
+ * they are good until it returns.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef WEFT_WEFT_H
+#define WEFT_WEFT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) && __GNUC__ >= 4
+#define WEFT_API __attribute__((visibility("default")))
+#else
+#define WEFT_API
+#endif
+
+/* ---- version --------------------------------------------------------------------------------------------------- */
+
+#define WEFT_VERSION_MAJOR 0
+#define WEFT_VERSION_MINOR 1
+#define WEFT_VERSION_PATCH 0
+#define WEFT_VERSION "0.1.0"
+
+/* The version of the library in use, which may be newer than this header: major << 16 | minor << 8 | patch. */
+WEFT_API uint32_t weft_version(void);
+/* The same as text, static. */
+WEFT_API const char *weft_version_text(void);
+
+/* ---- errors ---------------------------------------------------------------------------------------------------- */
+
+enum weft_error {
+    WEFT_OK = 0,
+    WEFT_E_INVALID = -1,        /* an argument is not allowed here */
+    WEFT_E_NOMEM = -2,          /* out of memory, or the engine's memory budget is used up */
+    WEFT_E_HANDLE = -3,         /* not a handle of this kind, or never issued */
+    WEFT_E_GONE = -4,           /* the object behind the handle is gone */
+    WEFT_E_STATE = -5,          /* not possible in the object's present state */
+    WEFT_E_THREAD = -6,         /* called from a thread that does not own the engine */
+    WEFT_E_OPTION = -7,         /* unknown option */
+    WEFT_E_VALUE = -8,          /* value not allowed for this option */
+    WEFT_E_CLOSED = -9,         /* the connection is closed or closing */
+    WEFT_E_STREAM_CLOSED = -10, /* this direction of the stream is closed */
+    WEFT_E_STREAM_LIMIT = -11,  /* the peer does not allow more streams now */
+    WEFT_E_BLOCKED = -12,       /* the buffer is full; a writable event follows */
+    WEFT_E_TOO_LARGE = -13,     /* larger than the limit for it */
+    WEFT_E_RESOLVE = -14,       /* the name could not be resolved */
+    WEFT_E_ADDRESS = -15,       /* not a usable address */
+    WEFT_E_IO = -16,            /* the system refused an operation on a socket or file */
+    WEFT_E_TLS = -17,           /* the TLS configuration cannot be used */
+    WEFT_E_CERTIFICATE = -18,   /* a certificate or key could not be read or does not fit */
+    WEFT_E_UNSUPPORTED = -19,   /* not supported by this build, system or peer */
+    WEFT_E_PROTOCOL = -20,      /* the peer broke the protocol */
+    WEFT_E_TIMEOUT = -21,       /* the time for it is over */
+    WEFT_E_INTERNAL = -22       /* a rule inside weft was broken; please report it */
+};
+
+/* A sentence for a person, and the name ("GONE"); static. For a number that is none: "UNKNOWN". */
+WEFT_API const char *weft_strerror(int32_t error);
+WEFT_API const char *weft_error_name(int32_t error);
+
+/* ---- handles --------------------------------------------------------------------------------------------------- */
+
+/* Compare and hash by id; print it as hexadecimal. */
+typedef struct weft_config {
+    uint64_t id;
+} weft_config;
+typedef struct weft_engine {
+    uint64_t id;
+} weft_engine;
+typedef struct weft_listener {
+    uint64_t id;
+} weft_listener;
+typedef struct weft_conn {
+    uint64_t id;
+} weft_conn;
+typedef struct weft_stream {
+    uint64_t id;
+} weft_stream;
+typedef struct weft_buffer {
+    uint64_t id;
+} weft_buffer; /* received bytes that are kept: weft_buffer_retain */
+
+/* Error codes of applications are at most this (RFC 9000 16). */
+#define WEFT_CODE_MAX ((UINT64_C(1) << 62) - 1)
+
+enum weft_role { WEFT_CLIENT = 0, WEFT_SERVER = 1 };
+
+/* ---- bytes and addresses --------------------------------------------------------------------------------------- */
+
+/* Bytes to send. */
+typedef struct weft_bytes {
+    const void *data;
+    size_t len;
+} weft_bytes;
+
+/* Received bytes, borrowed. `source` is for weft_buffer_retain. */
+typedef struct weft_slice {
+    const uint8_t *data;
+    size_t len;
+    uint64_t source;
+} weft_slice;
+
+/* An IP address and UDP port. IPv4 in IPv6 (::ffff:192.0.2.1) never appears; it is family 4. */
+typedef struct weft_addr {
+    uint8_t family; /* 4, 6, or 0: none */
+    uint8_t reserved;
+    uint16_t port;  /* host order */
+    uint32_t scope; /* interface number of a link-local IPv6 address, else 0 */
+    uint8_t ip[16]; /* 4 or 16 bytes in network order, the rest 0 */
+} weft_addr;
+
+#define WEFT_ADDR_TEXT 64 /* room for every address as text */
+
+/* From "192.0.2.1", "192.0.2.1:443", "2001:db8::1", "[2001:db8::1]:443", "[fe80::1%eth0]:443"; `port` is used when
+ * the text has none. No name is looked up. WEFT_E_ADDRESS when it is none of these. */
+WEFT_API int32_t weft_addr_parse(const char *text, uint16_t port, weft_addr *addr);
+/* As text with port, as above. The length without the zero byte; WEFT_E_TOO_LARGE when it does not fit into
+ * capacity. */
+WEFT_API int32_t weft_addr_format(const weft_addr *addr, char *text, size_t capacity);
+
+/* ---- configurations -------------------------------------------------------------------------------------------- */
+
+/* A configuration may be changed until it is first used by weft_connect, weft_listen or weft_listener_reload; from
+ * then on what would change it gives WEFT_E_STATE. Where a function below fails, weft_config_error has the cause in
+ * words. */
+
+/* Defaults for a role (enum weft_role). A client verifies servers against the system's certificate authorities; a
+ * server needs a certificate. Both need ALPN names (RFC 9001 8.1). To be freed with weft_config_free. */
+WEFT_API int32_t weft_config_new(uint32_t role, weft_config *config);
+/* Ends the handle. What uses the configuration keeps it as long as needed. */
+WEFT_API int32_t weft_config_free(weft_config config);
+/* Copies why the last call with this configuration failed ("" when none did), cut to capacity. Its length, uncut. */
+WEFT_API int32_t weft_config_error(weft_config config, char *text, size_t capacity);
+
+/* Options. Their names, ranges and meanings: weft_option_info, or docs/options. The text form has units: "30s",
+ * "250ms", "4MiB", "on", "newreno"; numbers are ns, bytes, counts, 0 or 1, or the index of a choice.
+ * WEFT_E_OPTION: no such option; WEFT_E_VALUE: not a value for it; the text then says what is. */
+WEFT_API int32_t weft_config_set(weft_config config, const char *option, const char *value);
+WEFT_API int32_t weft_config_set_uint(weft_config config, const char *option, uint64_t value);
+WEFT_API int32_t weft_config_get_uint(weft_config config, const char *option, uint64_t *value);
+
+enum weft_option_type {
+    WEFT_OPTION_TIME = 0, /* ns */
+    WEFT_OPTION_BYTES = 1,
+    WEFT_OPTION_COUNT = 2,
+    WEFT_OPTION_FLAG = 3,  /* 0 or 1 */
+    WEFT_OPTION_CHOICE = 4 /* an index into choices */
+};
+
+typedef struct weft_option {
+    uint32_t size;
+    uint32_t type; /* enum weft_option_type */
+    const char *name;
+    const char *text; /* one sentence */
+    uint64_t standard, least, greatest;
+    const char *const *choices; /* the names, NULL behind the last; NULL for other types */
+} weft_option;
+
+/* How many options there are, and each of them (index below the count); the texts are static. */
+WEFT_API uint32_t weft_option_count(void);
+WEFT_API int32_t weft_option_info(uint32_t index, weft_option *option);
+
+/* Application protocols (RFC 7301), most wanted first, separated by commas: "h3,hq-interop". A server picks the
+ * first of its own that the client offers, and refuses clients that offer none. WEFT_E_TLS: not such a list. */
+WEFT_API int32_t weft_config_set_alpn(weft_config config, const char *names);
+
+enum weft_format { WEFT_PEM = 0, WEFT_DER = 1 };
+
+/* A certificate chain, leaf first, and its private key. A server may be given several: the one that fits the name
+ * the client asks for is used, else the first. A client's is sent to servers that ask for one. WEFT_E_CERTIFICATE:
+ * cannot be read or do not fit; WEFT_E_IO: a file cannot be read; WEFT_E_TOO_LARGE: beyond 1 MiB. */
+WEFT_API int32_t weft_config_add_certificate(weft_config config, uint32_t format, const void *chain, size_t chain_len,
+                                             const void *key, size_t key_len);
+WEFT_API int32_t weft_config_add_certificate_files(weft_config config, const char *chain_pem, const char *key_pem);
+/* A new key and a certificate for it that nobody else has signed, for names (host names or addresses, separated by
+ * commas), good for `days` (1 to 3650). For tests, and for peers that are pinned. */
+WEFT_API int32_t weft_config_self_signed(weft_config config, const char *names, uint32_t days);
+/* SHA-256 of the first certificate's DER, as weft_config_add_pin wants it. WEFT_E_STATE: there is no certificate. */
+WEFT_API int32_t weft_config_fingerprint(weft_config config, uint8_t sha256[32]);
+
+/* Certificate authorities to trust; may be called several times. Once any is given the system's are not used, unless
+ * weft_config_use_system_trust asks for both. PEM may hold many, a file up to 16 MiB. */
+WEFT_API int32_t weft_config_add_trust(weft_config config, uint32_t format, const void *roots, size_t len);
+WEFT_API int32_t weft_config_add_trust_file(weft_config config, const char *pem);
+/* Whether to trust the system's authorities too (they are loaded when the configuration is first used). */
+WEFT_API int32_t weft_config_use_system_trust(weft_config config, uint32_t on);
+/* Whether to verify the peer's certificate. Client: on unless turned off. Server: off; when on, clients must have
+ * one. */
+WEFT_API int32_t weft_config_set_verify(weft_config config, uint32_t on);
+/* Accept exactly the peer whose leaf certificate has this SHA-256, whoever signed it; may be called several times. */
+WEFT_API int32_t weft_config_add_pin(weft_config config, const uint8_t sha256[32]);
+
+/* What a verify callback is asked. */
+typedef struct weft_verify {
+    uint32_t size;
+    uint32_t count;          /* certificates in the chain */
+    const weft_bytes *chain; /* DER, leaf first */
+    const char *server_name; /* that was asked for; NULL: none */
+    uint32_t ok;             /* 1: the built-in verification found nothing wrong */
+    uint32_t reserved;
+} weft_verify;
+
+/* 0 to accept, or the TLS alert to refuse with (RFC 8446 6.2: 42 bad_certificate, 46 certificate_unknown ...).
+ * Called on the thread of the engine; must not call weft. */
+typedef int32_t (*weft_verify_cb)(void *user, const weft_verify *verify);
+WEFT_API int32_t weft_config_set_verify_callback(weft_config config, weft_verify_cb callback, void *user);
+
+/* Secrets for decrypting captures: lines in the NSS key log format, without line break, to a callback (any engine's
+ * thread; must not call weft) or appended to a file. WEFT_E_IO: the file cannot be opened. */
+typedef void (*weft_keylog_cb)(void *user, const char *line);
+WEFT_API int32_t weft_config_set_keylog(weft_config config, weft_keylog_cb callback, void *user);
+WEFT_API int32_t weft_config_set_keylog_file(weft_config config, const char *path);
+
+/* Colon-separated names, most wanted first: TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384,
+ * TLS_CHACHA20_POLY1305_SHA256; X25519, P-256, P-384, P-521, X25519MLKEM768. WEFT_E_TLS: a name is unknown. */
+WEFT_API int32_t weft_config_set_ciphers(weft_config config, const char *names);
+WEFT_API int32_t weft_config_set_groups(weft_config config, const char *names);
+/* Server: the secret under which session tickets are issued, good for so many seconds (at most 604800). The servers
+ * of a fleet share it. Without it each configuration makes up its own, for two hours. */
+WEFT_API int32_t weft_config_set_ticket_secret(weft_config config, const uint8_t secret[32], uint32_t lifetime_s);
+
+/* ---- events ---------------------------------------------------------------------------------------------------- */
+
+/* What follows what.
+ *
+ * A connection: ACCEPTED (server) first; CONNECTED at most once; CONFIRMED at most once, after CONNECTED; SESSION
+ * and TOKEN (client), PATH and STREAMS any number of times after CONNECTED (with early data STREAMS and a stream's
+ * events may come before it). CONN_CLOSED exactly once, last, after STREAM_CLOSED of all its streams. A connection
+ * that fails to come about has CONN_CLOSED alone.
+ *
+ * A stream: STREAM_OPENED first, when the peer opened it. DATA or READABLE any number of times, until one says
+ * WEFT_FIN or RESET comes, whichever is first; none after that. STOPPED at most once. WRITABLE after a write that
+ * was not taken whole, or that filled the buffer. RELEASED once for each token. FINISHED at most once: all we sent,
+ * WEFT_FIN included, was acknowledged. STREAM_CLOSED exactly once, last: when both directions are done, or the
+ * connection is.
+ *
+ * Several things that happened to one object in a turn come in the order of the numbers below; things that happened
+ * several times come once (but DATA and RELEASED). */
+enum weft_event_type {
+    WEFT_EV_ACCEPTED = 1,       /* listener, conn: a client; its handshake has begun */
+    WEFT_EV_CONNECTED = 2,      /* the handshake is complete: streams may be used, the peer is known (RFC 9001 4.1.1) */
+    WEFT_EV_CONFIRMED = 3,      /* and the peer knows that too (RFC 9001 4.1.2) */
+    WEFT_EV_SESSION = 4,        /* client; data, len: for weft_connect_params.session of a later connection */
+    WEFT_EV_TOKEN = 5,          /* client; data, len: for weft_connect_params.token (RFC 9000 8.1.3) */
+    WEFT_EV_PATH = 6,           /* the connection has moved to other addresses (RFC 9000 9) */
+    WEFT_EV_STREAMS = 7,        /* after WEFT_E_STREAM_LIMIT: more streams may be opened now */
+    WEFT_EV_CONN_CLOSED = 8,    /* code, cause, flags, error; data, len: the reason. weft_conn_get_close has it all */
+    WEFT_EV_STREAM_OPENED = 16, /* by the peer */
+    WEFT_EV_DATA = 17,          /* data, len, source; WEFT_FIN in flags: the end (len may be 0) */
+    WEFT_EV_READABLE = 18,      /* instead of DATA, for streams that are read with weft_stream_read or _peek */
+    WEFT_EV_RESET = 19,         /* code: the peer broke its sending off (RFC 9000 19.4) */
+    WEFT_EV_STOPPED = 20,       /* code: the peer wants no more from us (RFC 9000 19.5); we have reset our side */
+    WEFT_EV_WRITABLE = 21,      /* there is room for writing again */
+    WEFT_EV_RELEASED = 22,      /* token: bytes given to weft_stream_write_ref are no longer needed */
+    WEFT_EV_FINISHED = 23,      /* the peer's weft has everything we sent */
+    WEFT_EV_STREAM_CLOSED = 24,
+    WEFT_EV_LISTENER_CLOSED = 32 /* its socket is closed, and its last connection gone */
+};
+
+/* The name of a type ("STREAM_OPENED"); static; "UNKNOWN" for a number that is none. */
+WEFT_API const char *weft_event_name(uint32_t type);
+
+enum weft_event_flag {
+    WEFT_FIN = 1, /* DATA, and writing: the last byte of this direction */
+    WEFT_APP = 2  /* CONN_CLOSED: code is the application's, else one of RFC 9000 20.1 */
+};
+
+/* Always 128 bytes. Members that a type does not name above are 0. */
+typedef struct weft_event {
+    uint32_t type;          /* enum weft_event_type */
+    uint32_t flags;         /* enum weft_event_flag */
+    weft_listener listener; /* of ACCEPTED and LISTENER_CLOSED */
+    weft_conn conn;         /* of all events of connections and streams */
+    weft_stream stream;     /* of all events of streams */
+    uint64_t code;
+    uint64_t token;
+    uint64_t source;    /* for weft_buffer_retain */
+    uint64_t stream_id; /* of all events of streams (RFC 9000 2.1) */
+    uint64_t len;
+    int32_t error;  /* CONN_CLOSED: as in weft_close */
+    uint32_t cause; /* CONN_CLOSED: enum weft_cause */
+    uint64_t reserved[4];
+    const uint8_t *data; /* borrowed */
+#if UINTPTR_MAX == 0xffffffffu
+    uint32_t pad_data;
+#endif
+    void *user; /* of the object the event is about: stream, else connection, else listener */
+#if UINTPTR_MAX == 0xffffffffu
+    uint32_t pad_user;
+#endif
+} weft_event;
+
+/* One or more events of objects without callbacks. Several calls may be needed for one turn. */
+typedef void (*weft_events_cb)(void *user, const weft_event *events, uint32_t count);
+
+/* ---- engines --------------------------------------------------------------------------------------------------- */
+
+/* Memory: like malloc, realloc and free, but told the sizes. Must be able to serve the engine's thread, and those
+ * that call weft_engine_post. */
+typedef struct weft_allocator {
+    uint32_t size;
+    uint32_t reserved;
+    void *(*alloc)(void *user, size_t size);
+    void *(*resize)(void *user, void *block, size_t from, size_t size);
+    void (*release)(void *user, void *block, size_t size);
+    void *user;
+} weft_allocator;
+
+enum weft_log_level { WEFT_LOG_ERROR = 1, WEFT_LOG_WARNING = 2, WEFT_LOG_INFO = 3 };
+
+enum weft_engine_flag {
+    WEFT_ENGINE_EXTERNAL = 1 /* no sockets: datagrams go through weft_engine_input and weft_engine_output */
+};
+
+typedef struct weft_engine_params {
+    uint32_t size;
+    uint32_t flags; /* enum weft_engine_flag */
+    void *uv_loop;  /* a uv_loop_t * of yours, which you run; NULL: a loop of its own. Not with WEFT_ENGINE_EXTERNAL */
+    const weft_allocator *allocator;    /* NULL: malloc and so on; copied */
+    uint64_t memory_limit;              /* most bytes the engine may hold; 0: as many as there are */
+    uint64_t (*clock)(void *user);      /* ns, never going back; NULL: the system's */
+    uint64_t (*wall_clock)(void *user); /* ns since 1970; NULL: the system's */
+    void *clock_user;
+    void (*random)(void *user, uint8_t *out, size_t len); /* unpredictable; NULL: the system's */
+    void *random_user;
+    void (*log)(void *user, uint32_t level, const char *text); /* NULL: nobody listens */
+    void *log_user;
+    weft_events_cb on_events; /* for objects without callbacks; NULL: those have no events, their bytes wait */
+    void *events_user;
+    const uint8_t *fleet_secret; /* 32 bytes from which address and reset tokens are made; servers that share an address
+                                    share it, and it should outlive restarts. NULL: random. Copied */
+    uint32_t number;             /* 0 to 255: put into connection IDs, so that several engines can share a port */
+    uint32_t receive_buffer;     /* socket buffers to ask of the system; 0: 4 MiB */
+    uint32_t send_buffer;
+    uint32_t stream_flags; /* enum weft_stream_flag: what the connections' streams begin with */
+} weft_engine_params;
+
+/* A new engine, owned by the calling thread. params may be NULL. WEFT_E_IO: the system refuses a loop. */
+WEFT_API int32_t weft_engine_new(const weft_engine_params *params, weft_engine *engine);
+/* Frees the engine and all its objects, without a word to peers or callbacks; their handles end, and what was lent to
+ * weft_stream_write_ref or kept with weft_buffer_retain ends too. In a callback of this engine: no further callback
+ * comes, and the memory goes when the turn is over. With a loop of yours, run it once more afterwards: it closes what
+ * the engine had there. */
+WEFT_API int32_t weft_engine_free(weft_engine engine);
+/* Copies why the last weft_connect or weft_listen of this engine failed ("" when none did), cut to capacity. Its
+ * length. */
+WEFT_API int32_t weft_engine_error(weft_engine engine, char *text, size_t capacity);
+
+/* Turns the engine until weft_engine_stop, or until nothing is left to wait for (no listener, no connection, nothing
+ * posted). WEFT_E_STATE: the loop is yours or external, or the engine is running already. */
+WEFT_API int32_t weft_engine_run(weft_engine engine);
+/* Makes weft_engine_run return after this turn; if it is not running, its next call returns at once. WEFT_E_STATE: the
+ * loop is yours or external. */
+WEFT_API int32_t weft_engine_stop(weft_engine engine);
+/* One turn, without waiting: receives, delivers events, sends. 1: there was work, 0: there was none. For an engine
+ * with its own loop, or an external one. WEFT_E_STATE: within its own turn, or the loop is yours. */
+WEFT_API int32_t weft_engine_turn(weft_engine engine);
+/* To wait for the next turn in a loop of another kind: a descriptor that is readable when one is due
+ * (WEFT_E_UNSUPPORTED: there is none), and ns until one is due anyway: 0 at once, UINT64_MAX never. */
+WEFT_API int32_t weft_engine_fd(weft_engine engine);
+WEFT_API int32_t weft_engine_deadline(weft_engine engine, uint64_t *ns);
+/* The engine's clock. */
+WEFT_API int32_t weft_engine_now(weft_engine engine, uint64_t *now);
+/* From any thread: makes the engine turn soon. */
+WEFT_API int32_t weft_engine_wake(weft_engine engine);
+/* From any thread: has function(arg) called on the engine's thread, among the callbacks of its next turn, in the
+ * order of posting. Posted functions whose turn never comes, because the engine is freed, are not called. */
+WEFT_API int32_t weft_engine_post(weft_engine engine, void (*function)(void *arg), void *arg);
+/* Makes the calling thread the owner. The one before must have stopped using the engine, and the two must have
+ * synchronised. WEFT_E_STATE: the engine is in a turn. */
+WEFT_API int32_t weft_engine_adopt(weft_engine engine);
+
+/* External I/O. */
+#define WEFT_TRAIN_SIZE 65536 /* bytes of room for weft_engine_output */
+#define WEFT_TRAIN_MAX 64     /* most datagrams in a train */
+
+typedef struct weft_datagram {
+    void *data;
+    size_t len;
+    weft_addr local, remote; /* local: where it arrived, or where it should leave from (family 0: the system chooses) */
+    uint32_t segment;        /* a train: `len` bytes are datagrams of so many bytes each, the last may be shorter;
+                                0: one datagram */
+    uint8_t ecn;             /* the two ECN bits of the IP header */
+    uint8_t reserved[3];
+} weft_datagram;
+
+/* Datagrams that arrived (trains, if segment says so), to be followed by weft_engine_turn. A datagram belongs to the
+ * listener bound to its local address, if there is one, and else to the connections made by weft_connect. Returns
+ * how many were taken in: fewer than count when memory is used up. WEFT_E_STATE: the engine is not external. */
+WEFT_API int64_t weft_engine_input(weft_engine engine, const weft_datagram *datagrams, uint32_t count);
+/* The next thing to send: datagram->data points to WEFT_TRAIN_SIZE bytes of yours, and segment says how many
+ * datagrams a train may have at most (0 or 1: one); all else is filled in. 1: there was one; 0: nothing to send now.
+ * Call it after each turn, and after calls outside of a turn, until it gives 0. */
+WEFT_API int32_t weft_engine_output(weft_engine engine, weft_datagram *datagram);
+
+/* ---- listeners ------------------------------------------------------------------------------------------------- */
+
+typedef struct weft_listener_callbacks {
+    uint32_t size;
+    uint32_t reserved;
+    /* A client has begun a handshake. Give the connection its callbacks and user pointer here; until it has its own,
+     * it has those of weft_listen_params. */
+    void (*on_accept)(void *user, weft_listener listener, weft_conn conn);
+    void (*on_closed)(void *user, weft_listener listener); /* the handle ends when this returns */
+} weft_listener_callbacks;
+
+struct weft_conn_callbacks;
+struct weft_stream_callbacks;
+
+enum weft_listen_flag {
+    WEFT_LISTEN_REUSE_PORT = 1, /* several engines on one port (SO_REUSEPORT) */
+    WEFT_LISTEN_V6_ONLY = 2     /* [::] does not take IPv4 too */
+};
+
+typedef struct weft_listen_params {
+    uint32_t size;
+    uint32_t flags;                           /* enum weft_listen_flag */
+    const weft_listener_callbacks *callbacks; /* these tables must stay as they are while something uses them */
+    void *user;
+    const struct weft_conn_callbacks *conn_callbacks;
+    const struct weft_stream_callbacks *stream_callbacks;
+    void *conn_user; /* what accepted connections' user pointers begin as */
+} weft_listen_params;
+
+/* Accepts connections on a UDP address: "0.0.0.0:443", "[::]:443" (IPv4 too), "[::1]:0" (the system chooses the
+ * port). WEFT_E_ADDRESS, WEFT_E_IO, WEFT_E_TLS (no certificate, no ALPN, not a server's): weft_engine_error says
+ * more. params may be NULL. */
+WEFT_API int32_t weft_listen(weft_engine engine, weft_config config, const char *address,
+                             const weft_listen_params *params, weft_listener *listener);
+/* The address it is bound to. */
+WEFT_API int32_t weft_listener_address(weft_listener listener, weft_addr *addr);
+/* How many connections it has. */
+WEFT_API int32_t weft_listener_connections(weft_listener listener, uint32_t *count);
+/* Connections accepted from now on have this configuration: new certificates without a pause. */
+WEFT_API int32_t weft_listener_reload(weft_listener listener, weft_config config);
+/* Accepts no more (clients are told CONNECTION_REFUSED); connections stay. Idempotent. */
+WEFT_API int32_t weft_listener_stop(weft_listener listener);
+/* Closes its connections too, with this application error code. LISTENER_CLOSED comes when the last one is gone: some
+ * round trips later. */
+WEFT_API int32_t weft_listener_close(weft_listener listener, uint64_t code);
+/* The user pointer; NULL for a handle that is not valid (weft_conn_user and weft_stream_user too). */
+WEFT_API void *weft_listener_user(weft_listener listener);
+WEFT_API int32_t weft_listener_set_user(weft_listener listener, void *user);
+
+/* ---- connections ----------------------------------------------------------------------------------------------- */
+
+/* Who or what ended a connection. */
+enum weft_cause {
+    WEFT_CAUSE_NONE = 0,              /* it is open */
+    WEFT_CAUSE_LOCAL = 1,             /* this side's application */
+    WEFT_CAUSE_PEER = 2,              /* the peer sent CONNECTION_CLOSE */
+    WEFT_CAUSE_IDLE = 3,              /* nothing was heard for max_idle_timeout (RFC 9000 10.1) */
+    WEFT_CAUSE_HANDSHAKE_TIMEOUT = 4, /* the handshake was not complete after handshake_timeout */
+    WEFT_CAUSE_PROTOCOL = 5,          /* we found an error of the peer, or in its certificate: code says which */
+    WEFT_CAUSE_RESET = 6,             /* stateless reset: the peer has lost its state (RFC 9000 10.3) */
+    WEFT_CAUSE_VERSION = 7,           /* no version of QUIC in common */
+    WEFT_CAUSE_INTERNAL = 8,          /* out of memory or the like, here */
+    WEFT_CAUSE_CONNECT = 9            /* nothing was tried: name or addresses of no use; see error */
+};
+
+/* How a connection ended (RFC 9000 10, 20). */
+typedef struct weft_close {
+    uint32_t size;
+    uint32_t cause;      /* enum weft_cause */
+    int32_t error;       /* WEFT_OK for LOCAL and for PEER with code 0, else the WEFT_E_* that comes nearest */
+    uint32_t app;        /* 1: code is the application's */
+    uint64_t code;       /* as sent or received; 0x100 + TLS alert for handshake failures */
+    uint64_t frame_type; /* transport errors: the frame that caused it; 0: unknown */
+    uint32_t reason_len;
+    char reason[132]; /* as sent or received, at most 128 bytes of any kind, then a zero byte */
+} weft_close;
+
+typedef struct weft_conn_callbacks {
+    uint32_t size;
+    uint32_t reserved;
+    void (*on_connected)(void *user, weft_conn conn);
+    void (*on_confirmed)(void *user, weft_conn conn);
+    void (*on_session)(void *user, weft_conn conn, const uint8_t *session, size_t len);
+    void (*on_token)(void *user, weft_conn conn, const uint8_t *token, size_t len);
+    void (*on_path)(void *user, weft_conn conn);
+    void (*on_streams)(void *user, weft_conn conn);
+    void (*on_closed)(void *user, weft_conn conn, const weft_close *close); /* the handle ends when this returns */
+} weft_conn_callbacks;
+
+typedef struct weft_stream_callbacks {
+    uint32_t size;
+    uint32_t reserved;
+    void (*on_opened)(void *user, weft_stream stream);
+    /* Without on_data, bytes wait for weft_stream_read or _peek, and on_readable is called. */
+    void (*on_data)(void *user, weft_stream stream, const weft_slice *slices, uint32_t count, uint32_t flags);
+    void (*on_readable)(void *user, weft_stream stream);
+    void (*on_reset)(void *user, weft_stream stream, uint64_t code);
+    void (*on_stopped)(void *user, weft_stream stream, uint64_t code);
+    void (*on_writable)(void *user, weft_stream stream);
+    void (*on_released)(void *user, weft_stream stream, uint64_t token);
+    void (*on_finished)(void *user, weft_stream stream);
+    void (*on_closed)(void *user, weft_stream stream); /* the handle ends when this returns */
+} weft_stream_callbacks;
+
+typedef struct weft_connect_params {
+    uint32_t size;
+    uint32_t family;         /* 4 or 6: only addresses of this family; 0: both, raced (RFC 8305) */
+    const char *server_name; /* to ask for and to verify; NULL: host */
+    const void *session;     /* from an earlier SESSION event, to resume; NULL: none. With option early_data the first
+                                bytes go out with the first packet */
+    size_t session_len;
+    const void *token; /* from an earlier TOKEN event */
+    size_t token_len;
+    /* For it, and for its streams unless they have their own; NULL: on_events. The tables must stay as they are while
+     * something uses them. */
+    const weft_conn_callbacks *callbacks;
+    const weft_stream_callbacks *stream_callbacks;
+    void *user;
+} weft_connect_params;
+
+/* Begins a connection to host, a name or an address without port. CONNECTED or CONN_CLOSED follows, not before this
+ * function has returned. params may be NULL. WEFT_E_ADDRESS, WEFT_E_IO, WEFT_E_TLS (no ALPN, not a client's
+ * configuration, a session that cannot be used), WEFT_E_UNSUPPORTED (a name, with external I/O): weft_engine_error
+ * says more. */
+WEFT_API int32_t weft_connect(weft_engine engine, weft_config config, const char *host, uint16_t port,
+                              const weft_connect_params *params, weft_conn *conn);
+/* Closes with an application error code and a reason (at most 128 bytes of it are sent; NULL: none). At once,
+ * whatever is still to be sent; finish streams and wait for FINISHED if that matters. Its streams end, then
+ * CONN_CLOSED comes. WEFT_E_CLOSED: it is closed or closing already; WEFT_E_VALUE: code is not below 2^62. */
+WEFT_API int32_t weft_conn_close(weft_conn conn, uint64_t code, const char *reason);
+/* The same with a transport error code (RFC 9000 20.1). */
+WEFT_API int32_t weft_conn_close_transport(weft_conn conn, uint64_t code, const char *reason);
+/* Lets the handle live on after CONN_CLOSED, for reading what is known about the connection, until weft_conn_release.
+ * Counted: each keep wants its release. A release without keep is WEFT_E_STATE. */
+WEFT_API int32_t weft_conn_keep(weft_conn conn);
+WEFT_API int32_t weft_conn_release(weft_conn conn);
+
+/* Callbacks for its events (NULL: on_events), and for its streams' that have none of their own. The tables are not
+ * copied: they must stay as they are while something uses them. */
+WEFT_API int32_t weft_conn_set_callbacks(weft_conn conn, const weft_conn_callbacks *callbacks);
+WEFT_API int32_t weft_conn_set_stream_callbacks(weft_conn conn, const weft_stream_callbacks *callbacks);
+/* enum weft_stream_flag: what its streams begin with. */
+WEFT_API int32_t weft_conn_set_stream_flags(weft_conn conn, uint32_t flags);
+WEFT_API void *weft_conn_user(weft_conn conn);
+WEFT_API int32_t weft_conn_set_user(weft_conn conn, void *user);
+/* The engine it belongs to; {0} for a handle that is not valid. */
+WEFT_API weft_engine weft_conn_engine(weft_conn conn);
+
+enum weft_conn_state {
+    WEFT_CONN_CONNECTING = 0, /* name, addresses, handshake */
+    WEFT_CONN_OPEN = 1,
+    WEFT_CONN_CLOSING = 2, /* closed by either side; CONN_CLOSED is on its way */
+    WEFT_CONN_CLOSED = 3   /* CONN_CLOSED was delivered */
+};
+
+enum weft_early { WEFT_EARLY_NONE = 0, WEFT_EARLY_PENDING = 1, WEFT_EARLY_ACCEPTED = 2, WEFT_EARLY_REJECTED = 3 };
+
+typedef struct weft_conn_info {
+    uint32_t size;
+    uint8_t state;    /* enum weft_conn_state */
+    uint8_t role;     /* enum weft_role */
+    uint8_t resumed;  /* 1: the handshake resumed an earlier session */
+    uint8_t early;    /* enum weft_early: what became of 0-RTT */
+    uint32_t version; /* of QUIC: 1, or 0x6b3343cf for version 2 (RFC 9369); 0: not known yet */
+    uint32_t reserved;
+    weft_listener listener; /* that accepted it; {0}: none */
+    weft_addr local, remote;
+    uint64_t created_at, connected_at; /* the engine's clock; 0: not yet */
+    uint64_t peer_max_idle_timeout;    /* ns; the peer's transport parameters (RFC 9000 18.2), once connected */
+    uint64_t peer_max_udp_payload_size;
+    uint64_t peer_initial_max_data;
+    uint64_t peer_initial_max_streams_bidi, peer_initial_max_streams_uni;
+    uint64_t peer_certificate_len; /* weft_conn_peer_certificate; 0: it sent none, or none yet */
+    char alpn[256];                /* "" before it is known */
+    char server_name[256];         /* that the client asked for; "": none */
+    char cipher[48];               /* "TLS_AES_128_GCM_SHA256"; "" when not known (any more) */
+    char group[48];                /* key exchange: "X25519" */
+} weft_conn_info;
+
+/* Fills in as much of *info as info->size says. */
+WEFT_API int32_t weft_conn_get_info(weft_conn conn, weft_conn_info *info);
+/* How it ended; cause NONE while it has not. */
+WEFT_API int32_t weft_conn_get_close(weft_conn conn, weft_close *close);
+/* Copies the peer's leaf certificate (DER), the newest session, the newest token: all of it, or nothing when
+ * capacity is less. The length; 0: there is none. */
+WEFT_API int64_t weft_conn_peer_certificate(weft_conn conn, void *out, size_t capacity);
+WEFT_API int64_t weft_conn_session(weft_conn conn, void *out, size_t capacity);
+WEFT_API int64_t weft_conn_token(weft_conn conn, void *out, size_t capacity);
+
+typedef struct weft_path {
+    uint32_t size;
+    uint32_t validated; /* 1: the peer is known to be at this address (RFC 9000 8) */
+    weft_addr local, remote;
+    uint64_t rtt, rtt_variance, rtt_min, rtt_latest; /* ns; latest 0: no sample yet (RFC 9002 5) */
+    uint64_t congestion_window, bytes_in_flight;
+    uint64_t slow_start_threshold; /* UINT64_MAX: in the first slow start */
+    uint64_t mtu;                  /* largest datagram in use */
+    uint64_t pto_count;            /* probe time-outs in a row */
+} weft_path;
+
+/* The path in use. WEFT_E_STATE: none yet, or the connection has ended. */
+WEFT_API int32_t weft_conn_get_path(weft_conn conn, weft_path *path);
+/* RFC 8446 7.5. WEFT_E_STATE: the handshake is not complete, or its secrets have been forgotten since: servers do
+ * that when the handshake is confirmed, so ask in on_connected. */
+WEFT_API int32_t weft_conn_export(weft_conn conn, const char *label, const void *context, size_t context_len, void *out,
+                                  size_t len);
+/* Begins a key update (RFC 9001 6). WEFT_E_STATE: the last one is not acknowledged yet. */
+WEFT_API int32_t weft_conn_update_keys(weft_conn conn);
+/* Sends a PING: keeps it open, and measures the round trip. */
+WEFT_API int32_t weft_conn_ping(weft_conn conn);
+
+/* ---- streams --------------------------------------------------------------------------------------------------- */
+
+enum weft_direction { WEFT_BIDI = 0, WEFT_UNI = 1 };
+
+enum weft_stream_flag {
+    WEFT_STREAM_PULL = 1,         /* READABLE instead of DATA; its bytes are taken with weft_stream_read or _peek */
+    WEFT_STREAM_MANUAL_CREDIT = 2 /* the peer may send more only after weft_stream_credit; else as soon as bytes are
+                                     delivered or read */
+};
+
+typedef struct weft_stream_params {
+    uint32_t size;
+    uint32_t flags;                         /* enum weft_stream_flag, besides those of the connection */
+    const weft_stream_callbacks *callbacks; /* must stay as it is; NULL: the connection's */
+    void *user;
+} weft_stream_params;
+
+/* Opens a stream (enum weft_direction). The peer hears of it with the first bytes, or with WEFT_FIN. params may be
+ * NULL: the stream's user pointer begins as the connection's then, as for streams that the peer opens.
+ * WEFT_E_STREAM_LIMIT: the peer allows no more now, STREAMS follows; WEFT_E_STATE: not connected yet; WEFT_E_CLOSED. */
+WEFT_API int32_t weft_stream_open(weft_conn conn, uint32_t direction, const weft_stream_params *params,
+                                  weft_stream *stream);
+
+/* Writing. Bytes are copied, as many as fit into what the stream may hold (option stream_send_buffer). Returns how
+ * many were taken: if fewer than len, WRITABLE follows. WEFT_FIN in flags ends this direction once all are taken.
+ * WEFT_E_STREAM_CLOSED: finished, reset, stopped by the peer, or the peer's unidirectional stream. */
+WEFT_API int64_t weft_stream_write(weft_stream stream, const void *data, size_t len, uint32_t flags);
+/* The same from several places. */
+WEFT_API int64_t weft_stream_writev(weft_stream stream, const weft_bytes *bytes, uint32_t count, uint32_t flags);
+/* Without copying: the bytes must stay as they are until RELEASED comes with this token (it comes for every one that
+ * was taken, unless the engine is freed). All or nothing: len, or 0 when there is no room, and WRITABLE follows. len
+ * is at least 1. */
+WEFT_API int64_t weft_stream_write_ref(weft_stream stream, const void *data, size_t len, uint64_t token,
+                                       uint32_t flags);
+/* Ends this direction: no more bytes follow. FINISHED comes when the peer has all. */
+WEFT_API int32_t weft_stream_finish(weft_stream stream);
+/* Breaks this direction off, with an application error code below 2^62 (RESET_STREAM, RFC 9000 19.4). */
+WEFT_API int32_t weft_stream_reset(weft_stream stream, uint64_t code);
+
+/* Reading, for streams that are not given DATA; and for the others, between events. Copies what is there: the count.
+ * *flags (may be NULL) has WEFT_FIN when the end has been reached; it is told once. 0 without WEFT_FIN: nothing
+ * there now, READABLE or DATA follows. WEFT_E_STREAM_CLOSED: reset, stopped, the end was told, or our own
+ * unidirectional stream. */
+WEFT_API int64_t weft_stream_read(weft_stream stream, void *out, size_t capacity, uint32_t *flags);
+/* Shows what is there without taking it: the number of slices filled in. They are good until the next call for this
+ * stream or the end of the callback, whichever is first. */
+WEFT_API int64_t weft_stream_peek(weft_stream stream, weft_slice *slices, uint32_t max, uint32_t *flags);
+/* Takes len bytes of what was shown; with 0 bytes left and WEFT_FIN shown, the end too. WEFT_E_VALUE: more than are
+ * there. */
+WEFT_API int32_t weft_stream_consume(weft_stream stream, uint64_t len);
+/* WEFT_STREAM_MANUAL_CREDIT: so many of the bytes that were delivered or read are done with. WEFT_E_VALUE: more than
+ * were. */
+WEFT_API int32_t weft_stream_credit(weft_stream stream, uint64_t len);
+/* Asks the peer to send no more, with an application error code (STOP_SENDING, RFC 9000 19.5). What arrives is
+ * dropped. */
+WEFT_API int32_t weft_stream_stop(weft_stream stream, uint64_t code);
+/* No DATA or READABLE until resumed; bytes wait, and flow control makes the peer wait. */
+WEFT_API int32_t weft_stream_pause(weft_stream stream);
+WEFT_API int32_t weft_stream_resume(weft_stream stream);
+/* Resets and stops what is not done yet, ends the handle; of its events only RELEASED still comes. */
+WEFT_API int32_t weft_stream_detach(weft_stream stream, uint64_t code);
+
+/* In the manner of RFC 9218: urgency 0 (first) to 7 (last), 3 unless set; streams of one urgency share if
+ * incremental, which they are unless set, else they go one after the other. */
+WEFT_API int32_t weft_stream_set_priority(weft_stream stream, uint32_t urgency, uint32_t incremental);
+WEFT_API int32_t weft_stream_set_flags(weft_stream stream, uint32_t flags);
+WEFT_API int32_t weft_stream_set_callbacks(weft_stream stream, const weft_stream_callbacks *callbacks);
+WEFT_API void *weft_stream_user(weft_stream stream);
+WEFT_API int32_t weft_stream_set_user(weft_stream stream, void *user);
+/* Its connection; {0} for a handle that is not valid. */
+WEFT_API weft_conn weft_stream_conn(weft_stream stream);
+/* The connection's stream with this ID. WEFT_E_GONE: there is none (any more). */
+WEFT_API int32_t weft_stream_find(weft_conn conn, uint64_t id, weft_stream *stream);
+
+/* RFC 9000 3.1 */
+enum weft_send_state {
+    WEFT_SEND_OPEN = 0,     /* Ready, Send */
+    WEFT_SEND_FINISHED = 1, /* Data Sent, or finished and still to be sent */
+    WEFT_SEND_RESET = 2,    /* Reset Sent */
+    WEFT_SEND_DONE = 3      /* Data Recvd, Reset Recvd; the peer's unidirectional stream */
+};
+
+/* RFC 9000 3.2 */
+enum weft_recv_state {
+    WEFT_RECV_OPEN = 0,  /* Recv, Size Known */
+    WEFT_RECV_ALL = 1,   /* Data Recvd: everything is there, not everything was taken */
+    WEFT_RECV_RESET = 2, /* Reset Recvd, Reset Read */
+    WEFT_RECV_DONE = 3   /* Data Read; our own unidirectional stream */
+};
+
+typedef struct weft_stream_info {
+    uint32_t size;
+    uint8_t local;                  /* 1: opened by this side */
+    uint8_t direction;              /* enum weft_direction */
+    uint8_t send_state;             /* enum weft_send_state */
+    uint8_t recv_state;             /* enum weft_recv_state */
+    uint64_t id;                    /* RFC 9000 2.1 */
+    uint64_t written, acknowledged; /* bytes given by this side; those the peer has, without gap */
+    uint64_t buffered;              /* held for sending or sending again */
+    uint64_t received, taken;       /* bytes here, without gap; those delivered or read */
+    uint8_t urgency, incremental, paused, reserved[5];
+} weft_stream_info;
+
+WEFT_API int32_t weft_stream_get_info(weft_stream stream, weft_stream_info *info);
+
+/* ---- keeping received bytes ------------------------------------------------------------------------------------ */
+
+/* Keeps the bytes of a slice (or of a DATA event, by its data, len and source) beyond the callback. They stay where
+ * they are, or are copied where that takes less memory: *data tells where they are from now on. Until
+ * weft_buffer_release they count against the engine's memory. WEFT_E_GONE: the slice's time is over. */
+WEFT_API int32_t weft_buffer_retain(const weft_slice *slice, weft_buffer *buffer, const uint8_t **data);
+WEFT_API int32_t weft_buffer_release(weft_buffer buffer);
+
+/* ---- counters -------------------------------------------------------------------------------------------------- */
+
+/* 64-bit numbers that only grow. weft_stat_info tells the meaning of each. */
+typedef struct weft_conn_stats {
+    uint32_t size;
+    uint32_t reserved;
+    uint64_t packets_sent, packets_received, packets_lost, packets_spurious, packets_dropped, packets_duplicate,
+        packets_reordered;
+    uint64_t bytes_sent, bytes_received, datagrams_sent, datagrams_received;
+    uint64_t stream_bytes_sent, stream_bytes_retransmitted, stream_bytes_received;
+    uint64_t acks_sent, acks_received, ptos, congestion_events, persistent_congestions;
+    uint64_t streams_opened_local, streams_opened_remote, key_updates, flow_blocked;
+    uint64_t datagram_frames_sent, datagram_frames_received, datagram_frames_lost, datagram_frames_dropped;
+} weft_conn_stats;
+
+typedef struct weft_engine_stats {
+    uint32_t size;
+    uint32_t reserved;
+    weft_conn_stats conns; /* summed up over all connections, open and gone */
+    uint64_t reserved_for_conns[(8 + 64 * 8 - sizeof(weft_conn_stats)) / 8]; /* what follows stays where it is */
+    uint64_t connections_accepted, connections_opened, handshakes_completed, handshakes_failed, connections_closed;
+    uint64_t version_negotiations_sent, retries_sent, stateless_resets_sent, datagrams_unknown, datagrams_refused;
+    uint64_t receive_calls, send_calls, send_blocked, socket_buffers_small, turns;
+    uint64_t memory_used, memory_peak, memory_refusals; /* bytes, bytes, and allocations that failed */
+    uint64_t connections, buffers_retained;             /* now: these two and memory_used also shrink */
+} weft_engine_stats;
+
+WEFT_API int32_t weft_conn_get_stats(weft_conn conn, weft_conn_stats *stats);
+WEFT_API int32_t weft_engine_get_stats(weft_engine engine, weft_engine_stats *stats);
+
+enum weft_stat_scope { WEFT_STAT_CONN = 0, WEFT_STAT_ENGINE = 1 };
+
+typedef struct weft_stat {
+    uint32_t size;
+    uint32_t scope; /* enum weft_stat_scope: in weft_conn_stats (and summed up), or in weft_engine_stats */
+    const char *name;
+    const char *text;
+    uint32_t offset; /* of the counter in weft_conn_stats, respectively weft_engine_stats */
+    uint32_t reserved;
+} weft_stat;
+
+WEFT_API uint32_t weft_stat_count(void);
+WEFT_API int32_t weft_stat_info(uint32_t index, weft_stat *stat);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
