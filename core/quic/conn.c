@@ -79,6 +79,7 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     quic_params_init(&conn->peer_params);
     conn_init_paths(conn);
     conn->ack_policy = (struct quic_ack_policy){.max_delay = config->options.max_ack_delay, .every = 2};
+    conn->spin_enabled = config->options.spin_bit && base_random_u64(&endpoint->random) % 16 != 0; /* 17.4: one of 16 never does */
     conn->skip_number = base_random_u64(&endpoint->random) % 256;
     base_list_push_back(&endpoint->conns, &conn->all);
     endpoint->conn_count++;

@@ -136,6 +136,7 @@ struct quic_conn {
     uint8_t want_new_token;
     bool control_wanted; /* some want_* of the connection or its IDs may be QUIC_WANTED */
     bool ping_wanted;
+    bool spin_enabled; /* RFC 9000 17.4 */
     bool idle_restarted_by_send; /* RFC 9000 10.1: only the first ack-eliciting packet after receiving restarts it */
 
     struct quic_cid original_dcid, retry_scid; /* what the client first chose; what Retry gave */

@@ -143,6 +143,25 @@ bool quic_path_on_response(struct quic_conn *conn, const uint8_t data[8], base_t
     return false;
 }
 
+/* ---- the spin bit ---- */
+
+/* Where it is disabled it is a coin for each connection ID, so that nobody learns whether it is (17.4). */
+bool quic_path_spin(struct quic_conn *conn, struct quic_path *path, const struct quic_remote_cid *cid) {
+    if (path->spin_cid != cid->sequence + 1) {
+        path->spin_cid = cid->sequence + 1;
+        path->spin = !conn->spin_enabled && (base_random_u64(&conn->endpoint->random) & 1);
+    }
+    return path->spin;
+}
+
+void quic_path_on_spin(const struct quic_conn *conn, struct quic_path *path, uint64_t number, bool spin) {
+    if (number < path->spin_number)
+        return;
+    path->spin_number = number + 1;
+    if (conn->spin_enabled)
+        path->spin = conn->role == CRYPTO_CLIENT ? !spin : spin;
+}
+
 /* ---- candidates ---- */
 
 static void path_forget(struct quic_conn *conn, struct quic_path *path) {

@@ -44,6 +44,9 @@ struct quic_path {
     uint8_t responses[QUIC_PATH_RESPONSES][8]; /* challenges to answer; the newest wins when full */
     uint8_t response_count;
     uint32_t mtu;       /* largest datagram known to pass */
+    uint64_t spin_cid;    /* the spin bit (17.4): sequence + 1 of the ID its value is for; 0 = none yet */
+    uint64_t spin_number; /* highest 1-RTT packet number received here + 1 */
+    bool spin;            /* what our next packets show */
     bool expand;        /* datagrams with a challenge are padded to 1200 when the limit allows (8.2.1) */
     base_time heard_at; /* when it was last found to be in use or validated */
 };
@@ -68,6 +71,10 @@ void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_tim
 /* The peer's address is proven by other means: a Handshake packet, a token (RFC 9000 8.1). */
 void quic_path_on_validated(struct quic_path *path, base_time now);
 void quic_path_on_challenge(struct quic_path *path, const uint8_t data[8]);
+/* The spin bit of packets to this ID on this path (17.4). */
+bool quic_path_spin(struct quic_conn *conn, struct quic_path *path, const struct quic_remote_cid *cid);
+/* A 1-RTT packet came over `path` with this spin bit. */
+void quic_path_on_spin(const struct quic_conn *conn, struct quic_path *path, uint64_t number, bool spin);
 /* path->challenge was written into a datagram, which the limit may keep below 1200 bytes. Its loss needs no answer: the
  * timer makes another one. */
 void quic_path_on_challenge_sent(struct quic_path *path);

@@ -109,6 +109,8 @@ static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const 
     struct quic_rx rx = {.conn = conn, .buf = from->datagram->buf, .dcid = &dcid, .level = CRYPTO_APPLICATION,
                          .space = QUIC_APPLICATION, .number = number, .now = now};
     rx_process(&rx, from, item->packet + item->pn_offset + item->pn_len, (size_t)len);
+    if (rx.path)
+        quic_path_on_spin(conn, rx.path, number, item->first & 0x20);
 }
 
 struct rx_batch {

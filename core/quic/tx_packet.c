@@ -34,7 +34,7 @@ struct tx_train {
     uint64_t pace; /* bytes the pacer still allows */
     struct tx_packet packets[CRYPTO_LEVELS]; /* of the datagram being written */
     unsigned packet_count;
-    bool pad, mtu_probe;
+    bool pad, mtu_probe, spin;
     struct crypto_seal_item items[TX_SEAL_BATCH];
     unsigned item_count;
     enum crypto_level item_level;
@@ -81,7 +81,7 @@ static void tx_header(struct tx_train *t, struct base_writer *out, struct tx_pac
     struct quic_conn *conn = t->conn;
     packet->length_at = NULL;
     if (packet->level == CRYPTO_APPLICATION) {
-        quic_header_write_short(out, t->dcid, packet->pn_len, conn->phase.generation & 1, false);
+        quic_header_write_short(out, t->dcid, packet->pn_len, conn->phase.generation & 1, t->spin);
     } else {
         bool token = packet->level == CRYPTO_INITIAL;
         uint32_t version = packet->level == CRYPTO_EARLY ? conn->original_version : conn->version; /* RFC 9369 4.1 */
@@ -267,6 +267,7 @@ static bool tx_begin(struct tx_train *t, struct quic_conn *conn, struct quic_pat
     t->item_count = t->packet_count = t->sealed = 0;
     t->failed = t->mtu_probe = t->pad = false;
     t->dcid = remote ? &remote->cid : NULL;
+    t->spin = remote && quic_path_spin(conn, path, remote);
     out->len = 0;
     out->count = 0;
     out->segment = 0;
