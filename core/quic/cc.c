@@ -12,7 +12,7 @@
 #define CC_UNPACED_PACKETS 8u /* RFC 9406 4.3: L, for senders that do not pace */
 
 /* In the order of the congestion_control option. */
-static const struct quic_cc_ops *const cc_table[] = {&quic_cc_cubic, &quic_cc_newreno};
+static const struct quic_cc_ops *const cc_table[] = {&quic_cc_cubic, &quic_cc_newreno, &quic_cc_bbr};
 #define CC_COUNT (sizeof cc_table / sizeof *cc_table)
 
 const struct quic_cc_ops *quic_cc_at(unsigned index) { return index < CC_COUNT ? cc_table[index] : NULL; }
@@ -32,15 +32,34 @@ uint64_t quic_cc_initial_window(uint32_t mtu, uint32_t initial_packets) {
     return window > least ? window : least;
 }
 
-void quic_cc_init(struct quic_cc *cc, const struct quic_cc_ops *ops, uint32_t mtu, uint32_t initial_packets,
-                  bool hystart) {
+bool quic_cc_init(struct quic_cc *cc, struct base_mem *mem, const struct quic_cc_ops *ops, uint32_t mtu,
+                  uint32_t initial_packets, bool hystart) {
     *cc = (struct quic_cc){.ops = ops,
                            .window = quic_cc_initial_window(mtu, initial_packets),
                            .threshold = UINT64_MAX,
                            .mtu = mtu,
                            .initial_packets = initial_packets};
     quic_hystart_init(&cc->hystart, hystart);
-    ops->init(cc);
+    if (ops->state_size) {
+        cc->state = base_zalloc(mem, ops->state_size);
+        if (!cc->state)
+            return false;
+    }
+    if (ops->init(cc))
+        return true;
+    base_free(mem, cc->state, ops->state_size);
+    cc->state = NULL;
+    return false;
+}
+
+void quic_cc_clear(struct quic_cc *cc, struct base_mem *mem) {
+    if (!cc->ops)
+        return;
+    if (cc->ops->clear)
+        cc->ops->clear(cc);
+    base_free(mem, cc->state, cc->ops->state_size);
+    cc->state = NULL;
+    cc->ops = NULL;
 }
 
 void quic_cc_on_mtu(struct quic_cc *cc, uint32_t mtu) {

@@ -31,7 +31,10 @@ static double cubic_root(double x) {
     }
 }
 
-static void cubic_init(struct quic_cc *cc) { memset(&cc->u.cubic, 0, sizeof cc->u.cubic); }
+static bool cubic_init(struct quic_cc *cc) {
+    memset(&cc->u.cubic, 0, sizeof cc->u.cubic);
+    return true;
+}
 
 /* 4.2: congestion avoidance begins, or begins again. */
 static void cubic_start_epoch(struct quic_cc *cc, base_time now) {

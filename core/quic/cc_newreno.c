@@ -9,7 +9,10 @@
  */
 #include "quic/cc.h"
 
-static void newreno_init(struct quic_cc *cc) { memset(&cc->u.newreno, 0, sizeof cc->u.newreno); }
+static bool newreno_init(struct quic_cc *cc) {
+    memset(&cc->u.newreno, 0, sizeof cc->u.newreno);
+    return true;
+}
 
 static void newreno_on_sent(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes,
                             uint64_t bytes_in_flight) {

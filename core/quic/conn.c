@@ -22,16 +22,13 @@ struct quic_conn *quic_conn_of(struct base_slots *slots, uint64_t handle) {
 
 /* ---- birth ---- */
 
-static void conn_init_paths(struct quic_conn *conn) {
-    const struct options *options = &conn->config->options;
+static bool conn_init_paths(struct quic_conn *conn) {
     struct quic_path *path = &conn->paths[0];
     path->state = QUIC_PATH_UNVALIDATED;
     path->challenge_deadline = BASE_NEVER;
     path->mtu = QUIC_MIN_INITIAL;
-    quic_path_control_init(&path->control, quic_cc_at((unsigned)options->congestion_control), QUIC_MIN_INITIAL,
-                           (uint32_t)options->initial_window, options->hystart, options->pacing, options->initial_rtt);
-    conn->recovery.paths[0] = &path->control;
     conn->recovery.active = 0;
+    return quic_path_init_control(conn, path);
 }
 
 static void on_streams_want(void *user) {
@@ -77,14 +74,13 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     conn->streams.on_want = on_streams_want;
     conn->streams.user = conn;
     quic_params_init(&conn->peer_params);
-    conn_init_paths(conn);
     conn->ack_policy = (struct quic_ack_policy){.max_delay = config->options.max_ack_delay, .every = 2};
     conn->spin_enabled = config->options.spin_bit && base_random_u64(&endpoint->random) % 16 != 0; /* 17.4: one of 16 never does */
     conn->skip_number = base_random_u64(&endpoint->random) % 256;
     base_list_push_back(&endpoint->conns, &conn->all);
     endpoint->conn_count++;
     quic_conn_set_timer(conn, QUIC_TIMER_HANDSHAKE, base_time_add(now, config->options.handshake_timeout));
-    if (!quic_endpoint_issue_cid(endpoint, conn)) {
+    if (!conn_init_paths(conn) || !quic_endpoint_issue_cid(endpoint, conn)) {
         quic_conn_free(conn);
         return NULL;
     }
@@ -374,6 +370,8 @@ void quic_conn_free_machines(struct quic_conn *conn) {
     conn->machines_freed = true;
     conn_free_crypto(conn);
     quic_recovery_clear(&conn->recovery);
+    for (unsigned i = 0; i < QUIC_PATHS; i++)
+        quic_path_control_clear(&conn->paths[i].control, conn->endpoint->mem);
     for (unsigned i = 0; i < QUIC_SPACES; i++)
         quic_ack_clear(&conn->acks[i], conn->endpoint->mem);
 }

@@ -31,12 +31,14 @@
 #include "tables/stats.h"
 
 struct quic_conn;
+struct quic_cc_ops;
 
 /* What many connections share; immutable after first use, counted (abi owns and frees it through `release`). */
 struct quic_config {
     struct options options;
     struct crypto_tls_config *tls;
     enum crypto_role role;
+    const struct quic_cc_ops *custom_cc; /* governs instead of the congestion_control option; NULL = none */
     _Atomic uint32_t refs;
     void (*release)(struct quic_config *config);
 };

@@ -40,6 +40,8 @@ uint64_t quic_pacer_rate(const struct quic_cc *cc, const struct quic_rtt *rtt) {
 }
 
 uint64_t quic_pacer_burst(const struct quic_cc *cc, uint64_t rate) {
+    if (cc->quantum)
+        return cc->quantum;
     uint64_t least = PACER_BURST_PACKETS * (uint64_t)cc->mtu, most = PACER_BURST_BYTES / cc->mtu * (uint64_t)cc->mtu;
     uint64_t burst = rate / (BASE_SEC / PACER_BURST_TIME);
     if (burst > most)
@@ -83,7 +85,7 @@ base_time quic_pacer_deadline(const struct quic_pacer *pacer, const struct quic_
         return now;
     uint64_t rate = quic_pacer_rate(cc, rtt);
     int64_t useful = (int64_t)(quic_pacer_burst(cc, rate) / 2);
-    assert(at_now.credit < useful); /* half a burst is five datagrams at least */
+    assert(at_now.credit < useful); /* half a burst is a datagram at least */
     base_time when = base_time_add(at_now.last, pacer_scale((uint64_t)(useful - at_now.credit), BASE_SEC, rate) + 1);
     return base_time_max(when, now + 1);
 }

@@ -169,6 +169,8 @@ static void path_forget(struct quic_conn *conn, struct quic_path *path) {
     path->state = QUIC_PATH_NONE;
     path->response_count = 0;
     quic_recovery_forget_path(&conn->recovery, quic_path_index(conn, path)); /* what is late belongs to no path now */
+    quic_path_control_clear(&path->control, conn->endpoint->mem);
+    conn->recovery.paths[quic_path_index(conn, path)] = NULL;
     quic_remote_cids_release(&conn->remote_cids, quic_path_index(conn, path));
     quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
     conn->control_wanted = true; /* RETIRE_CONNECTION_ID may be owed */
@@ -209,13 +211,17 @@ static struct quic_path *path_entry(struct quic_conn *conn) {
     return oldest;
 }
 
-/* A fresh controller. What is still in flight on this entry's last path is counted on until it is settled. */
-static void path_init_control(struct quic_conn *conn, struct quic_path *path) {
+bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path) {
     const struct options *options = &conn->config->options;
-    uint64_t in_flight = path->control.bytes_in_flight;
-    quic_path_control_init(&path->control, quic_cc_at((unsigned)options->congestion_control), QUIC_MIN_INITIAL,
-                           (uint32_t)options->initial_window, options->hystart, options->pacing, options->initial_rtt);
-    path->control.bytes_in_flight = in_flight;
+    const struct quic_cc_ops *ops = conn->config->custom_cc;
+    if (!ops)
+        ops = quic_cc_at((unsigned)options->congestion_control);
+    if (!quic_path_control_init(&path->control, conn->endpoint->mem, ops, QUIC_MIN_INITIAL,
+                                (uint32_t)options->initial_window, options->hystart, options->pacing,
+                                options->initial_rtt))
+        return false;
+    conn->recovery.paths[quic_path_index(conn, path)] = &path->control;
+    return true;
 }
 
 static bool path_take_cid(struct quic_conn *conn, uint8_t index) {
@@ -241,19 +247,19 @@ struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket
     if (!path_take_cid(conn, index))
         return NULL;
     quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
-    struct quic_path_control control = path->control;
     *path = (struct quic_path){
         .local = *local,
         .remote = *remote,
         .socket = socket,
-        .control = control,
         .state = QUIC_PATH_UNVALIDATED,
         .challenge_deadline = BASE_NEVER,
         .mtu = QUIC_MIN_INITIAL,
         .heard_at = now,
     };
-    path_init_control(conn, path);
-    conn->recovery.paths[index] = &path->control;
+    if (!quic_path_init_control(conn, path)) {
+        path_forget(conn, path);
+        return NULL;
+    }
     path_probe(conn, path, now);
     return path;
 }
@@ -272,11 +278,15 @@ static bool path_is_rebinding(const struct quic_path *old, const struct quic_pat
     return quic_addr_same_ip(&old->remote, &path->remote) && same_local(&old->local, &path->local);
 }
 
-static void path_inherit(struct quic_path *path, const struct quic_path *old) {
+/* The new path goes on as the old one did, and the old one begins again: each keeps one controller. */
+static void path_inherit(struct quic_path *path, struct quic_path *old) {
     uint64_t in_flight = path->control.bytes_in_flight;
+    struct quic_cc fresh = path->control.cc;
     path->control = old->control;
     path->control.bytes_in_flight = in_flight;
     path->mtu = old->mtu;
+    old->control.cc = fresh;
+    fresh.ops->on_mtu(&old->control.cc, old->mtu);
 }
 
 void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_time now) {

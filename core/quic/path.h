@@ -56,6 +56,8 @@ uint64_t quic_path_allowance(const struct quic_path *path);
 
 struct quic_path *quic_path_active(struct quic_conn *conn);
 uint8_t quic_path_index(const struct quic_conn *conn, const struct quic_path *path);
+/* A controller as the configuration wants it, for a path that has none. False: out of memory. */
+bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path);
 /* The path with these addresses, or NULL. A client's paths differ by the server's address alone: which of its own it
  * has is up to the system. */
 struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr *local, const struct quic_addr *remote);

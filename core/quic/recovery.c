@@ -34,14 +34,20 @@ void quic_recovery_clear(struct quic_recovery *r) {
     }
 }
 
-void quic_path_control_init(struct quic_path_control *path, const struct quic_cc_ops *cc, uint32_t mtu,
-                            uint32_t initial_packets, bool hystart, bool pacing, base_time initial_rtt) {
+bool quic_path_control_init(struct quic_path_control *path, struct base_mem *mem, const struct quic_cc_ops *cc,
+                            uint32_t mtu, uint32_t initial_packets, bool hystart, bool pacing, base_time initial_rtt) {
     *path = (struct quic_path_control){0};
     quic_rtt_init(&path->rtt, initial_rtt);
-    quic_cc_init(&path->cc, cc, mtu, initial_packets, hystart);
+    if (!quic_cc_init(&path->cc, mem, cc, mtu, initial_packets, hystart))
+        return false;
     path->cc.hystart.paced = pacing;
     quic_pacer_init(&path->pacer, pacing);
+    return true;
 }
+
+void quic_path_control_clear(struct quic_path_control *path, struct base_mem *mem) { quic_cc_clear(&path->cc, mem); }
+
+static uint32_t recovery_low(uint64_t bytes) { return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX; }
 
 uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, base_time now, uint32_t bytes,
                                bool eliciting, bool in_flight, enum quic_ecn ecn) {
@@ -56,7 +62,8 @@ uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, b
                                       .delivered_at = path->delivered_at,
                                       .first_sent_at = path->first_sent_at,
                                       .delivered = path->delivered,
-                                      .tx_in_flight = path->bytes_in_flight,
+                                      .tx_in_flight = recovery_low(path->bytes_in_flight),
+                                      .lost = (uint32_t)path->lost,
                                       .bytes = (uint16_t)bytes,
                                       .path = r->active,
                                       .eliciting = eliciting,
@@ -246,6 +253,5 @@ uint64_t quic_recovery_window_left(const struct quic_recovery *r) {
 
 void quic_recovery_on_app_limited(struct quic_recovery *r) {
     struct quic_path_control *path = r->paths[r->active];
-    uint64_t until = path->delivered + path->bytes_in_flight;
-    path->app_limited_until = until ? until : 1;
+    quic_recovery_mark_app_limited(path);
 }

@@ -25,7 +25,7 @@ struct quic_path_control {
     struct quic_pacer pacer;
     uint64_t bytes_in_flight;
     /* delivery rate */
-    uint64_t delivered;
+    uint64_t delivered, lost; /* bytes so far */
     base_time delivered_at, first_sent_at;
     uint64_t app_limited_until; /* `delivered` + in flight when sending ran dry; 0 = not */
     base_time first_rtt_at;     /* when the first RTT sample was taken, 0 = none: persistent congestion needs it */
@@ -77,8 +77,11 @@ struct quic_recovery {
 void quic_recovery_init(struct quic_recovery *r, struct base_mem *mem, enum crypto_role role,
                         const struct quic_recovery_events *events, void *user, struct conn_stats *stats);
 void quic_recovery_clear(struct quic_recovery *r);
-void quic_path_control_init(struct quic_path_control *path, const struct quic_cc_ops *cc, uint32_t mtu,
-                            uint32_t initial_packets, bool hystart, bool pacing, base_time initial_rtt);
+/* False: out of memory, and there is nothing to clear. */
+bool quic_path_control_init(struct quic_path_control *path, struct base_mem *mem, const struct quic_cc_ops *cc,
+                            uint32_t mtu, uint32_t initial_packets, bool hystart, bool pacing, base_time initial_rtt);
+/* Frees the controller's state; after recovery was cleared, or the path forgotten. */
+void quic_path_control_clear(struct quic_path_control *path, struct base_mem *mem);
 
 /* Completes the packet opened in r->spaces[space] (see sent.h) on path r->active, and counts it (packets_sent). Returns
  * its number. For an MTU probe or a key phase the caller sets mtu_probe and key_phase of quic_sent_at(number)

@@ -146,6 +146,7 @@ static void ack_process_ecn(struct ack_walk *w, uint64_t ce, base_time now) {
     struct quic_cc_loss loss = {.now = now,
                                 .largest_lost_sent_at = w->newest->sent_at,
                                 .bytes_in_flight = path->bytes_in_flight,
+                                .delivered = path->delivered,
                                 .largest_lost_number = w->number,
                                 .next_number = w->log->next,
                                 .ecn = true};
@@ -159,8 +160,10 @@ static void ack_deliver(struct quic_path_control *path, const struct ack_tally *
     path->delivered += tally->delivered;
     path->delivered_at = now;
     path->first_sent_at = tally->newest->sent_at;
-    if (path->app_limited_until && path->delivered > path->app_limited_until)
+    if (path->app_limited_until && path->delivered > path->app_limited_until) {
         path->app_limited_until = 0;
+        path->cc.app_limited = false;
+    }
     if (tally->spurious == 0)
         return;
     path->event_lost -= tally->spurious < path->event_lost ? tally->spurious : path->event_lost;
@@ -203,9 +206,13 @@ static void ack_tell_path(struct ack_walk *w, unsigned index, uint64_t lost_byte
                               .sample_delivered = path->delivered - newest->delivered,
                               .packet_delivered = newest->delivered,
                               .sample_interval = path->rtt.sampled && interval >= path->rtt.min ? interval : 0,
+                              .sample_in_flight = newest->tx_in_flight,
+                              .sample_lost = quic_recovery_lost_since(path, newest),
                               .sample_app_limited = newest->app_limited,
                               .app_limited = ack_is_app_limited(path, newest, prior)};
     path->cc.ops->on_ack(&path->cc, &ack);
+    if (path->cc.holds_back)
+        quic_recovery_mark_app_limited(path);
 }
 
 static bool recovery_peer_validated(const struct quic_recovery *r) {

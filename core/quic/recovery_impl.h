@@ -13,6 +13,19 @@ static inline struct quic_path_control *quic_recovery_path_of(const struct quic_
     return packet->path < QUIC_PATHS ? r->paths[packet->path] : NULL;
 }
 
+/* Bytes lost on the path since this packet was sent. */
+static inline uint64_t quic_recovery_lost_since(const struct quic_path_control *path,
+                                                const struct quic_sent_packet *packet) {
+    return (uint32_t)((uint32_t)path->lost - packet->lost);
+}
+
+/* What is delivered from now on until all that is in flight now has been says nothing of the path's bandwidth. */
+static inline void quic_recovery_mark_app_limited(struct quic_path_control *path) {
+    uint64_t until = path->delivered + path->bytes_in_flight;
+    path->app_limited_until = until ? until : 1;
+    path->cc.app_limited = true;
+}
+
 static inline void quic_recovery_tell_frames(const struct quic_recovery *r, enum quic_space space,
                                              struct quic_sent *log, const struct quic_sent_packet *packet,
                                              enum quic_fate fate) {

@@ -33,6 +33,22 @@ static base_time loss_delay(const struct quic_rtt *rtt) {
     return base_time_max(rtt_now + rtt_now / 8, QUIC_GRANULARITY);
 }
 
+static void loss_tell_packet(struct quic_path_control *path, uint64_t number, const struct quic_sent_packet *packet,
+                             base_time now) {
+    path->lost += packet->bytes;
+    if (!path->cc.ops->on_lost)
+        return;
+    struct quic_cc_lost lost = {.now = now,
+                                .sent_at = packet->sent_at,
+                                .number = number,
+                                .bytes = packet->bytes,
+                                .in_flight = packet->tx_in_flight,
+                                .lost = quic_recovery_lost_since(path, packet),
+                                .delivered = path->delivered,
+                                .app_limited = packet->app_limited};
+    path->cc.ops->on_lost(&path->cc, &lost);
+}
+
 static uint16_t loss_next_event(const struct quic_path_control *path) {
     return path->event == UINT16_MAX ? 1 : (uint16_t)(path->event + 1);
 }
@@ -54,7 +70,7 @@ void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control 
 
 /* The packet is lost: out of the flight, into the tally, and its records to the owner. */
 static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_t number,
-                         struct quic_sent_packet *packet, struct loss_tally *tally) {
+                         struct quic_sent_packet *packet, base_time now, struct loss_tally *tally) {
     struct quic_sent *log = &r->spaces[space];
     struct quic_path_control *path = quic_recovery_path_of(r, packet);
     packet->event = 0;
@@ -74,6 +90,7 @@ static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_
         tally->congestion = true;
         if (packet->eliciting)
             tally->eliciting_sent_at = packet->sent_at;
+        loss_tell_packet(path, number, packet, now);
     }
     quic_sent_settle(log, packet, QUIC_SENT_LOST);
     if (r->events->on_packet)
@@ -143,6 +160,7 @@ static void loss_tell_path(struct quic_recovery *r, enum quic_space space, unsig
                                 .largest_lost_sent_at = tally->largest_sent_at,
                                 .lost_bytes = tally->bytes,
                                 .bytes_in_flight = path->bytes_in_flight,
+                                .delivered = path->delivered,
                                 .largest_lost_number = tally->largest_number,
                                 .next_number = r->spaces[space].next};
     quic_recovery_congestion(r, path, &loss, tally->fresh, tally->old);
@@ -171,7 +189,7 @@ static uint64_t loss_scan(struct quic_recovery *r, enum quic_space space, uint64
             const struct quic_path_control *path = quic_recovery_path_of(r, packet);
             base_time lost_at = packet->sent_at + loss_delay(&(path ? path : r->paths[r->active])->rtt);
             if (log->largest_acked - number >= LOSS_PACKET_THRESHOLD || lost_at <= now) {
-                loss_declare(r, space, number, packet, &tallies[packet->path]);
+                loss_declare(r, space, number, packet, now, &tallies[packet->path]);
             } else {
                 if (oldest == QUIC_NO_NUMBER)
                     oldest = number;

@@ -40,7 +40,8 @@ struct quic_sent_packet { /* 64 bytes: one cache line */
     /* delivery-rate state at sending */
     base_time delivered_at, first_sent_at;
     uint64_t delivered;
-    uint64_t tx_in_flight; /* bytes in flight after sending */
+    uint32_t tx_in_flight; /* bytes in flight after sending; UINT32_MAX = that or more */
+    uint32_t lost;         /* low bits of the bytes lost on its path when it was sent */
     uint32_t frame_start;  /* index into the frame ring (free-running) */
     uint16_t frame_count;
     uint16_t bytes; /* size on the wire */

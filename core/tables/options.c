@@ -22,7 +22,7 @@
 
 /* ---- the table ------------------------------------------------------------------------------------------------ */
 
-static const char *const choices_congestion_control[] = {"cubic", "newreno", NULL};
+static const char *const choices_congestion_control[] = {"cubic", "newreno", "bbr", NULL};
 static const char *const choices_datagram_drop[] = {"oldest", "newest", NULL};
 static const char *const choices_datagram_priority[] = {"before", "after", NULL};
 static const char *const choices_address_validation[] = {"never", "always", NULL};

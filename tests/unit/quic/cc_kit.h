@@ -17,7 +17,7 @@ struct feed {
 
 static inline void feed_init(struct feed *f, const struct quic_cc_ops *ops, bool hystart) {
     memset(f, 0, sizeof *f);
-    quic_cc_init(&f->cc, ops, MTU, 10, hystart);
+    quic_cc_init(&f->cc, NULL, ops, MTU, 10, hystart);
     f->cc.hystart.paced = true;
     f->rtt = (struct quic_rtt){.latest = RTT, .smoothed = RTT, .min = RTT, .sampled = true};
     f->next = 100;

@@ -51,7 +51,7 @@ static inline struct fixture *setup(enum crypto_role role) {
     memset(f, 0, sizeof *f);
     f->mem = toolkit_mem(&f->heap, 0);
     quic_recovery_init(&f->r, &f->mem, role, &events, f, &f->stats);
-    quic_path_control_init(&f->path, &quic_cc_newreno, MTU, 10, false, false, 333 * BASE_MS);
+    quic_path_control_init(&f->path, &f->mem, &quic_cc_newreno, MTU, 10, false, false, 333 * BASE_MS);
     f->r.paths[0] = &f->path;
     f->r.max_ack_delay = 25 * BASE_MS;
     return f;

@@ -5,9 +5,11 @@ START_TEST(controllers_are_found)
 {
     ck_assert_ptr_eq(quic_cc_at(0), &quic_cc_cubic); /* the order of the option's text */
     ck_assert_ptr_eq(quic_cc_at(1), &quic_cc_newreno);
-    ck_assert_ptr_null(quic_cc_at(2));
+    ck_assert_ptr_eq(quic_cc_at(2), &quic_cc_bbr);
+    ck_assert_ptr_null(quic_cc_at(3));
     ck_assert_ptr_eq(quic_cc_find("cubic"), &quic_cc_cubic);
     ck_assert_ptr_eq(quic_cc_find("newreno"), &quic_cc_newreno);
+    ck_assert_ptr_eq(quic_cc_find("bbr"), &quic_cc_bbr);
     ck_assert_ptr_null(quic_cc_find("vegas"));
 }
 END_TEST

@@ -110,6 +110,7 @@ static const struct {
     {"pacing", "0", 0},
     {"congestion_control", "cubic", 0},
     {"congestion_control", "newreno", 1},
+    {"congestion_control", "bbr", 2},
     {"address_validation", "never", 0},
     {"address_validation", "always", 1},
 };
@@ -153,8 +154,8 @@ static const struct {
     {"ack_delay_exponent", "3k", ERR_VALUE, "ack_delay_exponent: \"3k\" is not a whole number; allowed: 0 to 20"},
     {"pacing", "maybe", ERR_VALUE, "pacing: \"maybe\" is neither; allowed: on or off"},
     {"pacing", "ON", ERR_VALUE, "pacing: \"ON\" is neither; allowed: on or off"},
-    {"congestion_control", "bbr", ERR_VALUE,
-     "congestion_control: \"bbr\" is not one of its names; allowed: cubic or newreno"},
+    {"congestion_control", "vegas", ERR_VALUE,
+     "congestion_control: \"vegas\" is not one of its names; allowed: cubic, newreno or bbr"},
 };
 
 START_TEST(refusals_say_why)
@@ -175,8 +176,8 @@ START_TEST(numbers_are_refused_in_words)
 {
     ck_assert_int_eq(options_set(&options, OPTION_ID_handshake_timeout, 5 * BASE_MS, why, sizeof why), ERR_VALUE);
     ck_assert_str_eq(why, "handshake_timeout: 5ms is not allowed; allowed: 10ms to 1h");
-    ck_assert_int_eq(options_set(&options, OPTION_ID_congestion_control, 2, why, sizeof why), ERR_VALUE);
-    ck_assert_str_eq(why, "congestion_control: 2 is not allowed; allowed: cubic or newreno");
+    ck_assert_int_eq(options_set(&options, OPTION_ID_congestion_control, 3, why, sizeof why), ERR_VALUE);
+    ck_assert_str_eq(why, "congestion_control: 3 is not allowed; allowed: cubic, newreno or bbr");
     ck_assert_int_eq(options_set(&options, OPTION_IDS, 0, why, sizeof why), ERR_OPTION);
     ck_assert_int_eq(options_set(&options, -1, 0, why, sizeof why), ERR_OPTION);
     ck_assert_int_eq(options_set(&options, -1, 0, NULL, 0), ERR_OPTION);
