@@ -10,6 +10,7 @@ at once over one connection and prints one line of JSON. Exit codes: 0 all arriv
 
 import argparse
 import asyncio
+import contextlib
 import datetime
 import hashlib
 import ipaddress
@@ -266,8 +267,11 @@ async def run_client(arguments):
 async def converse(arguments, config, peer, paths):
     """One connection; leaves a session ticket in the configuration, which the next resumes. The exit code and a report."""
 
+    ticket_came = asyncio.Event()
+
     def keep(ticket):
         config.session_ticket = ticket
+        ticket_came.set()
 
     connection = QuicConnection(configuration=config, session_ticket_handler=keep)
     transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -293,6 +297,9 @@ async def converse(arguments, config, peer, paths):
     await protocol.done.wait()
     while protocol.tasks and protocol.ended is None:  # the updates asked for take place even when the files are small
         await asyncio.wait(list(protocol.tasks), return_when=asyncio.FIRST_COMPLETED)
+    if arguments.resume and not early:  # the ticket may come after the files
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(ticket_came.wait(), arguments.idle_timeout)
     ended_early = protocol.ended is not None
     protocol.close()
     await protocol.wait_closed()

@@ -355,21 +355,40 @@ func getCommand(o *options, address string, paths []string) error {
 		return err
 	}
 	if o.resume {
-		tlsConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1)
-		if code, report := o.converse(address, paths[:1], tlsConfig, quicConfig); code != 0 {
+		cache := &sessionCache{ClientSessionCache: tls.NewLRUClientSessionCache(1), came: make(chan struct{}, 8)}
+		tlsConfig.ClientSessionCache = cache
+		code, report := o.converse(address, paths[:1], tlsConfig, quicConfig, cache.came)
+		if code != 0 {
 			say(report)
 			os.Exit(code)
 		}
 		paths = paths[1:]
 	}
-	code, report := o.converse(address, paths, tlsConfig, quicConfig)
+	code, report := o.converse(address, paths, tlsConfig, quicConfig, nil)
 	say(report)
 	os.Exit(code)
 	return nil // not reached
 }
 
-// One connection: the exit code and a report. With a session in the cache it resumes, and asks in 0-RTT packets.
-func (o *options) converse(address string, paths []string, tlsConfig *tls.Config, quicConfig *quic.Config) (int, map[string]any) {
+// A cache of sessions that tells when one came.
+type sessionCache struct {
+	tls.ClientSessionCache
+	came chan struct{}
+}
+
+func (c *sessionCache) Put(key string, session *tls.ClientSessionState) {
+	c.ClientSessionCache.Put(key, session)
+	select {
+	case c.came <- struct{}{}:
+	default: // nobody waits for this many
+	}
+}
+
+// One connection: the exit code and a report. With a session in the cache it resumes, and asks in 0-RTT packets. It is
+// not closed before something came through `awaited`, unless that is nil.
+func (o *options) converse(address string, paths []string, tlsConfig *tls.Config, quicConfig *quic.Config,
+	awaited <-chan struct{},
+) (int, map[string]any) {
 	ctx := context.Background()
 	dial := quic.DialAddr
 	if o.resume {
@@ -397,6 +416,12 @@ func (o *options) converse(address string, paths []string, tlsConfig *tls.Config
 		}()
 	}
 	wait.Wait()
+	if awaited != nil {
+		select {
+		case <-awaited:
+		case <-time.After(o.idleTimeout):
+		}
+	}
 	endedEarly := conn.Context().Err() != nil
 	connection := state(conn)
 	conn.CloseWithError(0, "")
