@@ -40,8 +40,10 @@
  *
  * RESULTS. 0 or a count, or a negative WEFT_E_*. "Nothing to do" is a count of 0 and not an error. After an error
  * nothing has changed, and what a function writes through pointers is as it was, unless its comment says otherwise.
- * Besides the errors named at each function there are WEFT_E_HANDLE, WEFT_E_GONE, WEFT_E_THREAD, WEFT_E_INVALID (an
- * argument that is never allowed: NULL where something is needed, unknown flags) and WEFT_E_NOMEM.
+ * Each function's comment names the errors that are its own. Besides those there are WEFT_E_HANDLE, WEFT_E_GONE,
+ * WEFT_E_THREAD, WEFT_E_INVALID (an argument that is never allowed: NULL where something is needed, unknown flags),
+ * WEFT_E_NOMEM, WEFT_E_UNSUPPORTED (a member of a struct is set that this version does not know), and WEFT_E_CLOSED
+ * from functions of streams whose connection is closed.
  *
  * EVENTS. User code is called at one point of an engine's turn, when no work is half done. So in any callback any call
  * is allowed, closing or freeing what the callback is about included. (The exceptions, where every call gives
@@ -54,9 +56,14 @@
  * there means what it meant before. Set unused and reserved members to 0; memset and designated initialisers do.
  * Events and enumerators may be added: ignore the ones you do not know. Nothing else changes within a major version.
  *
- * UNITS. Times are nanoseconds; lengths are bytes; texts are UTF-8 and end with a zero byte. Pointers given to a
- * function are not kept after it returns, unless its comment says so. Pointers received in a callback are borrowed:
- * they are good until it returns.
+ * UNITS. Times are nanoseconds; lengths are bytes; texts are UTF-8 and end with a zero byte.
+ *
+ * OWNERSHIP. Pointers given to a function are not kept after it returns, unless its comment says so; user pointers are
+ * kept and never looked behind. Pointers received in a callback are borrowed: they are good until it returns. Texts
+ * that are returned or filled into structs of information are static. Handles need to be ended where a comment says
+ * how; an engine ends all that is its own.
+ *
+ * COMMENTS stand above what they are about, and are about every function up to the next empty line or comment.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -187,7 +194,8 @@ WEFT_API int32_t weft_addr_format(const weft_addr *addr, char *text, size_t capa
  * words. */
 
 /* Defaults for a role (enum weft_role). A client verifies servers against the system's certificate authorities; a
- * server needs a certificate. Both need ALPN names (RFC 9001 8.1). To be freed with weft_config_free. */
+ * server needs a certificate. Both need ALPN names (RFC 9001 8.1). To be freed with weft_config_free.
+ * WEFT_E_INTERNAL: the TLS library does not start. */
 WEFT_API int32_t weft_config_new(uint32_t role, weft_config *config);
 /* Ends the handle. What uses the configuration keeps it as long as needed. */
 WEFT_API int32_t weft_config_free(weft_config config);
@@ -218,7 +226,7 @@ typedef struct weft_option {
     const char *const *choices; /* the names, NULL behind the last; NULL for other types */
 } weft_option;
 
-/* How many options there are, and each of them (index below the count); the texts are static. */
+/* How many options there are, and each of them; the texts are static. WEFT_E_OPTION: index is not below the count. */
 WEFT_API uint32_t weft_option_count(void);
 WEFT_API int32_t weft_option_info(uint32_t index, weft_option *option);
 
@@ -235,13 +243,15 @@ WEFT_API int32_t weft_config_add_certificate(weft_config config, uint32_t format
                                              const void *key, size_t key_len);
 WEFT_API int32_t weft_config_add_certificate_files(weft_config config, const char *chain_pem, const char *key_pem);
 /* A new key and a certificate for it that nobody else has signed, for names (host names or addresses, separated by
- * commas), good for `days` (1 to 3650). For tests, and for peers that are pinned. */
+ * commas), good for `days` (1 to 3650). For tests, and for peers that are pinned. WEFT_E_CERTIFICATE: it cannot be
+ * made of these names. */
 WEFT_API int32_t weft_config_self_signed(weft_config config, const char *names, uint32_t days);
 /* SHA-256 of the first certificate's DER, as weft_config_add_pin wants it. WEFT_E_STATE: there is no certificate. */
 WEFT_API int32_t weft_config_fingerprint(weft_config config, uint8_t sha256[32]);
 
 /* Certificate authorities to trust; may be called several times. Once any is given the system's are not used, unless
- * weft_config_use_system_trust asks for both. PEM may hold many, a file up to 16 MiB. */
+ * weft_config_use_system_trust asks for both. PEM may hold many. WEFT_E_CERTIFICATE: none can be read; WEFT_E_IO: a
+ * file cannot be read; WEFT_E_TOO_LARGE: beyond 16 MiB. */
 WEFT_API int32_t weft_config_add_trust(weft_config config, uint32_t format, const void *roots, size_t len);
 WEFT_API int32_t weft_config_add_trust_file(weft_config config, const char *pem);
 /* Whether to trust the system's authorities too (they are loaded when the configuration is first used). */
@@ -265,11 +275,13 @@ typedef struct weft_verify {
 /* 0 to accept, or the TLS alert to refuse with (RFC 8446 6.2: 42 bad_certificate, 46 certificate_unknown ...).
  * Called on the thread of the engine; must not call weft. */
 typedef int32_t (*weft_verify_cb)(void *user, const weft_verify *verify);
+/* Has callback(user, ...) judge each chain, whatever the built-in verification found; NULL: no more. */
 WEFT_API int32_t weft_config_set_verify_callback(weft_config config, weft_verify_cb callback, void *user);
 
 /* Secrets for decrypting captures: lines in the NSS key log format, without line break, to a callback (any engine's
- * thread; must not call weft) or appended to a file. WEFT_E_IO: the file cannot be opened. */
+ * thread; must not call weft) or appended to a file. */
 typedef void (*weft_keylog_cb)(void *user, const char *line);
+/* Where to: both may be used; callback NULL: no more. WEFT_E_IO: the file cannot be opened. */
 WEFT_API int32_t weft_config_set_keylog(weft_config config, weft_keylog_cb callback, void *user);
 WEFT_API int32_t weft_config_set_keylog_file(weft_config config, const char *path);
 
@@ -277,8 +289,9 @@ WEFT_API int32_t weft_config_set_keylog_file(weft_config config, const char *pat
  * TLS_CHACHA20_POLY1305_SHA256; X25519, P-256, P-384, P-521, X25519MLKEM768. WEFT_E_TLS: a name is unknown. */
 WEFT_API int32_t weft_config_set_ciphers(weft_config config, const char *names);
 WEFT_API int32_t weft_config_set_groups(weft_config config, const char *names);
-/* Server: the secret under which session tickets are issued, good for so many seconds (at most 604800). The servers
- * of a fleet share it. Without it each configuration makes up its own, for two hours. */
+/* Server: the secret under which session tickets are issued (RFC 8446 4.6.1), good for so many seconds (1 to 604800).
+ * The servers of a fleet share it. Without it each configuration makes up its own, for two hours. WEFT_E_TLS: another
+ * lifetime, or not a server's. */
 WEFT_API int32_t weft_config_set_ticket_secret(weft_config config, const uint8_t secret[32], uint32_t lifetime_s);
 
 /* ---- events ---------------------------------------------------------------------------------------------------- */
@@ -397,7 +410,8 @@ typedef struct weft_engine_params {
     uint32_t stream_flags; /* enum weft_stream_flag: what the connections' streams begin with */
 } weft_engine_params;
 
-/* A new engine, owned by the calling thread. params may be NULL. WEFT_E_IO: the system refuses a loop. */
+/* A new engine, owned by the calling thread, to be freed with weft_engine_free. params may be NULL; it is copied.
+ * WEFT_E_IO: the system refuses a loop; WEFT_E_INTERNAL: the TLS library does not start. */
 WEFT_API int32_t weft_engine_new(const weft_engine_params *params, weft_engine *engine);
 /* Frees the engine and all its objects, without a word to peers or callbacks; their handles end, and what was lent to
  * weft_stream_write_ref or kept with weft_buffer_retain ends too. In a callback of this engine: no further callback
@@ -421,12 +435,13 @@ WEFT_API int32_t weft_engine_turn(weft_engine engine);
  * (WEFT_E_UNSUPPORTED: there is none), and ns until one is due anyway: 0 at once, UINT64_MAX never. */
 WEFT_API int32_t weft_engine_fd(weft_engine engine);
 WEFT_API int32_t weft_engine_deadline(weft_engine engine, uint64_t *ns);
-/* The engine's clock. */
+/* The engine's clock, in ns. */
 WEFT_API int32_t weft_engine_now(weft_engine engine, uint64_t *now);
 /* From any thread: makes the engine turn soon. */
 WEFT_API int32_t weft_engine_wake(weft_engine engine);
 /* From any thread: has function(arg) called on the engine's thread, among the callbacks of its next turn, in the
- * order of posting. Posted functions whose turn never comes, because the engine is freed, are not called. */
+ * order of posting. Posted functions whose turn never comes, because the engine is freed, are not called; arg is kept
+ * until then. */
 WEFT_API int32_t weft_engine_post(weft_engine engine, void (*function)(void *arg), void *arg);
 /* Makes the calling thread the owner. The one before must have stopped using the engine, and the two must have
  * synchronised. WEFT_E_STATE: the engine is in a turn. */
@@ -448,11 +463,13 @@ typedef struct weft_datagram {
 
 /* Datagrams that arrived (trains, if segment says so), to be followed by weft_engine_turn. A datagram belongs to the
  * listener bound to its local address, if there is one, and else to the connections made by weft_connect. Returns
- * how many were taken in: fewer than count when memory is used up. WEFT_E_STATE: the engine is not external. */
+ * how many were taken in: fewer than count when memory is used up, or before one that cannot be. WEFT_E_TOO_LARGE: the
+ * first is longer than WEFT_TRAIN_SIZE; WEFT_E_STATE: the engine is not external, or within its turn. */
 WEFT_API int64_t weft_engine_input(weft_engine engine, const weft_datagram *datagrams, uint32_t count);
 /* The next thing to send: datagram->data points to WEFT_TRAIN_SIZE bytes of yours, and segment says how many
  * datagrams a train may have at most (0 or 1: one); all else is filled in. 1: there was one; 0: nothing to send now.
- * Call it after each turn, and after calls outside of a turn, until it gives 0. */
+ * Call it after each turn, and after calls outside of a turn, until it gives 0. WEFT_E_STATE: the engine is not
+ * external, or within its turn. */
 WEFT_API int32_t weft_engine_output(weft_engine engine, weft_datagram *datagram);
 
 /* ---- listeners ------------------------------------------------------------------------------------------------- */
@@ -485,20 +502,21 @@ typedef struct weft_listen_params {
 } weft_listen_params;
 
 /* Accepts connections on a UDP address: "0.0.0.0:443", "[::]:443" (IPv4 too), "[::1]:0" (the system chooses the
- * port). WEFT_E_ADDRESS, WEFT_E_IO, WEFT_E_TLS (no certificate, no ALPN, not a server's): weft_engine_error says
- * more. params may be NULL. */
+ * port). params may be NULL; the tables in it are not copied. The handle ends after LISTENER_CLOSED. WEFT_E_ADDRESS,
+ * WEFT_E_IO, WEFT_E_TLS (no certificate, no ALPN, not a server's): weft_engine_error says more. */
 WEFT_API int32_t weft_listen(weft_engine engine, weft_config config, const char *address,
                              const weft_listen_params *params, weft_listener *listener);
-/* The address it is bound to. */
+/* The address it is bound to. WEFT_E_CLOSED: to none any more. */
 WEFT_API int32_t weft_listener_address(weft_listener listener, weft_addr *addr);
 /* How many connections it has. */
 WEFT_API int32_t weft_listener_connections(weft_listener listener, uint32_t *count);
-/* Connections accepted from now on have this configuration: new certificates without a pause. */
+/* Connections accepted from now on have this configuration: new certificates without a pause.
+ * WEFT_E_CLOSED: it accepts none any more; WEFT_E_TLS: as in weft_listen. */
 WEFT_API int32_t weft_listener_reload(weft_listener listener, weft_config config);
-/* Accepts no more (clients are told CONNECTION_REFUSED); connections stay. Idempotent. */
+/* Accepts no more (clients are told CONNECTION_REFUSED, RFC 9000 20.1); connections stay. Idempotent. */
 WEFT_API int32_t weft_listener_stop(weft_listener listener);
 /* Closes its connections too, with this application error code. LISTENER_CLOSED comes when the last one is gone: some
- * round trips later. */
+ * round trips later. WEFT_E_CLOSED: it is closing already; WEFT_E_VALUE: code is not below 2^62. */
 WEFT_API int32_t weft_listener_close(weft_listener listener, uint64_t code);
 /* The user pointer; NULL for a handle that is not valid (weft_conn_user and weft_stream_user too). */
 WEFT_API void *weft_listener_user(weft_listener listener);
@@ -585,7 +603,7 @@ WEFT_API int32_t weft_connect(weft_engine engine, weft_config config, const char
  * whatever is still to be sent; finish streams and wait for FINISHED if that matters. Its streams end, then
  * CONN_CLOSED comes. WEFT_E_CLOSED: it is closed or closing already; WEFT_E_VALUE: code is not below 2^62. */
 WEFT_API int32_t weft_conn_close(weft_conn conn, uint64_t code, const char *reason);
-/* The same with a transport error code (RFC 9000 20.1). */
+/* The same, with a transport error code (RFC 9000 20.1) and the same errors: WEFT_E_CLOSED, WEFT_E_VALUE. */
 WEFT_API int32_t weft_conn_close_transport(weft_conn conn, uint64_t code, const char *reason);
 /* Lets the handle live on after CONN_CLOSED, for reading what is known about the connection, until weft_conn_release.
  * Counted: each keep wants its release. A release without keep is WEFT_E_STATE. */
@@ -598,6 +616,7 @@ WEFT_API int32_t weft_conn_set_callbacks(weft_conn conn, const weft_conn_callbac
 WEFT_API int32_t weft_conn_set_stream_callbacks(weft_conn conn, const weft_stream_callbacks *callbacks);
 /* enum weft_stream_flag: what its streams begin with. */
 WEFT_API int32_t weft_conn_set_stream_flags(weft_conn conn, uint32_t flags);
+/* The user pointer, which callbacks and events are given. */
 WEFT_API void *weft_conn_user(weft_conn conn);
 WEFT_API int32_t weft_conn_set_user(weft_conn conn, void *user);
 /* The engine it belongs to; {0} for a handle that is not valid. */
@@ -636,10 +655,10 @@ typedef struct weft_conn_info {
 
 /* Fills in as much of *info as info->size says. */
 WEFT_API int32_t weft_conn_get_info(weft_conn conn, weft_conn_info *info);
-/* How it ended; cause NONE while it has not. */
+/* How it ended (RFC 9000 10); cause NONE while it has not. */
 WEFT_API int32_t weft_conn_get_close(weft_conn conn, weft_close *close);
-/* Copies the peer's leaf certificate (DER), the newest session, the newest token: all of it, or nothing when
- * capacity is less. The length; 0: there is none. */
+/* Copies the peer's leaf certificate (DER), the newest session (RFC 8446 4.6.1), the newest token (RFC 9000 8.1.3):
+ * all of it, or nothing when capacity is less. The length; 0: there is none. */
 WEFT_API int64_t weft_conn_peer_certificate(weft_conn conn, void *out, size_t capacity);
 WEFT_API int64_t weft_conn_session(weft_conn conn, void *out, size_t capacity);
 WEFT_API int64_t weft_conn_token(weft_conn conn, void *out, size_t capacity);
@@ -655,15 +674,17 @@ typedef struct weft_path {
     uint64_t pto_count;            /* probe time-outs in a row */
 } weft_path;
 
-/* The path in use. WEFT_E_STATE: none yet, or the connection has ended. */
+/* The path in use (RFC 9000 9). WEFT_E_STATE: none yet, or the connection has ended. */
 WEFT_API int32_t weft_conn_get_path(weft_conn conn, weft_path *path);
-/* RFC 8446 7.5. WEFT_E_STATE: the handshake is not complete, or its secrets have been forgotten since: servers do
- * that when the handshake is confirmed, so ask in on_connected. */
+/* Writes keying material for label and context to out (RFC 8446 7.5). WEFT_E_STATE: the handshake is not complete, or
+ * its secrets have been forgotten since: servers do that when the handshake is confirmed, so ask in on_connected;
+ * WEFT_E_CLOSED. */
 WEFT_API int32_t weft_conn_export(weft_conn conn, const char *label, const void *context, size_t context_len, void *out,
                                   size_t len);
-/* Begins a key update (RFC 9001 6). WEFT_E_STATE: the last one is not acknowledged yet. */
+/* Begins a key update (RFC 9001 6). WEFT_E_STATE: too early, or the last one is not acknowledged yet; WEFT_E_CLOSED. */
 WEFT_API int32_t weft_conn_update_keys(weft_conn conn);
-/* Sends a PING: keeps it open, and measures the round trip. */
+/* Sends a PING (RFC 9000 19.2): keeps it open, and measures the round trip. WEFT_E_STATE: nobody to send it to yet;
+ * WEFT_E_CLOSED. */
 WEFT_API int32_t weft_conn_ping(weft_conn conn);
 
 /* ---- streams --------------------------------------------------------------------------------------------------- */
@@ -683,9 +704,10 @@ typedef struct weft_stream_params {
     void *user;
 } weft_stream_params;
 
-/* Opens a stream (enum weft_direction). The peer hears of it with the first bytes, or with WEFT_FIN. params may be
- * NULL: the stream's user pointer begins as the connection's then, as for streams that the peer opens.
- * WEFT_E_STREAM_LIMIT: the peer allows no more now, STREAMS follows; WEFT_E_STATE: not connected yet; WEFT_E_CLOSED. */
+/* Opens a stream (RFC 9000 2.1, enum weft_direction). The peer hears of it with the first bytes, or with WEFT_FIN.
+ * params may be NULL: the stream's user pointer begins as the connection's then, as for streams that the peer opens.
+ * The handle ends after STREAM_CLOSED, or with weft_stream_detach. WEFT_E_STREAM_LIMIT: the peer allows no more now,
+ * STREAMS follows; WEFT_E_STATE: not connected yet; WEFT_E_CLOSED. */
 WEFT_API int32_t weft_stream_open(weft_conn conn, uint32_t direction, const weft_stream_params *params,
                                   weft_stream *stream);
 
@@ -693,16 +715,17 @@ WEFT_API int32_t weft_stream_open(weft_conn conn, uint32_t direction, const weft
  * many were taken: if fewer than len, WRITABLE follows. WEFT_FIN in flags ends this direction once all are taken.
  * WEFT_E_STREAM_CLOSED: finished, reset, stopped by the peer, or the peer's unidirectional stream. */
 WEFT_API int64_t weft_stream_write(weft_stream stream, const void *data, size_t len, uint32_t flags);
-/* The same from several places. */
+/* The same from several places, with the same error. WEFT_E_STREAM_CLOSED. */
 WEFT_API int64_t weft_stream_writev(weft_stream stream, const weft_bytes *bytes, uint32_t count, uint32_t flags);
 /* Without copying: the bytes must stay as they are until RELEASED comes with this token (it comes for every one that
  * was taken, unless the engine is freed). All or nothing: len, or 0 when there is no room, and WRITABLE follows. len
- * is at least 1. */
+ * is at least 1. WEFT_E_STREAM_CLOSED. */
 WEFT_API int64_t weft_stream_write_ref(weft_stream stream, const void *data, size_t len, uint64_t token,
                                        uint32_t flags);
-/* Ends this direction: no more bytes follow. FINISHED comes when the peer has all. */
+/* Ends this direction: no more bytes follow. FINISHED comes when the peer has all. WEFT_E_STREAM_CLOSED. */
 WEFT_API int32_t weft_stream_finish(weft_stream stream);
-/* Breaks this direction off, with an application error code below 2^62 (RESET_STREAM, RFC 9000 19.4). */
+/* Breaks this direction off, with an application error code (RESET_STREAM, RFC 9000 19.4). WEFT_E_VALUE: code is not
+ * below 2^62; WEFT_E_STREAM_CLOSED: reset already, all was acknowledged, or the peer's unidirectional stream. */
 WEFT_API int32_t weft_stream_reset(weft_stream stream, uint64_t code);
 
 /* Reading, for streams that are not given DATA; and for the others, between events. Copies what is there: the count.
@@ -711,33 +734,39 @@ WEFT_API int32_t weft_stream_reset(weft_stream stream, uint64_t code);
  * unidirectional stream. */
 WEFT_API int64_t weft_stream_read(weft_stream stream, void *out, size_t capacity, uint32_t *flags);
 /* Shows what is there without taking it: the number of slices filled in. They are good until the next call for this
- * stream or the end of the callback, whichever is first. */
+ * stream or the end of the callback, whichever is first. WEFT_E_STREAM_CLOSED: as in weft_stream_read. */
 WEFT_API int64_t weft_stream_peek(weft_stream stream, weft_slice *slices, uint32_t max, uint32_t *flags);
 /* Takes len bytes of what was shown; with 0 bytes left and WEFT_FIN shown, the end too. WEFT_E_VALUE: more than are
- * there. */
+ * there; WEFT_E_STREAM_CLOSED: as in weft_stream_read. */
 WEFT_API int32_t weft_stream_consume(weft_stream stream, uint64_t len);
 /* WEFT_STREAM_MANUAL_CREDIT: so many of the bytes that were delivered or read are done with. WEFT_E_VALUE: more than
  * were. */
 WEFT_API int32_t weft_stream_credit(weft_stream stream, uint64_t len);
 /* Asks the peer to send no more, with an application error code (STOP_SENDING, RFC 9000 19.5). What arrives is
- * dropped. */
+ * dropped. WEFT_E_VALUE: code is not below 2^62; WEFT_E_STREAM_CLOSED: stopped, reset or read to its end, or our own
+ * unidirectional stream. */
 WEFT_API int32_t weft_stream_stop(weft_stream stream, uint64_t code);
 /* No DATA or READABLE until resumed; bytes wait, and flow control makes the peer wait. */
 WEFT_API int32_t weft_stream_pause(weft_stream stream);
 WEFT_API int32_t weft_stream_resume(weft_stream stream);
-/* Resets and stops what is not done yet, ends the handle; of its events only RELEASED still comes. */
+/* Resets and stops what is not done yet with an application error code, ends the handle; of its events only RELEASED
+ * still comes. WEFT_E_VALUE: code is not below 2^62. */
 WEFT_API int32_t weft_stream_detach(weft_stream stream, uint64_t code);
 
 /* In the manner of RFC 9218: urgency 0 (first) to 7 (last), 3 unless set; streams of one urgency share if
- * incremental, which they are unless set, else they go one after the other. */
+ * incremental, which they are unless set, else they go one after the other. WEFT_E_VALUE: another number. */
 WEFT_API int32_t weft_stream_set_priority(weft_stream stream, uint32_t urgency, uint32_t incremental);
+/* enum weft_stream_flag, in place of what it had. */
 WEFT_API int32_t weft_stream_set_flags(weft_stream stream, uint32_t flags);
+/* Callbacks for its events (NULL: the connection's). Not copied: the table must stay as it is while the stream is. */
 WEFT_API int32_t weft_stream_set_callbacks(weft_stream stream, const weft_stream_callbacks *callbacks);
+/* The user pointer, which callbacks and events are given. */
 WEFT_API void *weft_stream_user(weft_stream stream);
 WEFT_API int32_t weft_stream_set_user(weft_stream stream, void *user);
 /* Its connection; {0} for a handle that is not valid. */
 WEFT_API weft_conn weft_stream_conn(weft_stream stream);
-/* The connection's stream with this ID. WEFT_E_GONE: there is none (any more). */
+/* The connection's stream with this ID (RFC 9000 2.1); it has one handle, however it was come by. WEFT_E_GONE: there
+ * is none (any more). */
 WEFT_API int32_t weft_stream_find(weft_conn conn, uint64_t id, weft_stream *stream);
 
 /* RFC 9000 3.1 */
@@ -769,6 +798,7 @@ typedef struct weft_stream_info {
     uint8_t urgency, incremental, paused, reserved[5];
 } weft_stream_info;
 
+/* Fills in as much of *info as info->size says. */
 WEFT_API int32_t weft_stream_get_info(weft_stream stream, weft_stream_info *info);
 
 /* ---- keeping received bytes ------------------------------------------------------------------------------------ */
@@ -806,6 +836,7 @@ typedef struct weft_engine_stats {
     uint64_t connections, buffers_retained;             /* now: these two and memory_used also shrink */
 } weft_engine_stats;
 
+/* Fills in as much of *stats as stats->size says: of the connection; of the engine and all its connections. */
 WEFT_API int32_t weft_conn_get_stats(weft_conn conn, weft_conn_stats *stats);
 WEFT_API int32_t weft_engine_get_stats(weft_engine engine, weft_engine_stats *stats);
 
@@ -820,6 +851,7 @@ typedef struct weft_stat {
     uint32_t reserved;
 } weft_stat;
 
+/* How many counters there are, and each of them (index below the count); the texts are static. */
 WEFT_API uint32_t weft_stat_count(void);
 WEFT_API int32_t weft_stat_info(uint32_t index, weft_stat *stat);
 
