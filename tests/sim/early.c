@@ -222,6 +222,8 @@ static void run_upgraded(struct sim_world *world, uint64_t seed) {
     expect_early(&stage, CRYPTO_EARLY_ACCEPTED);
     if (kept.version != (seed % 2 ? QUIC_VERSION_1 : QUIC_VERSION_2))
         sim_fail(world, "the version is %08x", kept.version);
+    if (seed / 2 % 2 == 0 && !kept.early_streams)
+        sim_fail(world, "nothing came early");
     stage_wait(&stage, 20 * BASE_SEC);
     if (kept.session_len) { /* else its tickets were lost. The new session is of the new version: early data again */
         kept.server_streams = kept.early_conns = 0;
@@ -229,6 +231,42 @@ static void run_upgraded(struct sim_world *world, uint64_t seed) {
         stage_finish(&stage);
         expect_early(&stage, CRYPTO_EARLY_ACCEPTED);
     }
+    stage_close(&stage);
+}
+
+/* Of the server's first datagram only the Initial arrives: the client knows the new version, and not yet the keys. */
+static unsigned cut_off;
+static bool cut_handshake(struct sim_world *world, const struct sim_datagram *d) {
+    struct quic_header header;
+    if (d->from->index != 1 || cut_off++ || !quic_header_parse(d->data, d->len, QUIC_LOCAL_CID_LEN, &header))
+        return true;
+    sim_inject_changed(d->to, &d->src, d->data, header.packet_len, 10 * BASE_MS, d);
+    (void)world;
+    return false;
+}
+
+static void run_after_change(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    stage.client.version = seed % 2;
+    first_visit(&stage);
+    stage.server.version_preference = 1 + !(seed % 2);
+    restart_server_config(&stage);
+    cut_off = 0;
+    world->filter = cut_handshake;
+    second_visit(&stage, 1, 100, 100);
+    stage_wait(&stage, 25 * BASE_MS);
+    struct quic_conn *conn = stage.t.client;
+    if (!conn || conn->version == conn->original_version || conn->handshake_complete)
+        sim_fail(world, "the client does not stand between two versions");
+    stage.t.streams = 2;
+    if (conn)
+        transfer_more(stage.c, &stage.t); /* still 0-RTT, of the version it was begun in */
+    stage_wait(&stage, 15 * BASE_MS);
+    if (kept.early_streams != 2)
+        sim_fail(world, "%u streams came early", kept.early_streams);
+    stage_finish(&stage);
+    expect_early(&stage, CRYPTO_EARLY_ACCEPTED);
     stage_close(&stage);
 }
 
@@ -458,6 +496,7 @@ static const struct scenario list[] = {
     {"early-overtaken", "0-RTT packets before their Initial wait for it", 20, run_overtaken},
     {"early-retry", "0-RTT again after a Retry", 30, run_retry},
     {"early-upgraded", "0-RTT in one version, the rest in another", 40, run_upgraded},
+    {"early-after-change", "0-RTT stays in its version when the client has heard of another", 4, run_after_change},
     {"early-rejected", "0-RTT rejected for all reasons there are, lower limits among them: every byte once", 240,
      run_rejected},
     {"early-rejected-reset", "streams that were reset early, in a connection where early data is rejected", 30,
