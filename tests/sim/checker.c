@@ -229,6 +229,8 @@ uint32_t checker_on_sent(struct checker *c, const struct sim_datagram *d) {
     static struct seen_datagram seen;
     seen = (struct seen_datagram){.raw = d, .len = d->len};
     memcpy(c->copy, d->data, d->len);
+    if (c->doctor_raw)
+        c->doctor_raw(c, c->copy, d->len);
     if (check_open(c, &seen) && !c->world->failure) {
         if (c->doctor)
             c->doctor(c, &seen);
@@ -331,6 +333,7 @@ void checker_on_arrival(struct checker *c, struct sim_node *node, const struct q
     conn = record->conn ? c->conns[record->conn - 1] : NULL;
     if (!conn || conn->sides[!record->side].node != node)
         return;
+    intact &= node->mem.refusals == 0; /* what memory refuses is not taken in */
     /* One packet of a damaged datagram may still be good: what gives rights counts, what imposes duties does not. */
     for (uint32_t i = 0; i < record->count; i++) {
         const struct check_effect *e = &c->effects[record->first + i];
@@ -379,6 +382,10 @@ static void idle_acks(struct checker *c, struct check_conn *conn, base_time next
         struct check_side *owes = &conn->sides[!side];
         if (!s->owed_since || conn->muddled)
             continue;
+        if (owes->node->mem.refusals) { /* what memory refused was not received */
+            s->owed_since = 0;
+            continue;
+        }
         struct quic_conn *object = check_object(owes);
         if (!object || object->state != QUIC_CONN_ESTABLISHED || object->acks[QUIC_APPLICATION].deadline == BASE_NEVER ||
             quic_path_allowance(quic_path_active(object)) < 100) {
@@ -394,6 +401,9 @@ static void idle_acks(struct checker *c, struct check_conn *conn, base_time next
 void checker_on_idle(struct checker *c, base_time next) {
     if (c->world->failure)
         return;
+    c->idle_next = next;
+    if (c->doctor_idle)
+        c->doctor_idle(c);
     for (unsigned i = 0; i < c->world->node_count; i++) {
         struct sim_node *node = &c->world->nodes[i];
         if (!node->alive)

@@ -185,7 +185,9 @@ struct checker {
     uint8_t copy[QUIC_MAX_DATAGRAM];
     /* the self-test changes what was seen before it is judged */
     void (*doctor)(struct checker *checker, struct seen_datagram *datagram);
-    void *doctor_user;
+    void (*doctor_raw)(struct checker *checker, uint8_t *data, size_t len); /* before it is opened */
+    void (*doctor_idle)(struct checker *checker);
+    base_time idle_next; /* when the clock will move to */
     bool trace;
 };
 
@@ -204,6 +206,9 @@ uint32_t checker_tag_of(const struct checker *checker, const uint8_t *data, size
 void checker_on_idle(struct checker *checker, base_time next);
 /* For crypto_tls_config_keylog. */
 void checker_keylog(void *user, const char *line);
+
+/* Breaks every rule once; returns how many were not found broken, and counts those that were in *passed. */
+unsigned long checker_selftest(unsigned long *passed);
 
 /* ---- among the checker's files ---- */
 void check_fail(struct checker *checker, const char *rule, const char *format, ...) __attribute__((format(printf, 3, 4)));

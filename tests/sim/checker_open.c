@@ -224,6 +224,10 @@ static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, co
         leads_to = CHECK_SERVER;
         initial_keys(c, conn, &header->dcid);
     }
+    if (!conn && !d->raw->to) {
+        d->foreign = true; /* into the void */
+        return false;
+    }
     if (!conn) {
         d->unprotected = true; /* a stateless reset: it looks like a short header with an ID that nobody knows */
         if (header->is_long && header->type != QUIC_PACKET_VERSION_NEGOTIATION && !c->world->tampered)

@@ -102,8 +102,6 @@ static void packet_level(struct checker *c, const struct seen_packet *p) {
     bool client = p->side == CHECK_CLIENT;
     if (p->level == CRYPTO_EARLY && !client)
         check_fail(c, "level", "0-RTT from a server");
-    if (p->level == CRYPTO_INITIAL && (client ? self->sent_handshake : self->got_handshake))
-        check_fail(c, "level", "side %u sends an Initial after Handshake packets", p->side);
     if (p->level == CRYPTO_HANDSHAKE && self->confirmed)
         check_fail(c, "level", "side %u sends a Handshake packet after the handshake was confirmed", p->side);
     if (p->level == CRYPTO_EARLY && self->spaces[QUIC_APPLICATION].next && self->keys[CRYPTO_APPLICATION] && self->generation_first)
@@ -125,7 +123,7 @@ static void packet_phase(struct checker *c, struct seen_packet *p) {
     bool follows = peer->generation >= p->generation;
     if (!self->confirmed && p->side == CHECK_CLIENT)
         check_fail(c, "key-phase", "key update before the handshake is confirmed");
-    if (!follows && (acked == QUIC_NO_NUMBER || acked < self->generation_first))
+    if (!follows && self->generation && (acked == QUIC_NO_NUMBER || acked < self->generation_first))
         check_fail(c, "key-phase", "side %u updates again before generation %u was acknowledged", p->side, self->generation);
     self->generation = p->generation;
     self->generation_first = p->number;
@@ -140,6 +138,10 @@ static void packet_end(struct checker *c, const struct seen_packet *p) {
         check_fail(c, "closing", "side %u sends something else after CONNECTION_CLOSE", p->side);
     if (!self->closing && self->heard_close)
         check_fail(c, "draining", "side %u answers a CONNECTION_CLOSE", p->side);
+    /* RFC 9001 4.9.1; a server that fails over a Handshake packet still has its Initial keys */
+    bool over = p->side == CHECK_CLIENT ? self->sent_handshake : self->got_handshake && !p->only_close;
+    if (p->level == CRYPTO_INITIAL && over)
+        check_fail(c, "level", "side %u sends an Initial after Handshake packets", p->side);
     const struct quic_conn *object = check_object(self);
     if (object && object->state == QUIC_CONN_DRAINING && !self->closing)
         check_fail(c, "draining", "side %u sends while draining", p->side);

@@ -6,7 +6,7 @@
  *     sim ... --trace                 prints every datagram, decrypted
  *     sim --soak --seconds N          new seeds until the time is over
  *
- * Each run is one check; the last line says how many passed and failed. A failing run prints the command that repeats it. */
+ * Without a name it begins with the self-test of the checker. Each run and each rule is one check; the last line says how many passed and failed. A failing run prints the command that repeats it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -94,6 +94,11 @@ int main(int argc, char **argv) {
     if (seconds)
         first = (uint64_t)time(NULL) << 20; /* seeds nobody has tried; each is printed when it fails */
     do {
+        if (!name && !seconds) {
+            unsigned long missed = checker_selftest(&passed);
+            printf("%-28s %5lu rules, %lu not found broken\n", "self-test", passed + missed, missed);
+            failed += missed;
+        }
         run_all(name, first, seeds);
         first += 1u << 16;
     } while (end && time(NULL) < end && !failed);
