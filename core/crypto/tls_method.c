@@ -164,9 +164,6 @@ static int on_secrets(WOLFSSL *ssl, WOLFSSL_ENCRYPTION_LEVEL wolf_level, const u
 
 static int on_data(WOLFSSL *ssl, WOLFSSL_ENCRYPTION_LEVEL level, const uint8_t *data, size_t len) {
     struct crypto_tls *tls = wolfSSL_get_app_data(ssl);
-    /* Before a server says anything, a HelloRetryRequest included: the parameters may change the version it says it in. */
-    if (tls->config->role == CRYPTO_SERVER && !tls_deliver_params(tls))
-        return 0;
     if (level == wolfssl_encryption_early_data) /* there is no EndOfEarlyData in QUIC (RFC 9001 8.3) */
         return len == 0 || tls_refuse(tls, ALERT_INTERNAL_ERROR, "TLS wants to send at the early data level");
     return tls->callbacks->on_send(tls->user, (enum crypto_level)level, data, len) ||
