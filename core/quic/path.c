@@ -220,6 +220,7 @@ bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path) {
                                 (uint32_t)options->initial_window, options->hystart, options->pacing,
                                 options->initial_rtt))
         return false;
+    quic_ecn_start(&path->control.ecn, options->ecn, conn->endpoint->now);
     conn->recovery.paths[quic_path_index(conn, path)] = &path->control;
     return true;
 }
@@ -279,7 +280,7 @@ static bool path_is_rebinding(const struct quic_path *old, const struct quic_pat
 }
 
 /* The new path goes on as the old one did, and the old one begins again: each keeps one controller. */
-static void path_inherit(struct quic_path *path, struct quic_path *old) {
+static void path_inherit(struct quic_path *path, struct quic_path *old, base_time now) {
     uint64_t in_flight = path->control.bytes_in_flight;
     struct quic_cc fresh = path->control.cc;
     path->control = old->control;
@@ -287,6 +288,7 @@ static void path_inherit(struct quic_path *path, struct quic_path *old) {
     path->mtu = old->mtu;
     old->control.cc = fresh;
     fresh.ops->on_mtu(&old->control.cc, old->mtu);
+    quic_ecn_start(&path->control.ecn, old->control.ecn.state != QUIC_ECN_OFF, now);
 }
 
 void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_time now) {
@@ -295,7 +297,7 @@ void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_tim
         return;
     old->heard_at = path->heard_at = now;
     if (path_is_rebinding(old, path))
-        path_inherit(path, old);
+        path_inherit(path, old, now);
     path_activate(conn, path);
     if (path->state != QUIC_PATH_VALIDATED && !path->challenge_tries)
         path_probe(conn, path, now);

@@ -49,10 +49,18 @@ void quic_path_control_clear(struct quic_path_control *path, struct base_mem *me
 
 static uint32_t recovery_low(uint64_t bytes) { return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX; }
 
-uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, base_time now, uint32_t bytes,
-                               bool eliciting, bool in_flight, enum quic_ecn ecn) {
+static void recovery_count_mark(struct quic_recovery *r, enum quic_space space, struct quic_path_control *path,
+                                base_time now, bool in_flight) {
+    r->ecn[space].sent++;
+    r->stats->ecn_marked++;
+    if (in_flight)
+        quic_ecn_on_sent(&path->ecn, now, 3 * quic_rtt_pto(&path->rtt));
+}
+
+uint64_t quic_recovery_on_sent_over(struct quic_recovery *r, uint8_t index, enum quic_space space, base_time now,
+                                    uint32_t bytes, bool eliciting, bool in_flight, enum quic_ecn ecn) {
     struct quic_sent *log = &r->spaces[space];
-    struct quic_path_control *path = r->paths[r->active];
+    struct quic_path_control *path = r->paths[index];
     assert(bytes <= QUIC_MAX_DATAGRAM && (in_flight || !eliciting));
     if (path->bytes_in_flight == 0)
         path->first_sent_at = path->delivered_at = now;
@@ -65,13 +73,15 @@ uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, b
                                       .tx_in_flight = recovery_low(path->bytes_in_flight),
                                       .lost = (uint32_t)path->lost,
                                       .bytes = (uint16_t)bytes,
-                                      .path = r->active,
+                                      .path = index,
                                       .eliciting = eliciting,
                                       .in_flight = in_flight,
                                       .app_limited = path->app_limited_until != 0,
                                       .ecn = (uint8_t)ecn};
     uint64_t number = quic_sent_commit(log, &packet);
     r->stats->packets_sent++;
+    if (ecn == QUIC_ECT0)
+        recovery_count_mark(r, space, path, now, in_flight);
     if (in_flight) {
         path->cc.ops->on_sent(&path->cc, now, number, bytes, path->bytes_in_flight);
         quic_pacer_on_sent(&path->pacer, bytes);
@@ -84,6 +94,11 @@ uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, b
             r->probes[space]--;
     }
     return number;
+}
+
+uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, base_time now, uint32_t bytes,
+                               bool eliciting, bool in_flight, enum quic_ecn ecn) {
+    return quic_recovery_on_sent_over(r, r->active, space, now, bytes, eliciting, in_flight, ecn);
 }
 
 base_time quic_recovery_pto(const struct quic_recovery *r, enum quic_space space) {
@@ -189,6 +204,7 @@ void quic_recovery_on_timeout(struct quic_recovery *r, base_time now) {
     }
     if (r->pto_count < PTO_COUNT_MAX)
         r->pto_count++;
+    quic_ecn_on_timeout(&r->paths[r->active]->ecn, r->pto_count);
     r->stats->ptos++;
 }
 
@@ -206,6 +222,8 @@ static void recovery_withdraw(struct quic_recovery *r, enum quic_space space, bo
             struct quic_path_control *path = quic_recovery_path_of(r, packet);
             if (path && packet->in_flight)
                 path->bytes_in_flight -= packet->bytes;
+            if (path && packet->in_flight && packet->ecn == QUIC_ECT0)
+                quic_ecn_on_withdrawn(&path->ecn, packet->sent_at);
             quic_sent_settle(log, packet, QUIC_SENT_LOST);
             if (tell && !packet->requeued)
                 quic_recovery_tell_frames(r, space, log, packet, QUIC_FATE_LOST);

@@ -4,7 +4,7 @@
  * much may be sent. Frames of acknowledged and lost packets are handed to one function of the owner. Timers are not set
  * here: the owner asks for the deadline and calls quic_recovery_on_timeout.
  *
- * Congestion control, round-trip time and pacing belong to a path (struct quic_path_control): after a migration the new
+ * Congestion control, round-trip time, pacing and ECN belong to a path (struct quic_path_control): after a migration the new
  * path starts afresh, and packets sent on an old path do not touch it (RFC 9000 9.4).
  *
  * Invariant: path->bytes_in_flight is the sum of `bytes` of the OUTSTANDING in-flight packets of all spaces on it.
@@ -14,6 +14,7 @@
 
 #include "quic/ack.h"
 #include "quic/cc.h"
+#include "quic/ecn.h"
 #include "quic/sent.h"
 #include "tables/stats.h"
 
@@ -23,6 +24,7 @@ struct quic_path_control {
     struct quic_rtt rtt;
     struct quic_cc cc;
     struct quic_pacer pacer;
+    struct quic_ecn_path ecn; /* the owner starts it (quic_ecn_start) */
     uint64_t bytes_in_flight;
     /* delivery rate */
     uint64_t delivered, lost; /* bytes so far */
@@ -69,9 +71,8 @@ struct quic_recovery {
     bool handshake_acked; /* client: a Handshake ACK was received, or confirmed: the server has validated our address */
     bool has_handshake_keys, has_application_keys;
     bool amplification_blocked;     /* set by the owner: nothing may be sent, so no PTO is armed */
-    bool ecn_ok;                    /* set by the owner: the path passed ECN validation, so CE counts are believed */
     base_time armed_at;             /* when the anti-deadlock timer was last restarted */
-    uint64_t ce_acked[QUIC_SPACES]; /* largest ECN-CE count told by the peer */
+    struct quic_ecn_counts ecn[QUIC_SPACES];
 };
 
 void quic_recovery_init(struct quic_recovery *r, struct base_mem *mem, enum crypto_role role,
@@ -88,6 +89,9 @@ void quic_path_control_clear(struct quic_path_control *path, struct base_mem *me
  * afterwards. */
 uint64_t quic_recovery_on_sent(struct quic_recovery *r, enum quic_space space, base_time now, uint32_t bytes,
                                bool eliciting, bool in_flight, enum quic_ecn ecn);
+/* The same for a packet that went on another path than the active one: a path probe. */
+uint64_t quic_recovery_on_sent_over(struct quic_recovery *r, uint8_t path, enum quic_space space, base_time now,
+                                    uint32_t bytes, bool eliciting, bool in_flight, enum quic_ecn ecn);
 
 /* An ACK frame. `delay`: ACK Delay, scaled to ns, not limited (5.3 is done here). 0, or the
  * transport error to close with: PROTOCOL_VIOLATION for a number never sent or skipped. */

@@ -21,6 +21,7 @@ struct ack_tally {
     uint64_t flight, fresh; /* bytes that were in flight; of these, sent after the last congestion event */
     uint64_t delivered;     /* with those that had been given up */
     uint32_t spurious;      /* packets of the last congestion event that were not lost after all */
+    uint32_t marked;        /* packets sent with ECT(0) */
     base_time fresh_after;  /* the controller's recovery_start */
     uint64_t number;
     const struct quic_sent_packet *newest;
@@ -50,6 +51,7 @@ static void ack_packet(struct ack_walk *w, uint64_t number, struct quic_sent_pac
             tally->spurious += path && packet->event && packet->event == path->event;
         }
     }
+    tally->marked += packet->ecn == QUIC_ECT0;
     quic_sent_settle(w->log, packet, QUIC_SENT_ACKED);
     w->eliciting |= packet->eliciting;
     if (!w->newest || number > w->number) {
@@ -134,14 +136,32 @@ static base_time ack_sample_rtt(struct ack_walk *w, uint64_t largest, base_time 
     return sample;
 }
 
-/* B.7: the peer saw more CE marks than before. */
-static void ack_process_ecn(struct ack_walk *w, uint64_t ce, base_time now) {
+/* What the counts say about the marks acknowledged, and to the paths those packets went on. True: they are good. */
+static bool ack_judge_marks(struct ack_walk *w, const struct quic_frame_ack *ack, uint64_t *more_ce, base_time now) {
     struct quic_recovery *r = w->r;
-    if (ce <= r->ce_acked[w->space])
-        return;
-    r->ce_acked[w->space] = ce;
+    uint64_t acked = 0, more_ect0;
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        if (!r->paths[i] || !w->paths[i].newest)
+            continue;
+        quic_ecn_on_heard(&r->paths[i]->ecn, now);
+        if (quic_ecn_is_live(&r->paths[i]->ecn))
+            acked += w->paths[i].marked;
+    }
+    bool good = quic_ecn_check(&r->ecn[w->space], ack->ect0, ack->ect1, ack->ce, acked, &more_ect0, more_ce);
+    for (unsigned i = 0; i < QUIC_PATHS; i++) /* counts that are wrong by themselves speak against the active path */
+        if (r->paths[i] && (w->paths[i].marked || (!good && !acked && i == r->active)))
+            r->stats->ecn_failures += quic_ecn_judge(&r->paths[i]->ecn, good, w->paths[i].marked, more_ect0 > 0);
+    return good;
+}
+
+/* B.7: the peer saw more CE marks than before. */
+static void ack_process_ecn(struct ack_walk *w, const struct quic_frame_ack *ack, base_time now) {
+    struct quic_recovery *r = w->r;
+    uint64_t more_ce;
+    bool good = ack_judge_marks(w, ack, &more_ce, now);
+    r->stats->ecn_ce += more_ce;
     struct quic_path_control *path = quic_recovery_path_of(r, w->newest);
-    if (!r->ecn_ok || !path)
+    if (!good || !more_ce || !path || path->ecn.state != QUIC_ECN_CAPABLE)
         return;
     struct quic_cc_loss loss = {.now = now,
                                 .largest_lost_sent_at = w->newest->sent_at,
@@ -224,7 +244,8 @@ enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space sp
     struct quic_sent *log = &r->spaces[space];
     if (ack->largest >= log->next)
         return QUIC_PROTOCOL_VIOLATION;
-    if (log->largest_acked == QUIC_NO_NUMBER || ack->largest > log->largest_acked)
+    bool advances = log->largest_acked == QUIC_NO_NUMBER || ack->largest > log->largest_acked;
+    if (advances)
         log->largest_acked = ack->largest;
     r->handshake_acked |= space == QUIC_HANDSHAKE;
 
@@ -244,7 +265,8 @@ enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space sp
         prior[i] = r->paths[i]->bytes_in_flight;
         ack_deliver(r->paths[i], &w.paths[i], now);
     }
-    ack_process_ecn(&w, ack->ce, now);
+    if (advances)
+        ack_process_ecn(&w, ack, now);
     quic_recovery_detect_lost(r, space, now, lost);
     for (unsigned i = 0; i < QUIC_PATHS; i++)
         if (r->paths[i] && w.paths[i].newest)

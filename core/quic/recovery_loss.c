@@ -92,6 +92,8 @@ static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_
             tally->eliciting_sent_at = packet->sent_at;
         loss_tell_packet(path, number, packet, now);
     }
+    if (path && packet->in_flight && packet->ecn == QUIC_ECT0)
+        r->stats->ecn_failures += quic_ecn_on_lost(&path->ecn, packet->sent_at);
     quic_sent_settle(log, packet, QUIC_SENT_LOST);
     if (r->events->on_packet)
         r->events->on_packet(r->user, space, number, packet, QUIC_FATE_LOST);

@@ -35,6 +35,8 @@ struct tx_train {
     struct tx_packet packets[CRYPTO_LEVELS]; /* of the datagram being written */
     unsigned packet_count;
     bool pad, mtu_probe, spin;
+    bool may_mark;     /* ECN */
+    enum quic_ecn ecn; /* of all its datagrams; decided with the first */
     struct crypto_seal_item items[TX_SEAL_BATCH];
     unsigned item_count;
     enum crypto_level item_level;
@@ -170,13 +172,33 @@ static void tx_commit_packet(struct tx_train *t, struct tx_packet *packet) {
     uint32_t bytes = (uint32_t)(packet->end - packet->start) + CRYPTO_TAG_SIZE;
     if (packet->length_at)
         quic_header_patch_length(packet->length_at, bytes - packet->pn_offset);
-    uint64_t number =
-        quic_recovery_on_sent(&conn->recovery, space, t->now, bytes, packet->eliciting, packet->in_flight, QUIC_NOT_ECT);
+    uint64_t number = quic_recovery_on_sent_over(&conn->recovery, quic_path_index(conn, t->path), space, t->now, bytes, packet->eliciting,
+                                                packet->in_flight, t->ecn);
     if (t->mtu_probe)
         quic_sent_at(&conn->recovery.spaces[space], number)->mtu_probe = true;
     if (packet->eliciting)
         quic_conn_on_sent_eliciting(conn, t->now);
     tx_seal_later(t, packet, number);
+}
+
+/* The mark for the next datagram. What the network does to marked packets is not known at first, so the first flights go without: a mark may cost an
+ * established connection a moment, never a handshake. Nor is a lone ACK marked: nobody would notice if it vanished for it. */
+static enum quic_ecn tx_mark(const struct tx_train *t) {
+    struct quic_ecn_path *ecn = &t->path->control.ecn;
+    if (!t->may_mark || t->conn->keys[CRYPTO_INITIAL].tx)
+        return QUIC_NOT_ECT;
+    bool live = quic_ecn_is_live(ecn);
+    enum quic_ecn mark = quic_ecn_mark(ecn, t->now);
+    t->conn->stats.ecn_failures += live && !quic_ecn_is_live(ecn);
+    return mark;
+}
+
+static void tx_decide_mark(struct tx_train *t) {
+    bool in_flight = false;
+    for (unsigned i = 0; i < t->packet_count; i++)
+        in_flight |= t->packets[i].in_flight;
+    t->ecn = in_flight ? tx_mark(t) : QUIC_NOT_ECT;
+    t->out->ecn = (uint8_t)t->ecn;
 }
 
 /* The packets written become the next datagram of the train. Returns its size. */
@@ -185,6 +207,8 @@ static size_t tx_commit(struct tx_train *t, uint8_t *start) {
     struct quic_train *out = t->out;
     bool handshake = false;
     size_t len = (size_t)(t->packets[t->packet_count - 1].end - start) + CRYPTO_TAG_SIZE;
+    if (!out->count)
+        tx_decide_mark(t);
     for (unsigned i = 0; i < t->packet_count; i++) {
         /* tags follow each payload at once: the next packet was started behind them */
         tx_commit_packet(t, &t->packets[i]);
@@ -266,6 +290,8 @@ static bool tx_begin(struct tx_train *t, struct quic_conn *conn, struct quic_pat
     t->now = now;
     t->item_count = t->packet_count = t->sealed = 0;
     t->failed = t->mtu_probe = t->pad = false;
+    t->may_mark = false;
+    t->ecn = QUIC_NOT_ECT;
     t->dcid = remote ? &remote->cid : NULL;
     t->spin = remote && quic_path_spin(conn, path, remote);
     out->len = 0;
@@ -305,10 +331,7 @@ static bool tx_probe_path(struct quic_conn *conn, struct quic_path *path, struct
     if (tx.pad)
         tx_pad_to(&t, train->data, size);
     packet->in_flight = true;
-    uint8_t active = conn->recovery.active;
-    conn->recovery.active = quic_path_index(conn, path);
     tx_commit(&t, train->data);
-    conn->recovery.active = active;
     return tx_end(&t);
 }
 
@@ -357,8 +380,9 @@ static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct qui
         return false;
     struct quic_path_control *control = &path->control;
     t.pace = quic_pacer_allowance(&control->pacer, &control->cc, &control->rtt, now);
+    t.may_mark = true;
     bool said_all = false;
-    while (train->count < train->max_segments && conn->state < QUIC_CONN_CLOSING) {
+    while (train->count < train->max_segments && conn->state < QUIC_CONN_CLOSING && (!train->count || t.ecn == tx_mark(&t))) {
         size_t size = tx_datagram_size(&t);
         if (!size)
             break;

@@ -90,13 +90,17 @@ static struct sim_flight flight_pop(struct sim_world *world) {
 
 /* ---- links ---- */
 
-/* When the last bit of a datagram has passed the line; BASE_NEVER: the queue was full. */
-static base_time link_pass(struct sim_link *link, size_t len, base_time now) {
+/* When the last bit of a datagram has passed the line; BASE_NEVER: the queue was full. May change its mark. */
+static base_time link_pass(struct sim_link *link, size_t len, base_time now, uint8_t *ecn) {
+    if (link->remark && *ecn)
+        *ecn = link->remark;
     if (!link->bits_per_second)
         return now + link->delay;
     base_time start = base_time_max(now, link->line_free);
     if (start - now > (link->queue ? link->queue : 100 * BASE_MS))
         return BASE_NEVER;
+    if (link->mark_after && *ecn && start - now > link->mark_after)
+        *ecn = QUIC_CE;
     link->line_free = start + (base_time)(len + 28) * 8 * BASE_SEC / link->bits_per_second;
     return link->line_free + link->delay;
 }
@@ -122,11 +126,11 @@ static void link_send(struct sim_world *world, struct sim_node *from, struct sim
     struct sim_datagram datagram = {from, to, flight.remote, flight.local, data, flight.len, 0, flight.ecn};
     flight.tag = datagram.tag = checker_on_sent(world->checker, &datagram);
     bool pass = !world->filter || world->filter(world, &datagram);
-    if (!pass || link->cut || (link->mtu && flight.len > link->mtu) || sim_chance(&world->dice, link->loss)) {
+    if (!pass || link->cut || (link->drop_marked && flight.ecn) || (link->mtu && flight.len > link->mtu) || sim_chance(&world->dice, link->loss)) {
         link->lost++;
         return;
     }
-    base_time at = link_pass(link, flight.len, world->now);
+    base_time at = link_pass(link, flight.len, world->now, &flight.ecn);
     if (at == BASE_NEVER) {
         link->lost++;
         return;

@@ -33,6 +33,9 @@ struct sim_link {
     uint32_t mtu;               /* larger datagrams vanish; 0 = none do */
     bool cut;                   /* nothing passes */
     bool bleach;                /* ECN marks are removed */
+    bool drop_marked;           /* what is marked vanishes */
+    uint8_t remark;             /* what is marked gets this mark instead (enum quic_ecn); 0 = keeps its own */
+    base_time mark_after;       /* what is marked and waits longer for the line gets CE; 0 = never */
     base_time line_free;        /* when the line is free again (state) */
     uint64_t sent, lost, delivered, bytes; /* datagrams (state) */
     base_time jitter;           /* each datagram is late by up to this much more */

@@ -149,7 +149,8 @@ START_TEST(ce_marks_are_congestion_once_validated)
 {
     for (int ok = 0; ok < 2; ok++) {
         struct fixture *f = confirmed();
-        f->r.ecn_ok = ok;
+        f->path.ecn.state = ok ? QUIC_ECN_CAPABLE : QUIC_ECN_UNKNOWN;
+        f->r.ecn[QUIC_APPLICATION].sent = 4;
         for (int i = 0; i < 4; i++)
             app(f, START + (base_time)i * 200 * BASE_MS);
         uint64_t window = f->path.cc.window;
@@ -163,7 +164,7 @@ START_TEST(ce_marks_are_congestion_once_validated)
                 QUIC_NO_ERROR);
             ck_assert_uint_eq(f->stats.congestion_events, ok ? ce[i] : 0);
         }
-        ck_assert_uint_eq(f->r.ce_acked[QUIC_APPLICATION], 2);
+        ck_assert_uint_eq(f->r.ecn[QUIC_APPLICATION].ce, 2);
         ck_assert(ok ? f->path.cc.window < window : f->path.cc.window > window);
         teardown(f);
     }
