@@ -236,6 +236,8 @@ async def run_server(arguments):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
     server.close()
+    if config.quic_logger:  # which writes by itself only what has ended
+        pathlib.Path(arguments.qlog, "open.qlog").write_text(json.dumps(config.quic_logger.to_dict()))
     say(json.dumps({"summary": True, "connections": Server.connections, "clean": Server.ended_cleanly}))
     return 0
 
