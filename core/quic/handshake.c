@@ -136,6 +136,7 @@ static void own_params(struct quic_conn *conn, struct quic_params *params) {
     params->active_connection_id_limit = o->active_connection_id_limit;
     params->disable_active_migration = o->disable_active_migration;
     params->max_datagram_frame_size = o->max_datagram_frame_size;
+    params->reset_stream_at = o->reset_stream_at;
     params->has_initial_scid = true;
     params->initial_scid = first->cid;
     quic_version_inform(conn, params);

@@ -50,6 +50,10 @@ static int rx_streams(struct quic_rx *rx, const struct quic_frame *frame) {
     return result;
 }
 
+static int rx_reset_stream_at(struct quic_rx *rx, const struct quic_frame *frame) {
+    return rx->conn->config->options.reset_stream_at ? rx_streams(rx, frame) : QUIC_FRAME_ENCODING_ERROR;
+}
+
 static int rx_datagram(struct quic_rx *rx, const struct quic_frame *frame) {
     return quic_conn_datagram_rx(rx->conn, frame, rx->buf, rx->level == CRYPTO_EARLY);
 }
@@ -182,6 +186,7 @@ static const struct rx_rule rules[] = {
     [QUIC_FRAME_CONNECTION_CLOSE] = {rx_close, IN_ALL, 0},
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = {rx_close, IN_DATA, 0},
     [QUIC_FRAME_HANDSHAKE_DONE] = {rx_handshake_done, IN_1RTT, ELICITS},
+    [QUIC_FRAME_RESET_STREAM_AT] = {rx_reset_stream_at, IN_DATA, ELICITS},
     [QUIC_FRAME_DATAGRAM] = {rx_datagram, IN_DATA, ELICITS},
     [QUIC_FRAME_DATAGRAM_LEN] = {rx_datagram, IN_DATA, ELICITS},
 };

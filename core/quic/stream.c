@@ -63,6 +63,7 @@ static uint64_t streams_peer_initial(const struct quic_streams *set, uint64_t id
 
 void quic_streams_set_peer(struct quic_streams *set, const struct quic_params *params) {
     set->peer_known = true;
+    set->peer_reset_at |= params->reset_stream_at;
     set->peer_initial_bidi_local = larger(set->peer_initial_bidi_local, params->initial_max_stream_data_bidi_local);
     set->peer_initial_bidi_remote = larger(set->peer_initial_bidi_remote, params->initial_max_stream_data_bidi_remote);
     set->peer_initial_uni = larger(set->peer_initial_uni, params->initial_max_stream_data_uni);
@@ -315,6 +316,8 @@ void quic_stream_recv_moved(struct quic_stream *s) {
 }
 
 void quic_stream_do_reset(struct quic_stream *s, uint64_t code) {
+    if (s->send.reset_at) /* perhaps told already; the code may not change */
+        code = s->send.reset_code;
     quic_stream_send_reset(&s->send, s->set->mem, code, quic_stream_on_release, s);
     quic_sched_remove(&s->set->sched, &s->sched);
     quic_stream_unwant(s, &s->want_blocked);

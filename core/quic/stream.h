@@ -115,6 +115,7 @@ struct quic_streams {
     bool streams_available;
     bool closed;     /* the connection has ended: nothing is sent or accepted any more */
     bool peer_known; /* quic_streams_set_peer was called */
+    bool peer_reset_at; /* the peer knows RESET_STREAM_AT */
     bool starved;    /* a stream waits for the connection's credit */
     bool rx_early;   /* the frames being handed in are those of a 0-RTT packet. Set by the owner */
     uint64_t peer_initial_bidi_local, peer_initial_bidi_remote, peer_initial_uni; /* the peer's, for new streams */
@@ -157,6 +158,9 @@ void quic_stream_credit(struct quic_stream *s, uint64_t len, base_time rtt, base
 /* Both at once. */
 int quic_stream_consume(struct quic_stream *s, uint64_t len, base_time rtt, base_time now);
 int quic_stream_reset(struct quic_stream *s, uint64_t code);
+/* Resets, but what was written below `reliable` is delivered first (RESET_STREAM_AT). ERR_UNSUPPORTED: the peer does not know that; ERR_INVALID:
+ * so much was not written. May be called again to promise less. */
+int quic_stream_reset_at(struct quic_stream *s, uint64_t code, uint64_t reliable);
 int quic_stream_stop(struct quic_stream *s, uint64_t code);
 void quic_stream_priority(struct quic_stream *s, uint8_t urgency, bool incremental);
 void quic_stream_pause(struct quic_stream *s, bool paused); /* resuming raises READABLE again when there is something */

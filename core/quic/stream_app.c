@@ -42,7 +42,7 @@ int quic_streams_open(struct quic_streams *set, bool uni, struct quic_stream **o
 static int stream_writable(const struct quic_stream *s, size_t len) {
     if (s->set->closed)
         return ERR_CLOSED;
-    if (s->send.state >= QUIC_SEND_DATA_SENT || s->send.fin)
+    if (s->send.state >= QUIC_SEND_DATA_SENT || s->send.fin || s->send.reset_at)
         return ERR_STREAM_CLOSED;
     return len > BASE_VARINT_MAX - s->send.written ? ERR_TOO_LARGE : 0;
 }
@@ -123,6 +123,26 @@ int quic_stream_reset(struct quic_stream *s, uint64_t code) {
     return 0;
 }
 
+int quic_stream_reset_at(struct quic_stream *s, uint64_t code, uint64_t reliable) {
+    if (s->set->closed)
+        return ERR_CLOSED;
+    if (code > BASE_VARINT_MAX || reliable > s->send.written || (s->send.reset_at && (code != s->send.reset_code || reliable > s->send.reliable)))
+        return ERR_INVALID;
+    if (s->send.state >= QUIC_SEND_RESET_SENT || s->send.reset_acked)
+        return ERR_STREAM_CLOSED;
+    if (reliable == 0)
+        return quic_stream_reset(s, code);
+    if (!s->set->peer_reset_at)
+        return ERR_UNSUPPORTED;
+    quic_stream_send_reset_at(&s->send, s->set->mem, code, reliable);
+    s->told_writable = true;
+    quic_stream_unraise(s, QUIC_STREAM_EV_WRITABLE);
+    if (quic_stream_send_reset_at_due(&s->send))
+        quic_stream_want(s, &s->want_reset);
+    quic_stream_schedule(s);
+    return 0;
+}
+
 /* ---- reading ---- */
 
 size_t quic_stream_peek(struct quic_stream *s, struct quic_slice *slices, size_t max) {
@@ -132,7 +152,13 @@ size_t quic_stream_peek(struct quic_stream *s, struct quic_slice *slices, size_t
 int quic_stream_take(struct quic_stream *s, uint64_t len) {
     if (len > s->recv.ready - s->recv.taken)
         return ERR_INVALID;
+    bool waits = s->recv.reset_at != UINT64_MAX;
     quic_stream_recv_consume(&s->recv, s->set->mem, len);
+    if (waits && s->recv.state == QUIC_RECV_RESET_RECVD) { /* that was the last the peer wanted us to have */
+        quic_stream_credit_dropped(s);
+        quic_stream_raise(s, QUIC_STREAM_EV_RESET);
+        quic_stream_recv_moved(s);
+    }
     /* The rest of a buffer that was dense may be little now. */
     if (len && s->recv.ready > s->recv.taken && !base_node_linked(&s->compact))
         base_list_push_back(&s->set->pinned, &s->compact);
@@ -159,8 +185,9 @@ void quic_stream_credit(struct quic_stream *s, uint64_t len, base_time rtt, base
 
 int quic_stream_consume(struct quic_stream *s, uint64_t len, base_time rtt, base_time now) {
     int error = quic_stream_take(s, len);
-    if (!error && len)
-        quic_stream_credit(s, len, rtt, now);
+    uint64_t owed = quic_stream_owed(s); /* none when a reset has taken effect */
+    if (!error && len && owed)
+        quic_stream_credit(s, len < owed ? len : owed, rtt, now);
     return error;
 }
 
@@ -209,7 +236,7 @@ void quic_stream_detach(struct quic_stream *s, uint64_t code) {
         quic_stream_told_closed(s);
         return;
     }
-    if (!s->send.fin && s->send.state < QUIC_SEND_RESET_SENT)
+    if (!s->send.fin && !s->send.reset_at && s->send.state < QUIC_SEND_RESET_SENT)
         quic_stream_reset(s, code);
     quic_stream_stop(s, code); /* refused where there is nothing to stop */
     quic_stream_check_closed(s);

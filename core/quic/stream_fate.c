@@ -43,7 +43,11 @@ static void fate_stream_acked(struct quic_stream *s, const struct quic_sent_fram
     quic_stream_send_on_acked(send, s->set->mem, f->value, f->len, f->flags & QUIC_SENT_FIN, quic_stream_on_release, s);
     if (repeating || !base_ranges_empty(&send->lost))
         quic_stream_schedule(s);
-    if (send->state == QUIC_SEND_DATA_RECVD) {
+    if (quic_stream_send_reset_at_done(send, s->set->mem, quic_stream_on_release, s)) {
+        quic_sched_remove(&s->set->sched, &s->sched);
+        quic_stream_check_closed(s);
+    } else if (send->state == QUIC_SEND_DATA_RECVD) {
+        quic_stream_unwant(s, &s->want_reset); /* it all came after all */
         quic_stream_raise(s, QUIC_STREAM_EV_FINISHED);
         quic_stream_check_closed(s);
     } else if (!s->told_writable && !send->fin && send->buffered <= s->set->options->stream_send_buffer / 2) {
@@ -75,6 +79,22 @@ static void fate_reset(struct quic_stream *s, const struct quic_sent_frame *f, b
     s->want_reset = QUIC_WANT_DONE;
     s->send.state = QUIC_SEND_RESET_RECVD;
     quic_stream_check_closed(s);
+}
+
+static void fate_reset_at(struct quic_stream *s, const struct quic_sent_frame *f, bool acked) {
+    if (s->send.state >= QUIC_SEND_RESET_SENT || f->value != s->send.reliable || s->send.reset_acked)
+        return; /* something stronger, or less, was said since */
+    if (!acked) {
+        quic_stream_want(s, &s->want_reset);
+        return;
+    }
+    quic_stream_unwant(s, &s->want_reset);
+    s->want_reset = QUIC_WANT_DONE;
+    s->send.reset_acked = true;
+    if (quic_stream_send_reset_at_done(&s->send, s->set->mem, quic_stream_on_release, s)) {
+        quic_sched_remove(&s->set->sched, &s->sched);
+        quic_stream_check_closed(s);
+    }
 }
 
 static void fate_stop(struct quic_stream *s, const struct quic_sent_frame *f, bool acked) {
@@ -127,6 +147,7 @@ static const struct fate_row {
     void (*of_set)(struct quic_streams *set, const struct quic_sent_frame *f, bool acked);
 } fate_table[] = {
     [QUIC_FRAME_RESET_STREAM] = {.of_stream = fate_reset},
+    [QUIC_FRAME_RESET_STREAM_AT] = {.of_stream = fate_reset_at},
     [QUIC_FRAME_STOP_SENDING] = {.of_stream = fate_stop},
     [QUIC_FRAME_STREAM] = {.of_stream = fate_stream},
     [QUIC_FRAME_MAX_DATA] = {.of_set = fate_max_data},

@@ -25,7 +25,7 @@
 #define NO_SIZE UINT64_MAX
 
 void quic_stream_recv_init(struct quic_stream_recv *r) {
-    *r = (struct quic_stream_recv){.final_size = NO_SIZE, .state = QUIC_RECV_RECV};
+    *r = (struct quic_stream_recv){.final_size = NO_SIZE, .reset_at = NO_SIZE, .state = QUIC_RECV_RECV};
 }
 
 static void recv_drop_first(struct quic_stream_recv *r, struct base_mem *mem) {
@@ -169,7 +169,7 @@ static void recv_update_state(struct quic_stream_recv *r) {
     if (r->discarding)
         r->state = QUIC_RECV_DATA_READ;
     else
-        r->state = r->ready == r->final_size ? QUIC_RECV_DATA_RECVD : QUIC_RECV_SIZE_KNOWN;
+        r->state = r->ready == r->final_size && r->reset_at == NO_SIZE ? QUIC_RECV_DATA_RECVD : QUIC_RECV_SIZE_KNOWN;
 }
 
 enum quic_recv_result quic_stream_recv_insert(struct quic_stream_recv *r, struct base_mem *mem, struct base_buf *buf,
@@ -196,10 +196,24 @@ bool quic_stream_recv_reset(struct quic_stream_recv *r, struct base_mem *mem, ui
     recv_drop_all(r, mem);
     r->final_size = r->highest = final_size;
     r->reset_code = code;
+    r->reset_at = NO_SIZE;
     r->state = r->discarding ? QUIC_RECV_RESET_READ : QUIC_RECV_RESET_RECVD;
     if (r->discarding)
         r->taken = r->ready = final_size;
     return true;
+}
+
+bool quic_stream_recv_reset_at(struct quic_stream_recv *r, struct base_mem *mem, uint64_t code, uint64_t final_size,
+                               uint64_t reliable) {
+    if (reliable <= r->taken || r->discarding)
+        return quic_stream_recv_reset(r, mem, code, final_size);
+    if (r->state >= QUIC_RECV_DATA_RECVD || r->reset_at <= reliable)
+        return false;
+    r->final_size = r->highest = final_size;
+    r->reset_code = code;
+    r->reset_at = reliable;
+    r->state = QUIC_RECV_SIZE_KNOWN;
+    return false;
 }
 
 /* ---- out ---- */
@@ -228,7 +242,9 @@ void quic_stream_recv_consume(struct quic_stream_recv *r, struct base_mem *mem, 
         first->len -= cut;
         first->offset = r->taken;
     }
-    if (r->state == QUIC_RECV_DATA_RECVD && r->taken == r->final_size)
+    if (r->reset_at <= r->taken)
+        quic_stream_recv_reset(r, mem, r->reset_code, r->final_size);
+    else if (r->state == QUIC_RECV_DATA_RECVD && r->taken == r->final_size)
         r->state = QUIC_RECV_DATA_READ;
     else if (r->state == QUIC_RECV_RESET_RECVD)
         r->state = QUIC_RECV_RESET_READ;

@@ -39,6 +39,7 @@ struct quic_stream_recv {
     uint64_t highest;             /* highest offset + 1 seen */
     uint64_t final_size;          /* UINT64_MAX = not known */
     uint64_t reset_code;
+    uint64_t reset_at;            /* reset once everything below it was taken; UINT64_MAX = no such thing */
     uint32_t gaps;
     uint8_t state;   /* enum quic_recv_state */
     bool discarding; /* nobody wants the bytes any more */
@@ -68,9 +69,13 @@ enum quic_recv_result quic_stream_recv_insert(struct quic_stream_recv *r, struct
 /* RESET_STREAM: drops what is held. No effect once all data have arrived (RFC 9000 3.2 lets us choose). True when it
  * took effect. */
 bool quic_stream_recv_reset(struct quic_stream_recv *r, struct base_mem *mem, uint64_t code, uint64_t final_size);
+/* RESET_STREAM_AT: the bytes below `reliable` still come and are to be taken; then the reset takes effect by itself (draft-ietf-quic-reliable-stream-
+ * reset). True when it took effect at once; else nothing was dropped. A smaller `reliable` counts, a larger one does not. */
+bool quic_stream_recv_reset_at(struct quic_stream_recv *r, struct base_mem *mem, uint64_t code, uint64_t final_size,
+                               uint64_t reliable);
 /* Slices of the bytes that can be taken now, in order; returns how many were filled in. */
 size_t quic_stream_recv_peek(const struct quic_stream_recv *r, struct quic_slice *slices, size_t max);
-/* The application took `len` <= ready - taken bytes. */
+/* The application took `len` <= ready - taken bytes. A reset that waited for them takes effect. */
 void quic_stream_recv_consume(struct quic_stream_recv *r, struct base_mem *mem, uint64_t len);
 /* Drops everything held and everything to come (after STOP_SENDING): only `highest` and the final size still matter.
  * A half that knew its size already ends with the next frame for it, or when STOP_SENDING was acknowledged. */

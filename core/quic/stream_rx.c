@@ -72,14 +72,20 @@ static int rx_stream(const struct rx *rx, struct quic_stream *s) {
     return result == QUIC_RECV_OK ? 0 : QUIC_RX_DROP;
 }
 
+/* RESET_STREAM, or RESET_STREAM_AT, which may leave bytes to come. */
 static int rx_reset_stream(const struct rx *rx, struct quic_stream *s) {
-    uint64_t final_size = rx->frame->u.reset_stream.final_size;
+    uint64_t final_size = rx->frame->u.reset_stream.final_size, code = rx->frame->u.reset_stream.code;
+    if (s->recv.reset_at != UINT64_MAX && s->recv.reset_code != code)
+        return QUIC_STREAM_STATE_ERROR;
     int error = rx_check_end(s, final_size, true);
     if (error)
         return error;
-    if (!quic_stream_recv_reset(&s->recv, rx->set->mem, rx->frame->u.reset_stream.code, final_size))
-        return 0;
+    bool now = quic_stream_recv_reset_at(&s->recv, rx->set->mem, code, final_size, rx->frame->u.reset_stream.reliable_size);
     rx_count(s);
+    if (!now) {
+        quic_stream_recv_moved(s);
+        return 0;
+    }
     quic_stream_credit_dropped(s);
     if (!s->recv.discarding) {
         quic_stream_raise(s, QUIC_STREAM_EV_RESET);
@@ -183,6 +189,7 @@ static const struct rx_row {
     enum rx_half half;
 } rx_table[] = {
     [QUIC_FRAME_RESET_STREAM] = {rx_reset_stream, RX_RECV},
+    [QUIC_FRAME_RESET_STREAM_AT] = {rx_reset_stream, RX_RECV},
     [QUIC_FRAME_STOP_SENDING] = {rx_stop_sending, RX_SEND},
     [QUIC_FRAME_STREAM] = {rx_stream, RX_RECV},
     [QUIC_FRAME_MAX_DATA] = {rx_max_data, RX_NONE},
@@ -198,6 +205,7 @@ static const struct rx_row {
 static uint64_t rx_stream_id(const struct quic_frame *frame, uint64_t type) {
     switch (type) {
     case QUIC_FRAME_STREAM: return frame->u.stream.id;
+    case QUIC_FRAME_RESET_STREAM_AT:
     case QUIC_FRAME_RESET_STREAM: return frame->u.reset_stream.id;
     case QUIC_FRAME_STOP_SENDING: return frame->u.stop_sending.id;
     case QUIC_FRAME_MAX_STREAM_DATA: return frame->u.max.id;

@@ -148,6 +148,35 @@ void quic_stream_send_reset(struct quic_stream_send *s, struct base_mem *mem, ui
     send_drop_all(s, mem, release, user);
 }
 
+/* Bytes at and beyond `reliable` need not arrive any more. */
+static void send_forgive(struct quic_stream_send *s, struct base_mem *mem) {
+    if (!base_ranges_empty(&s->lost) && s->reliable < s->sent)
+        base_ranges_remove(&s->lost, mem, s->reliable, s->sent, NO_LIMIT); /* a tail: takes no memory */
+}
+
+void quic_stream_send_reset_at(struct quic_stream_send *s, struct base_mem *mem, uint64_t code, uint64_t reliable) {
+    assert(s->state < QUIC_SEND_RESET_SENT && reliable <= s->written && !s->reset_acked);
+    s->reset_at = true;
+    s->reset_code = code;
+    s->reliable = reliable;
+    if (!s->fin_sent) {
+        s->fin = false;
+        s->written = reliable > s->sent ? reliable : s->sent;
+        s->buffered = s->written - s->acked_to;
+    }
+    s->fin_lost = false;
+    s->final_size = s->written;
+    send_forgive(s, mem);
+}
+
+bool quic_stream_send_reset_at_done(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release, void *user) {
+    if (!s->reset_at || !s->reset_acked || s->acked_to < s->reliable || s->state >= QUIC_SEND_RESET_SENT)
+        return false;
+    s->state = QUIC_SEND_RESET_RECVD;
+    send_drop_all(s, mem, release, user);
+    return true;
+}
+
 /* ---- out ---- */
 
 bool quic_stream_send_next(const struct quic_stream_send *s, uint64_t limit, struct quic_send_piece *piece) {
@@ -289,7 +318,9 @@ void quic_stream_send_on_lost(struct quic_stream_send *s, struct base_mem *mem, 
         return;
     assert(offset + len <= s->sent);
     send_lose(s, mem, offset, offset + len);
-    if (fin && !s->fin_acked)
+    if (s->reset_at)
+        send_forgive(s, mem);
+    else if (fin && !s->fin_acked)
         s->fin_lost = true;
 }
 
@@ -301,6 +332,8 @@ void quic_stream_send_rewind(struct quic_stream_send *s, struct base_mem *mem) {
     s->cursor = NULL;
     s->sent = 0;
     s->fin_sent = s->fin_lost = false;
+    if (s->reset_at)
+        s->fin = false; /* all that is written goes out again, and then the frame */
     if (s->state >= QUIC_SEND_RESET_SENT)
         s->final_size = 0;
     else

@@ -39,10 +39,12 @@ struct quic_stream_send {
     struct base_ranges acked, lost;
     uint64_t buffered; /* bytes held: written - acked_to, for the high mark */
     uint64_t reset_code;
+    uint64_t reliable;   /* with reset_at: everything below it is delivered all the same */
     uint64_t final_size; /* valid once fin or reset is decided */
     uint8_t state;       /* enum quic_send_state */
     bool fin;            /* the application has finished: final_size == written */
     bool fin_sent, fin_lost, fin_acked;
+    bool reset_at, reset_acked; /* RESET_STREAM_AT is decided; was acknowledged */
     struct quic_pools *pools; /* where chunks come from and go; NULL (as after init): allocated one by one */
 };
 
@@ -61,6 +63,15 @@ void quic_stream_send_finish(struct quic_stream_send *s);
 /* RESET_STREAM: everything not yet acknowledged is dropped (references released), final_size = sent. */
 void quic_stream_send_reset(struct quic_stream_send *s, struct base_mem *mem, uint64_t code, quic_release_cb release,
                             void *user);
+
+/* RESET_STREAM_AT: bytes from `reliable` <= written on that were not sent never are, and none of those is sent again. The frame goes when all the
+ * rest was sent once, so that the final size (then `written`) is within every limit. */
+void quic_stream_send_reset_at(struct quic_stream_send *s, struct base_mem *mem, uint64_t code, uint64_t reliable);
+/* True when frame and reliable bytes have arrived: the half is done. */
+bool quic_stream_send_reset_at_done(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release, void *user);
+static inline bool quic_stream_send_reset_at_due(const struct quic_stream_send *s) {
+    return s->reset_at && s->sent == s->written && s->state < QUIC_SEND_RESET_SENT && !s->reset_acked;
+}
 
 /* What would be framed next. Lost bytes come first. */
 struct quic_send_piece {

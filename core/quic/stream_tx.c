@@ -63,9 +63,18 @@ static bool tx_set_control(struct tx *tx) {
 static bool tx_reset(struct tx *tx, struct quic_stream *s) {
     if (s->want_reset != QUIC_WANTED)
         return true;
+    bool at = s->send.state < QUIC_SEND_RESET_SENT; /* RESET_STREAM_AT */
+    if (at && !quic_stream_send_reset_at_due(&s->send)) {
+        s->want_reset = QUIC_WANT_NOT; /* with the last byte that must arrive */
+        return true;
+    }
+    uint8_t kind = at ? QUIC_FRAME_RESET_STREAM_AT : QUIC_FRAME_RESET_STREAM;
     struct base_writer trial = *tx->out;
-    quic_frame_write_reset_stream(&trial, s->id, s->send.reset_code, s->send.final_size);
-    if (!tx_keep(tx, &trial, &(struct quic_sent_frame){.kind = QUIC_FRAME_RESET_STREAM, .ref = s->handle}))
+    if (at)
+        quic_frame_write_reset_stream_at(&trial, s->id, s->send.reset_code, s->send.final_size, s->send.reliable);
+    else
+        quic_frame_write_reset_stream(&trial, s->id, s->send.reset_code, s->send.final_size);
+    if (!tx_keep(tx, &trial, &(struct quic_sent_frame){.kind = kind, .ref = s->handle, .value = s->send.reliable}))
         return false;
     s->want_reset = QUIC_IN_FLIGHT;
     return true;
@@ -201,6 +210,8 @@ static bool tx_stream(struct tx *tx, struct quic_stream *s) {
         tx->set->stats->stream_bytes_retransmitted += shape.len;
     else
         tx_use_credit(s, shape.len);
+    if (s->send.reset_at && quic_stream_send_reset_at_due(&s->send) && s->want_reset == QUIC_WANT_NOT)
+        quic_stream_want(s, &s->want_reset);
     quic_stream_schedule(s);
     return true;
 }

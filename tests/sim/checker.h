@@ -47,7 +47,8 @@ struct check_stream { /* one direction */
     struct check_bytes bytes;
     uint64_t highest, final_size, limit; /* limit: MAX_STREAM_DATA that has arrived at the sender */
     uint64_t reset_code;
-    bool touched, fin, reset;
+    uint64_t reliable; /* with reset_at: no bytes beyond it any more */
+    bool touched, fin, reset, reset_at;
 };
 
 struct check_cid {

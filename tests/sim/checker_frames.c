@@ -45,6 +45,7 @@ static const struct {
     [QUIC_FRAME_CONNECTION_CLOSE] = {I | E | H | A, C | S, 0},
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = {E | A, C | S, 0},
     [QUIC_FRAME_HANDSHAKE_DONE] = {A, S, 1},
+    [QUIC_FRAME_RESET_STREAM_AT] = {E | A, C | S, 1},
     [QUIC_FRAME_DATAGRAM] = {E | A, C | S, 1},
     [QUIC_FRAME_DATAGRAM_LEN] = {E | A, C | S, 1},
 };
@@ -140,6 +141,8 @@ static void frame_stream(struct view *v, const struct quic_frame *f) {
     struct check_stream *s = check_stream_of(v->c, v->conn, v->p->side, id);
     if (s->reset)
         check_fail(v->c, "after-reset", "STREAM after RESET_STREAM on stream %llu", ull(id));
+    if (s->reset_at && end > s->reliable)
+        check_fail(v->c, "after-reset", "STREAM up to %llu after RESET_STREAM_AT %llu on stream %llu", ull(end), ull(s->reliable), ull(id));
     stream_reaches(v, s, id, end, f->u.stream.fin);
     if (f->u.stream.len && !bytes_same(&s->bytes, f->u.stream.offset, f->u.stream.data, f->u.stream.len))
         check_fail(v->c, "stream-bytes", "stream %llu: other bytes at offset %llu", ull(id), ull(f->u.stream.offset));
@@ -151,9 +154,26 @@ static void frame_reset(struct view *v, const struct quic_frame *f) {
         return;
     struct check_stream *s = check_stream_of(v->c, v->conn, v->p->side, id);
     stream_reaches(v, s, id, f->u.reset_stream.final_size, true);
-    if (s->reset && s->reset_code != f->u.reset_stream.code)
+    if ((s->reset || s->reset_at) && s->reset_code != f->u.reset_stream.code)
         check_fail(v->c, "reset-code", "stream %llu: code %llu, before it was %llu", ull(id), ull(f->u.reset_stream.code), ull(s->reset_code));
     s->reset = true;
+    s->reset_code = f->u.reset_stream.code;
+}
+
+/* All that is reliable has been sent before, the code stays, and promises only shrink. */
+static void frame_reset_at(struct view *v, const struct quic_frame *f) {
+    uint64_t id = f->u.reset_stream.id, reliable = f->u.reset_stream.reliable_size;
+    if (!stream_allowed(v, id, true))
+        return;
+    struct check_stream *s = check_stream_of(v->c, v->conn, v->p->side, id);
+    if (reliable > s->highest || s->reset || (s->reset_at && (reliable > s->reliable || s->reset_code != f->u.reset_stream.code)))
+        check_fail(v->c, "reset-at", "stream %llu: RESET_STREAM_AT %llu of %llu, code %llu", ull(id), ull(reliable), ull(s->highest),
+                   ull(f->u.reset_stream.code));
+    if (v->peer->params_known && !v->peer->params.reset_stream_at)
+        check_fail(v->c, "reset-at", "stream %llu: the peer does not know RESET_STREAM_AT", ull(id));
+    stream_reaches(v, s, id, f->u.reset_stream.final_size, true);
+    s->reset_at = true;
+    s->reliable = reliable;
     s->reset_code = f->u.reset_stream.code;
 }
 
@@ -316,6 +336,7 @@ static void (*const judges[])(struct view *, const struct quic_frame *) = {
     [QUIC_FRAME_CONNECTION_CLOSE] = frame_close,
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = frame_close,
     [QUIC_FRAME_HANDSHAKE_DONE] = frame_done,
+    [QUIC_FRAME_RESET_STREAM_AT] = frame_reset_at,
     [QUIC_FRAME_DATAGRAM] = frame_datagram,
     [QUIC_FRAME_DATAGRAM_LEN] = frame_datagram,
 };

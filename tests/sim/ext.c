@@ -309,10 +309,114 @@ static void run_spin(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
+/* ---- streams that are reset from an offset on ---- */
+
+#define RESETS 20u
+
+static struct { /* by sequence of the client's streams */
+    uint64_t promised, taken, code;
+    bool reset, ended, closed, opened;
+} resets[RESETS];
+
+static unsigned resets_opened, resets_heard;
+
+static void reset_open(struct sim_node *node, struct quic_conn *conn) {
+    static uint8_t data[60000];
+    struct quic_stream *stream;
+    while (resets_opened < RESETS && quic_streams_open(&conn->streams, true, &stream) == 0) {
+        unsigned i = resets_opened++;
+        size_t len = 1 + sim_roll(&present->dice) % sizeof data;
+        for (size_t b = 0; b < len; b++)
+            data[b] = transfer_byte(stream->id, b);
+        int64_t written = quic_stream_write(stream, data, len, sim_chance(&present->dice, 0.2));
+        resets[i].promised = written > 0 ? sim_roll(&present->dice) % ((uint64_t)written + 1) : 0;
+        resets[i].code = i;
+        resets[i].opened = true;
+    }
+    node->wake = node->world->now + stage_time(present, 80 * BASE_MS);
+}
+
+static void reset_conn(struct sim_node *node, struct quic_conn *conn, uint32_t bits) {
+    talkers[0].conn = conn;
+    if (bits & (QUIC_CONN_EV_CONNECTED | QUIC_CONN_EV_STREAMS))
+        reset_open(node, conn);
+}
+
+static void reset_timer(struct sim_node *node) {
+    for (unsigned i = 0; talkers[0].conn && i < RESETS; i++) {
+        struct quic_stream *stream = quic_streams_find(&talkers[0].conn->streams, i << 2 | 2);
+        if (!stream || quic_stream_send_done(&stream->send))
+            continue; /* it has all arrived already */
+        int result = quic_stream_reset_at(stream, i, resets[i].promised);
+        if (result && result != ERR_STREAM_CLOSED && result != ERR_INVALID)
+            sim_fail(node->world, "reset at %llu: %d", (unsigned long long)resets[i].promised, result);
+    }
+}
+
+static void reset_hear(struct sim_node *node, struct quic_stream *stream, uint32_t bits) {
+    uint64_t i = stream->id >> 2;
+    struct quic_slice slice;
+    while (quic_stream_peek(stream, &slice, 1)) {
+        size_t len = 1 + sim_roll(&present->dice) % slice.len;
+        for (size_t b = 0; b < len; b++)
+            if (slice.data[b] != transfer_byte(stream->id, resets[i].taken + b))
+                sim_fail(node->world, "stream %llu: wrong byte", (unsigned long long)stream->id);
+        resets[i].taken += len;
+        quic_stream_consume(stream, len, 0, node->world->now);
+    }
+    if (quic_stream_recv_at_end(&stream->recv) && stream->recv.state == QUIC_RECV_DATA_RECVD) {
+        quic_stream_consume(stream, 0, 0, node->world->now);
+        resets[i].ended = true;
+    }
+    resets[i].ended |= stream->recv.state == QUIC_RECV_DATA_READ;
+    if (bits & QUIC_STREAM_EV_RESET) {
+        resets[i].reset = true;
+        if (resets[i].taken < resets[i].promised || stream->recv.reset_code != i)
+            sim_fail(node->world, "stream %llu: reset after %llu of %llu bytes, code %llu", (unsigned long long)stream->id,
+                     (unsigned long long)resets[i].taken, (unsigned long long)resets[i].promised, (unsigned long long)stream->recv.reset_code);
+    }
+    if (bits & QUIC_STREAM_EV_CLOSED && !resets[i].closed) {
+        resets[i].closed = true;
+        if (++resets_heard == RESETS)
+            quic_conn_close(talkers[0].conn, true, 0, NULL, 0, node->world->now);
+    }
+}
+
+static void run_reset_at(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    ext_init(&stage, world, seed);
+    memset(resets, 0, sizeof resets);
+    resets_opened = resets_heard = 0;
+    if (seed % 4)
+        stage_bad_link(&stage, 0.03 * (double)(seed % 4));
+    if (seed % 5 == 0)
+        stage.server.initial_max_stream_data_uni = stage.server.max_stream_data_window = 8192;
+    if (seed % 6 == 0)
+        stage.server.initial_max_data = stage.server.max_data_window = 16384;
+    stage.link.bits_per_second = 8000000;
+    present = &stage;
+    ext_client = transfer_client_app;
+    ext_client.on_conn = reset_conn;
+    ext_client.on_timer = reset_timer;
+    ext_client.on_stream = NULL;
+    ext_server = transfer_server_app;
+    ext_server.on_stream = reset_hear;
+    stage_open(&stage);
+    stage.c->app = &ext_client;
+    stage.s->app = &ext_server;
+    stage_run(&stage, 120 * BASE_SEC);
+    for (unsigned i = 0; i < RESETS && !world->failure; i++)
+        if (!resets[i].closed || resets[i].reset == resets[i].ended)
+            sim_fail(world, "stream %u: closed %d, reset %d, ended %d after %llu of %llu", i, resets[i].closed, resets[i].reset, resets[i].ended,
+                     (unsigned long long)resets[i].taken, (unsigned long long)resets[i].promised);
+    stage_close(&stage);
+}
+
 static const struct scenario list[] = {
     {"datagrams", "datagrams both ways beside a stream, on good and bad links: at most once, and one true end for each", 300, run_datagrams},
     {"datagram-overflow", "more than line and receiver take: queues stay bounded, by dropping the oldest or refusing the newest", 60, run_overflow},
     {"datagram-unwanted", "no datagrams to a peer that takes none", 2, run_unwanted},
     {"spin-bit", "an observer measures the round trip by the spin bit, if both sides let it", 160, run_spin},
+    {"reset-at", "streams that are reset from an offset on, under loss and little credit: every byte below it comes first", 200, run_reset_at},
 };
 SCENARIOS(scenarios_ext, list);
