@@ -1,6 +1,6 @@
 # A thin front door: CMake builds, scripts/ does the rest. `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build debug asan test demo soak fuzz interop bench abi-check abi-record format tidy install clean help
+.PHONY: build debug asan test demo soak fuzz interop bench abi-check abi-record generated doc format tidy install clean help
 
 BUILD := build/release
 
@@ -47,6 +47,14 @@ abi-check: build ## hold the build to the recorded ABI, and the header to its do
 abi-record: build ## record what was added to the ABI; BREAK=1 records a break too (docs/abi.md)
 	@scripts/setup.sh test
 	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/abi/record $(if $(BREAK),--break)
+
+generated: build ## make anew what is made: the pages of options, errors, events, counters; weft.1
+	@scripts/tables.py
+	@scripts/manpage.py $(BUILD)/weft
+
+doc: ## make the reference of weft.h (build/doc/html/index.html)
+	@scripts/setup.sh doc
+	@scripts/doc.sh build/doc
 
 format: ## bring the sources into the form that .clang-format describes
 	@scripts/setup.sh dev

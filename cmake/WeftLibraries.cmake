@@ -49,6 +49,7 @@ if(cli_sources)
     set_target_properties(weft_command PROPERTIES OUTPUT_NAME weft LINKER_LANGUAGE C)
     target_link_libraries(weft_command PRIVATE weft_options weft_cli ${all_rooms} ${weft_outside} m)
     install(TARGETS weft_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    install(FILES "${PROJECT_SOURCE_DIR}/abi/cli/weft.1" DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 endif()
 
 # --- install: header, both libraries, weft.pc, find_package(weft) ------------------------------------------------------

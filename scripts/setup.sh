@@ -4,7 +4,8 @@
 #
 #   scripts/setup.sh           what `make` needs             (group build)
 #   scripts/setup.sh test      ... and what `make test` needs
-#   scripts/setup.sh interop   ... and what installs other implementations, to test with them
+#   scripts/setup.sh doc       what `make doc` needs
+#   scripts/setup.sh interop   what `make test` needs, and what installs other implementations, to test with them
 #   scripts/setup.sh dev       what `make test`, `make fuzz`, `make format` and `make tidy` need
 set -euo pipefail
 
@@ -41,6 +42,11 @@ needs_test() {
     need openssl program openssl
     need abigail-tools program abidiff # tests/abi; it also compiles the header with both compilers
     need clang program clang
+    needs_doc
+}
+needs_doc() {
+    need doxygen program doxygen
+    need mandoc program mandoc
 }
 needs_interop() {
     need python3-venv python3 -c 'import ensurepip, venv'
@@ -71,6 +77,7 @@ collect() {
     case $want in
         build) ;;
         test) needs_test ;;
+        doc) needs_doc ;;
         interop)
             needs_test
             needs_interop
@@ -80,7 +87,7 @@ collect() {
             needs_dev
             ;;
         *)
-            echo "setup.sh: unknown group '$want' (build, test, interop, dev)" >&2
+            echo "setup.sh: unknown group '$want' (build, test, doc, interop, dev)" >&2
             exit 2
             ;;
     esac

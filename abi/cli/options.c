@@ -80,7 +80,7 @@ int options_main(int argc, char **argv) {
         "options", "[NAME...]",
         "Lists the library's options (or those named), which every command takes with --set NAME=VALUE:\n"
         "what they mean, what is allowed, and what they are unless set.",
-        "Example: weft serve --set max_idle_timeout=2min --set congestion_control=newreno\n\n"
+        "Example: weft serve --set max_idle_timeout=2m --set congestion_control=newreno\n\n"
         "Exit codes: 0 ok, 2 there is no such option.\n"};
     struct arguments arguments = {{0}};
     const struct cli_group groups[] = {{"Options", options_table, &arguments}, {NULL, NULL, NULL}};
