@@ -66,10 +66,10 @@ static void run_jitter(struct sim_world *world, uint64_t seed) {
 
 static const struct scenario list[] = {
     {"clean", "1 MiB over a clean link", 20, run_clean},
-    {"bad-network", "1 MiB with 10 % loss, 5 % reordering, 2 % duplicates, 1 % corruption each way", 500, run_bad},
-    {"both-ways", "four streams with 200 KB in both directions at once", 100, run_both_ways},
-    {"many-streams", "300 streams, clean and bad links", 150, run_many},
-    {"slow-reader", "a 64 KiB window and a reader that stops for 2 s: nothing lost, 4 MiB of memory suffice", 100, run_slow_reader},
+    {"bad-network", "1 MiB with 10 % loss, 5 % reordering, 2 % duplicates, 1 % corruption each way", 300, run_bad},
+    {"both-ways", "four streams with 200 KB in both directions at once", 60, run_both_ways},
+    {"many-streams", "300 streams, clean and bad links", 100, run_many},
+    {"slow-reader", "a 64 KiB window and a reader that stops for 2 s: nothing lost, 4 MiB of memory suffice", 60, run_slow_reader},
     {"asymmetric", "fast and far one way, slow and near the other", 30, run_asymmetric},
     {"jitter", "every datagram is late by up to 15 ms: order means nothing", 50, run_jitter},
 };

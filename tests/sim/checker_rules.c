@@ -102,7 +102,7 @@ static void packet_level(struct checker *c, const struct seen_packet *p) {
     bool client = p->side == CHECK_CLIENT;
     if (p->level == CRYPTO_EARLY && !client)
         check_fail(c, "level", "0-RTT from a server");
-    if (p->level == CRYPTO_HANDSHAKE && self->confirmed)
+    if (p->level == CRYPTO_HANDSHAKE && self->confirmed && !self->node->mem.refusals) /* what memory refuses is not heard */
         check_fail(c, "level", "side %u sends a Handshake packet after the handshake was confirmed", p->side);
     if (p->level == CRYPTO_EARLY && self->spaces[QUIC_APPLICATION].next && self->keys[CRYPTO_APPLICATION] && self->generation_first)
         check_fail(c, "level", "0-RTT after 1-RTT");

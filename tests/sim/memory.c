@@ -73,7 +73,7 @@ static void run_determinism(struct sim_world *world, uint64_t seed) {
 }
 
 static const struct scenario list[] = {
-    {"failing-allocator", "each allocation of either side fails, once or from then on", 1200, run_failing},
+    {"failing-allocator", "each allocation of either side fails, once or from then on", 1000, run_failing},
     {"small-budget", "memory budgets of 0.2 to 1.7 MB", 60, run_small_budget},
     {"determinism", "the same seed sends the same datagrams, byte for byte", 10, run_determinism},
 };
