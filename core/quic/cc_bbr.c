@@ -98,10 +98,6 @@ static void check_full_bw(struct bbr *b, const struct quic_cc_ack *ack) {
     b->full_bw_reached |= b->full_bw_now;
 }
 
-static bool is_too_high(uint64_t lost, uint64_t in_flight) {
-    return (double)lost > (double)in_flight * BBR_LOSS_THRESH;
-}
-
 /* The queue overflows: Startup ends, and what was delivered in the last round trip is known to be safe. */
 static void end_startup(struct quic_cc *cc) {
     struct bbr *b = bbr_of(cc);
@@ -115,7 +111,7 @@ static void check_startup_done(struct quic_cc *cc, const struct quic_cc_ack *ack
     if (b->state != BBR_STARTUP)
         return;
     if (!b->full_bw_reached && b->in_recovery && b->loss_round_start && b->loss_ranges >= BBR_STARTUP_LOSS_RANGES &&
-        is_too_high(ack->sample_lost, ack->sample_in_flight))
+        bbr_is_too_high(ack->sample_lost, ack->sample_in_flight))
         end_startup(cc);
     if (b->full_bw_reached)
         enter_drain(b);
@@ -175,7 +171,7 @@ static bool adapt_longterm(struct quic_cc *cc, const struct quic_cc_ack *ack) {
             return true;
         }
     }
-    if (is_too_high(ack->sample_lost, ack->sample_in_flight) || b->inflight_longterm == BBR_INFINITY)
+    if (bbr_is_too_high(ack->sample_lost, ack->sample_in_flight) || b->inflight_longterm == BBR_INFINITY)
         return false;
     b->inflight_longterm = bbr_max(b->inflight_longterm, ack->sample_in_flight);
     if (b->state == BBR_PROBE_UP)
@@ -196,7 +192,8 @@ static bool is_time_to_cruise(const struct quic_cc *cc, const struct quic_cc_ack
 
 static bool is_time_to_go_down(struct quic_cc *cc, const struct quic_cc_ack *ack) {
     struct bbr *b = bbr_of(cc);
-    if (b->prev_probe_too_high && ack->bytes_in_flight >= b->inflight_longterm) {
+    /* no datagram more would fit below the bound: that is as far as the window goes */
+    if (b->prev_probe_too_high && ack->prior_in_flight + cc->mtu > b->inflight_longterm) {
         b->prev_probe_precautionary = true;
         return true;
     }
@@ -265,6 +262,7 @@ static void check_probe_rtt(struct quic_cc *cc, const struct quic_cc_ack *ack) {
         }
     }
     cc->holds_back = b->state == BBR_PROBE_RTT;
+    b->held_back |= cc->holds_back;
     if (b->delivered > 0)
         b->idle_restart = false;
 }
@@ -342,7 +340,7 @@ static void bbr_on_lost(struct quic_cc *cc, const struct quic_cc_lost *lost) {
     note_congestion(cc, lost->sent_at, lost->delivered);
     b->loss_ranges += lost->number != b->last_lost + 1;
     b->last_lost = lost->number;
-    if (b->bw_probe_sample && is_too_high(lost->lost, lost->in_flight))
+    if (b->bw_probe_sample && bbr_is_too_high(lost->lost, lost->in_flight))
         handle_too_high(cc, inflight_at_loss(lost), lost->app_limited, lost->now, lost->delivered);
 }
 

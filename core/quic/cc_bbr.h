@@ -29,6 +29,7 @@ struct bbr {
     uint8_t state;     /* enum bbr_state */
     uint8_t ack_phase; /* enum bbr_acks */
     uint8_t undo_state; /* BBR_STARTUP or BBR_PROBE_UP: what losses ended; BBR_STATES = nothing */
+    uint8_t loss_round_state; /* when the round of losses began */
     uint8_t full_bw_count, probe_up_rounds;
     bool round_start, loss_round_start;
     bool full_bw_reached, full_bw_now;
@@ -37,6 +38,7 @@ struct bbr {
     bool prev_probe_too_high, prev_probe_precautionary;
     bool idle_restart, probe_rtt_expired, probe_rtt_round_done;
     bool in_recovery, rtt_seen;
+    bool held_back; /* samples are still about what ProbeRTT kept low */
     bool limited_now, limited_before; /* the window was full in this round trip, in the one before */
 
     /* rounds */
@@ -48,6 +50,7 @@ struct bbr {
     /* the newest sample */
     uint64_t rate;      /* 0 = none */
     uint64_t delivered; /* bytes it is about */
+    uint64_t rate_with_noise, delivered_with_noise; /* the same, with losses that are too few to count */
 
     /* rates */
     uint64_t bw, max_bw, max_bw_filter[2]; /* of the ProbeBW cycle before and of this one */
@@ -81,6 +84,9 @@ static inline uint64_t bbr_scale(uint64_t a, double gain) {
 }
 static inline bool bbr_in_probe_bw(const struct bbr *b) {
     return b->state >= BBR_PROBE_DOWN && b->state <= BBR_PROBE_UP;
+}
+static inline bool bbr_is_too_high(uint64_t lost, uint64_t in_flight) {
+    return (double)lost > (double)in_flight * BBR_LOSS_THRESH;
 }
 static inline uint64_t bbr_min_pipe(const struct quic_cc *cc) { return BBR_MIN_PIPE_PACKETS * (uint64_t)cc->mtu; }
 

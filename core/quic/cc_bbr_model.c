@@ -7,7 +7,8 @@
  * the most in flight that a probe found to be safe. Does not know why a state is entered: that is cc_bbr.c.
  *
  * Where the draft leaves a choice: the quantum is 2 ms of the rate, as coarse as the timers it is sent by; extra_acked
- * is kept in two half windows instead of a sorted list of maxima.
+ * is kept in two half windows instead of a sorted list of maxima. Where short-term bounds would follow what the sender
+ * did to itself rather than what the path did - pacing below bw, ProbeRTT - they do not: see model_lower_bounds.
  *
  * The invariant that matters: bw <= max_bw, and the window is never above what the state's cap allows nor below four
  * datagrams, save after persistent congestion.
@@ -93,28 +94,35 @@ void bbr_reset_shortterm(struct bbr *b) { b->bw_shortterm = b->inflight_shortter
 
 static void model_update_latest(struct bbr *b, const struct quic_cc_ack *ack) {
     b->loss_round_start = ack->packet_delivered >= b->loss_round_delivered;
-    b->bw_latest = bbr_max(b->bw_latest, b->rate);
-    b->inflight_latest = bbr_max(b->inflight_latest, b->delivered);
+    b->held_back &= ack->sample_app_limited;
+    b->bw_latest = bbr_max(b->bw_latest, b->rate_with_noise);
+    b->inflight_latest = bbr_max(b->inflight_latest, b->delivered_with_noise);
     if (b->loss_round_start)
         b->loss_round_delivered = ack->delivered;
 }
 
-/* Once in a round with losses: towards what the path delivers now, not further than by Beta. */
+/* Once in a round with losses: towards what the path delivers now, not further than by Beta. Where the draft takes the
+ * latest rate as it is, a sender that paces below bw would slow itself down with each loss, whatever the path has: so
+ * what we did not send because of the gain is given back first. */
 static void model_lower_bounds(struct quic_cc *cc) {
     struct bbr *b = bbr_of(cc);
     if (b->bw_shortterm == BBR_INFINITY)
         b->bw_shortterm = b->max_bw;
     if (b->inflight_shortterm == BBR_INFINITY)
         b->inflight_shortterm = cc->window;
-    b->bw_shortterm = bbr_max(b->bw_latest, bbr_scale(b->bw_shortterm, BBR_BETA));
+    double now = bbr_states[b->state].pacing_gain, before = bbr_states[b->loss_round_state].pacing_gain;
+    double least = now < before ? now : before, gain = BBR_PACING_MARGIN * (least < 1.0 ? least : 1.0);
+    uint64_t latest = bbr_min(bbr_scale(b->bw_latest, 1.0 / gain), b->bw_shortterm);
+    b->bw_shortterm = bbr_max(latest, bbr_scale(b->bw_shortterm, BBR_BETA));
     b->inflight_shortterm = bbr_max(b->inflight_latest, bbr_scale(b->inflight_shortterm, BBR_BETA));
 }
 
 void bbr_model_advance(struct bbr *b) {
     if (b->loss_round_start) {
-        b->bw_latest = b->rate;
-        b->inflight_latest = b->delivered;
+        b->bw_latest = b->rate_with_noise;
+        b->inflight_latest = b->delivered_with_noise;
         b->loss_ranges = 0;
+        b->loss_round_state = b->state;
     }
     b->bw = bbr_min(b->max_bw, b->bw_shortterm);
 }
@@ -140,17 +148,26 @@ static void model_update_extra_acked(struct quic_cc *cc, const struct quic_cc_ac
     b->extra_acked[1] = bbr_max(b->extra_acked[1], bbr_min(b->extra_acked_delivered - expected, cc->window));
 }
 
+/* Losses up to the threshold are noise to a probe, and must be noise between probes too: they count as delivered there,
+ * or a path that loses one packet in a hundred would bring the short-term bounds down round by round. */
+static void model_take_sample(struct bbr *b, const struct quic_cc_ack *ack) {
+    uint64_t noise = bbr_is_too_high(ack->sample_lost, ack->sample_in_flight) ? 0 : ack->sample_lost;
+    bool sampled = ack->sample_interval != 0;
+    double rate = sampled ? (double)BASE_SEC / (double)ack->sample_interval : 0.0;
+    b->rate = bbr_scale(ack->sample_delivered, rate);
+    b->delivered = sampled ? ack->sample_delivered : 0;
+    b->rate_with_noise = bbr_scale(ack->sample_delivered + noise, rate);
+    b->delivered_with_noise = sampled ? ack->sample_delivered + noise : 0;
+}
+
 void bbr_model_on_ack(struct quic_cc *cc, const struct quic_cc_ack *ack) {
     struct bbr *b = bbr_of(cc);
-    b->rate = 0;
-    if (ack->sample_interval)
-        b->rate = bbr_scale(ack->sample_delivered, (double)BASE_SEC / (double)ack->sample_interval);
-    b->delivered = ack->sample_interval ? ack->sample_delivered : 0;
+    model_take_sample(b, ack);
     model_update_latest(b, ack);
     model_update_round(b, ack);
     model_update_max_bw(b, ack);
     if (b->loss_round_start) {
-        if (b->loss_in_round && !bbr_is_probing_bw(b))
+        if (b->loss_in_round && !bbr_is_probing_bw(b) && !b->held_back)
             model_lower_bounds(cc);
         b->loss_in_round = false;
     }

@@ -98,6 +98,7 @@ struct sim_world {
     sim_filter filter;
     void *user;
     struct checker *checker; /* watches every run */
+    bool unchecked;          /* ... but those where hundreds of megabytes go by and only figures count */
     uint64_t turns;
     bool tampered;      /* bytes that nobody sent were seen: answers to them may look odd */
     unsigned fail_node; /* for the next nodes: which one fails, and at which allocation (0 = none) */
