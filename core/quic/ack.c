@@ -79,6 +79,23 @@ static bool ack_is_reordered(const struct quic_ack *ack, uint64_t number) {
     return !base_ranges_covers(&ack->received, from, number);
 }
 
+/* draft-ietf-quic-ack-frequency 6.2: a hole, not told of yet, lies `threshold` or more below the largest. */
+static bool ack_has_hole(const struct quic_ack *ack, uint32_t threshold) {
+    const struct base_range *top = ack_top(ack);
+    uint64_t from = ack->told_end >= threshold ? ack->told_end - threshold + 1 : 0;
+    if (from < ack->floor)
+        from = ack->floor;
+    uint32_t i = base_ranges_find(&ack->received, from);
+    uint64_t hole = i < ack->received.count && ack->received.list[i].start <= from ? ack->received.list[i].end : from;
+    return hole < top->end && top->end - 1 - hole >= threshold;
+}
+
+static bool ack_is_out_of_order(const struct quic_ack *ack, uint64_t number, uint32_t threshold) {
+    return threshold == 0 ? ack_is_reordered(ack, number) : threshold != UINT32_MAX && ack_has_hole(ack, threshold);
+}
+
+void quic_ack_at_once(struct quic_ack *ack, base_time now) { ack->deadline = base_time_min(ack->deadline, now); }
+
 bool quic_ack_on_packet(struct quic_ack *ack, struct base_mem *mem, uint64_t number, bool eliciting, enum quic_ecn ecn,
                         base_time now, const struct quic_ack_policy *policy) {
     assert(!quic_ack_is_duplicate(ack, number));
@@ -94,7 +111,7 @@ bool quic_ack_on_packet(struct quic_ack *ack, struct base_mem *mem, uint64_t num
     if (!eliciting)
         return true;
 
-    bool urgent = !policy || ecn == QUIC_CE || ack_is_reordered(ack, number);
+    bool urgent = !policy || ecn == QUIC_CE || ack_is_out_of_order(ack, number, policy->reordering);
     if (number >= ack->eliciting_end)
         ack->eliciting_end = number + 1;
     ack->eliciting++;
@@ -159,6 +176,7 @@ void quic_ack_on_sent(struct quic_ack *ack) {
     ack->deadline = BASE_NEVER;
     ack->eliciting = 0;
     ack->any = false;
+    ack->told_end = quic_ack_largest(ack) + 1;
 }
 
 void quic_ack_on_acked(struct quic_ack *ack, uint64_t largest) { ack_raise_floor(ack, largest); }

@@ -27,13 +27,15 @@ struct quic_ack {
     uint32_t eliciting;          /* ack-eliciting packets since the last ACK we sent */
     bool any;                    /* something was received since the last ACK */
     uint64_t ect0, ect1, ce;     /* marks received */
+    uint64_t told_end;           /* largest number an ACK told + 1; 0 = none */
 };
 
 /* How an application-space receiver paces its ACKs; Initial and Handshake are acknowledged at once. */
 struct quic_ack_policy {
     base_time max_delay; /* our max_ack_delay, or less (quic_ack_policy_adapt) */
-    uint32_t
-        every; /* ACK at the latest after so many ack-eliciting packets (2 by RFC 9000 13.2.2; grows with the rate) */
+    uint32_t every;      /* ACK at the latest after so many ack-eliciting packets (2 by RFC 9000 13.2.2; grows with the rate) */
+    uint32_t reordering; /* ACK at once with a hole this far below the largest; 0: with any (13.2.1), UINT32_MAX: never */
+    bool asked;          /* by the peer (ack_frequency.h): does not adapt */
 };
 
 #define QUIC_ACK_EVERY 2u      /* where `every` starts and what it falls back to */
@@ -59,6 +61,8 @@ bool quic_ack_is_duplicate(const struct quic_ack *ack, uint64_t number);
  * marked CE. False: out of memory, nothing noted; the packet must be treated as not received. */
 bool quic_ack_on_packet(struct quic_ack *ack, struct base_mem *mem, uint64_t number, bool eliciting, enum quic_ecn ecn,
                         base_time now, const struct quic_ack_policy *policy);
+/* The peer wants one now (IMMEDIATE_ACK). */
+void quic_ack_at_once(struct quic_ack *ack, base_time now);
 /* Largest received, QUIC_NO_NUMBER = none. */
 uint64_t quic_ack_largest(const struct quic_ack *ack);
 /* True when an ACK frame should be written: owed by `now`, or `bundle` and there is something new to tell. */

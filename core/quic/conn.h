@@ -14,6 +14,7 @@
 
 #include "base/heap.h"
 #include "crypto/protect.h"
+#include "quic/ack_frequency.h"
 #include "quic/datagram.h"
 #include "quic/endpoint.h"
 #include "quic/mtu.h"
@@ -160,6 +161,7 @@ struct quic_conn {
     uint64_t largest_number;  /* highest 1-RTT packet number received, for migration; QUIC_NO_NUMBER = none */
     uint64_t skip_number;     /* the next 1-RTT packet number to leave out (RFC 9000 21.4) */
     struct quic_ack_policy ack_policy; /* 1-RTT */
+    struct quic_ack_request ack_request;
     uint32_t eliciting_in_batch;       /* ack-eliciting packets of the batch being processed */
     struct quic_mtu mtu;
 

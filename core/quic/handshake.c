@@ -137,6 +137,8 @@ static void own_params(struct quic_conn *conn, struct quic_params *params) {
     params->disable_active_migration = o->disable_active_migration;
     params->max_datagram_frame_size = o->max_datagram_frame_size;
     params->reset_stream_at = o->reset_stream_at;
+    if (o->ack_frequency)
+        params->min_ack_delay = QUIC_MIN_ACK_DELAY / BASE_US;
     params->has_initial_scid = true;
     params->initial_scid = first->cid;
     quic_version_inform(conn, params);

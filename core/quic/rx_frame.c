@@ -29,6 +29,8 @@ static int rx_ack(struct quic_rx *rx, const struct quic_frame *frame) {
     }
     conn->stats.acks_received++;
     enum quic_error error = quic_recovery_on_ack(&conn->recovery, rx->space, &ack, delay, rx->now);
+    if (rx->space == QUIC_APPLICATION && !error)
+        quic_ack_frequency_adapt(conn, rx->now);
     quic_conn_mark_dirty(conn);
     return (int)error;
 }
@@ -52,6 +54,18 @@ static int rx_streams(struct quic_rx *rx, const struct quic_frame *frame) {
 
 static int rx_reset_stream_at(struct quic_rx *rx, const struct quic_frame *frame) {
     return rx->conn->config->options.reset_stream_at ? rx_streams(rx, frame) : QUIC_FRAME_ENCODING_ERROR;
+}
+
+static int rx_ack_frequency(struct quic_rx *rx, const struct quic_frame *frame) {
+    return rx->conn->config->options.ack_frequency ? quic_ack_frequency_rx(rx->conn, frame) : QUIC_FRAME_ENCODING_ERROR;
+}
+
+static int rx_immediate_ack(struct quic_rx *rx, const struct quic_frame *frame) {
+    (void)frame;
+    if (!rx->conn->config->options.ack_frequency)
+        return QUIC_FRAME_ENCODING_ERROR;
+    quic_ack_at_once(&rx->conn->acks[rx->space], rx->now);
+    return 0;
 }
 
 static int rx_datagram(struct quic_rx *rx, const struct quic_frame *frame) {
@@ -186,6 +200,8 @@ static const struct rx_rule rules[] = {
     [QUIC_FRAME_CONNECTION_CLOSE] = {rx_close, IN_ALL, 0},
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = {rx_close, IN_DATA, 0},
     [QUIC_FRAME_HANDSHAKE_DONE] = {rx_handshake_done, IN_1RTT, ELICITS},
+    [QUIC_FRAME_IMMEDIATE_ACK] = {rx_immediate_ack, IN_1RTT, ELICITS},
+    [QUIC_FRAME_ACK_FREQUENCY] = {rx_ack_frequency, IN_1RTT, ELICITS},
     [QUIC_FRAME_RESET_STREAM_AT] = {rx_reset_stream_at, IN_DATA, ELICITS},
     [QUIC_FRAME_DATAGRAM] = {rx_datagram, IN_DATA, ELICITS},
     [QUIC_FRAME_DATAGRAM_LEN] = {rx_datagram, IN_DATA, ELICITS},

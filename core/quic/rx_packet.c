@@ -368,7 +368,7 @@ void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datag
     rx_flush(conn, &batch, now);
     if (conn->state < QUIC_CONN_CLOSING && path && conn->recovery.amplification_blocked)
         quic_conn_mark_dirty(conn); /* more may be sent now */
-    if (conn->eliciting_in_batch)
+    if (conn->eliciting_in_batch && !conn->ack_policy.asked)
         quic_ack_policy_adapt(&conn->ack_policy, conn->eliciting_in_batch, quic_path_active(conn)->control.rtt.min,
                               conn->config->options.max_ack_delay);
     conn->eliciting_in_batch = 0;

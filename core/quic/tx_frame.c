@@ -154,7 +154,7 @@ static void tx_retire_cids(struct quic_tx *tx) {
 }
 
 static bool control_wanted(const struct quic_conn *conn) {
-    if (conn->want_handshake_done == QUIC_WANTED || conn->want_new_token == QUIC_WANTED)
+    if (conn->want_handshake_done == QUIC_WANTED || conn->want_new_token == QUIC_WANTED || conn->ack_request.want == QUIC_WANTED)
         return true;
     for (unsigned i = 0; i < QUIC_CIDS; i++)
         if (conn->local_cids.list[i].used && conn->local_cids.list[i].want == QUIC_WANTED)
@@ -173,6 +173,7 @@ static void tx_control(struct quic_tx *tx) {
     tx_new_token(tx);
     tx_new_cids(tx);
     tx_retire_cids(tx);
+    quic_ack_frequency_tx(tx);
     conn->control_wanted = control_wanted(conn);
 }
 
@@ -307,6 +308,11 @@ static void fate_datagram(struct quic_conn *conn, enum quic_space space, const s
     quic_conn_datagram_fate(conn, frame, acked);
 }
 
+static void fate_ack_frequency(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+    (void)space;
+    quic_ack_frequency_fate(conn, frame, acked);
+}
+
 void quic_tx_on_fate(void *user, enum quic_space space, const struct quic_sent_frame *frame, enum quic_fate fate) {
     static void (*const fates[])(struct quic_conn *, enum quic_space, const struct quic_sent_frame *, bool) = {
         [QUIC_FRAME_ACK] = fate_ack,
@@ -316,6 +322,7 @@ void quic_tx_on_fate(void *user, enum quic_space space, const struct quic_sent_f
         [QUIC_FRAME_RETIRE_CONNECTION_ID] = fate_retire_cid,
         [QUIC_FRAME_HANDSHAKE_DONE] = fate_handshake_done,
         [QUIC_FRAME_DATAGRAM] = fate_datagram,
+        [QUIC_FRAME_ACK_FREQUENCY] = fate_ack_frequency,
     };
     struct quic_conn *conn = user;
     bool acked = fate == QUIC_FATE_ACKED;

@@ -46,6 +46,8 @@ static const struct {
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = {E | A, C | S, 0},
     [QUIC_FRAME_HANDSHAKE_DONE] = {A, S, 1},
     [QUIC_FRAME_RESET_STREAM_AT] = {E | A, C | S, 1},
+    [QUIC_FRAME_IMMEDIATE_ACK] = {A, C | S, 1},
+    [QUIC_FRAME_ACK_FREQUENCY] = {A, C | S, 1},
     [QUIC_FRAME_DATAGRAM] = {E | A, C | S, 1},
     [QUIC_FRAME_DATAGRAM_LEN] = {E | A, C | S, 1},
 };
@@ -306,6 +308,11 @@ static void frame_datagram(struct view *v, const struct quic_frame *f) {
                    ull(v->peer->params.max_datagram_frame_size));
 }
 
+static void frame_ack_frequency(struct view *v, const struct quic_frame *f) {
+    if (v->peer->params_known && (v->peer->params.min_ack_delay == QUIC_NO_MIN_ACK_DELAY || f->u.ack_frequency.max_delay < v->peer->params.min_ack_delay))
+        check_fail(v->c, "ack-frequency", "a delay of %llu us is asked for", ull(f->u.ack_frequency.max_delay));
+}
+
 static void frame_none(struct view *v, const struct quic_frame *f) {
     (void)v;
     (void)f;
@@ -337,6 +344,8 @@ static void (*const judges[])(struct view *, const struct quic_frame *) = {
     [QUIC_FRAME_CONNECTION_CLOSE_APP] = frame_close,
     [QUIC_FRAME_HANDSHAKE_DONE] = frame_done,
     [QUIC_FRAME_RESET_STREAM_AT] = frame_reset_at,
+    [QUIC_FRAME_IMMEDIATE_ACK] = frame_none,
+    [QUIC_FRAME_ACK_FREQUENCY] = frame_ack_frequency,
     [QUIC_FRAME_DATAGRAM] = frame_datagram,
     [QUIC_FRAME_DATAGRAM_LEN] = frame_datagram,
 };

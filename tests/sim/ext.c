@@ -412,11 +412,40 @@ static void run_reset_at(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
+/* ---- how often to acknowledge ---- */
+
+static void run_ack_frequency(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    ext_init(&stage, world, seed);
+    stage.t.upload = 8 << 20;
+    stage.t.download = 100;
+    stage.link.delay = 20 * BASE_MS;
+    stage.server.ack_frequency = seed % 4 != 3;
+    if (seed % 2 == 0)
+        stage_bad_link(&stage, 0.01);
+    ext_open(&stage);
+    stage_wait(&stage, 600 * BASE_MS);
+    const struct quic_conn *server = stage_server_conn(&stage), *client = talkers[0].conn;
+    bool spoken = client && client->ack_request.threshold > 0, asked = server && server->ack_policy.asked;
+    if (spoken != (stage.server.ack_frequency != 0) && seed % 2) /* under loss the window may stay small */
+        sim_fail(world, "asked: %d, the server speaks the extension: %d", spoken, (int)stage.server.ack_frequency);
+    if (seed % 2 && asked != spoken)
+        sim_fail(world, "the server was asked: %d, and heard of it: %d", spoken, asked);
+    if (asked && (server->ack_policy.max_delay > 25 * BASE_MS || server->ack_policy.max_delay < BASE_MS))
+        sim_fail(world, "a delay of %llu us was asked for", (unsigned long long)server->ack_policy.max_delay / 1000);
+    stage_finish(&stage);
+    uint64_t packets = stage.t.server_stats.packets_received, acks = stage.t.server_stats.acks_sent;
+    if (stage.server.ack_frequency && seed % 2 && acks * 8 > packets)
+        sim_fail(world, "%llu ACKs for %llu packets", (unsigned long long)acks, (unsigned long long)packets);
+    stage_close(&stage);
+}
+
 static const struct scenario list[] = {
     {"datagrams", "datagrams both ways beside a stream, on good and bad links: at most once, and one true end for each", 300, run_datagrams},
     {"datagram-overflow", "more than line and receiver take: queues stay bounded, by dropping the oldest or refusing the newest", 60, run_overflow},
     {"datagram-unwanted", "no datagrams to a peer that takes none", 2, run_unwanted},
     {"spin-bit", "an observer measures the round trip by the spin bit, if both sides let it", 160, run_spin},
     {"reset-at", "streams that are reset from an offset on, under loss and little credit: every byte below it comes first", 200, run_reset_at},
+    {"ack-frequency", "a sender in bulk asks for fewer ACKs where the peer speaks the extension, and gets them", 40, run_ack_frequency},
 };
 SCENARIOS(scenarios_ext, list);

@@ -94,6 +94,31 @@ START_TEST(the_first_packet_that_waits_sets_the_deadline)
 }
 END_TEST
 
+/* draft-ietf-quic-ack-frequency 6.2: a hole matters when it is so far below the largest, and once. */
+START_TEST(holes_by_threshold)
+{
+    struct fixture f;
+    setup(&f);
+    struct quic_ack_policy three = {.max_delay = 25 * BASE_MS, .every = 100, .reordering = 3}, never = three;
+    never.reordering = UINT32_MAX;
+    static const uint64_t numbers[] = {0, 1, 3, 4}; /* 2 is missing */
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert(quic_ack_on_packet(&f.ack, &f.mem, numbers[i], true, QUIC_NOT_ECT, BASE_SEC, &three));
+        ck_assert(!quic_ack_wanted(&f.ack, BASE_SEC, false));
+    }
+    ck_assert(quic_ack_on_packet(&f.ack, &f.mem, 5, true, QUIC_NOT_ECT, BASE_SEC, &three));
+    ck_assert(quic_ack_wanted(&f.ack, BASE_SEC, false)); /* 5 - 2 */
+    quic_ack_on_sent(&f.ack);
+    ck_assert(quic_ack_on_packet(&f.ack, &f.mem, 6, true, QUIC_NOT_ECT, BASE_SEC, &three));
+    ck_assert(!quic_ack_wanted(&f.ack, BASE_SEC, false)); /* it was told of */
+    ck_assert(quic_ack_on_packet(&f.ack, &f.mem, 20, true, QUIC_NOT_ECT, BASE_SEC, &never));
+    ck_assert(!quic_ack_wanted(&f.ack, BASE_SEC, false));
+    quic_ack_at_once(&f.ack, BASE_SEC);
+    ck_assert(quic_ack_wanted(&f.ack, BASE_SEC, false));
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(without_policy_at_once)
 {
     struct fixture f;
@@ -408,6 +433,7 @@ Suite *unit_suite(void) {
                                   every_second_packet_or_the_delay,
                                   the_first_packet_that_waits_sets_the_deadline,
                                   without_policy_at_once,
+                                  holes_by_threshold,
                                   only_eliciting_packets_make_an_ack_due,
                                   reordering_is_told_at_once_and_once,
                                   gaps_count_from_the_largest_eliciting_packet,
