@@ -102,7 +102,7 @@ struct check_conn {
     struct quic_cid key_id; /* what the Initial keys were made of */
     uint32_t version;
     uint8_t random[32];
-    bool random_known, token_known, muddled; /* muddled: the server has started again: not judged any more */
+    bool random_known, token_known, muddled, early_accepted, early_settled; /* muddled: the server has started again: not judged any more */
     uint8_t *token;
     size_t token_len;
     uint8_t *retry_tokens[16];

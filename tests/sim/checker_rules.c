@@ -147,8 +147,27 @@ static void packet_end(struct checker *c, const struct seen_packet *p) {
         check_fail(c, "draining", "side %u sends while draining", p->side);
 }
 
+/* A client's first 1-RTT packet: early data that were rejected never were, and what streams said then counts no more (RFC 9001 4.6.2). */
+static void settle_early(struct seen_packet *p) {
+    struct check_side *self = &p->conn->sides[p->side];
+    if (p->side != CHECK_CLIENT || p->level != CRYPTO_APPLICATION || p->conn->early_settled)
+        return;
+    p->conn->early_settled = true;
+    if (!self->keys[CRYPTO_EARLY] || p->conn->early_accepted)
+        return;
+    self->stream_sum = 0;
+    for (unsigned kind = 0; kind < 4; kind++)
+        for (uint64_t i = 0; i < self->stream_capacity[kind]; i++) {
+            struct check_stream *s = &self->streams[kind][i];
+            s->highest = s->bytes.len = 0;
+            s->final_size = UINT64_MAX;
+            s->reset = s->fin = false;
+        }
+}
+
 static void check_packet(struct checker *c, struct seen_datagram *d, struct seen_packet *p) {
     struct check_side *self = &p->conn->sides[p->side];
+    settle_early(p);
     packet_header(c, p);
     packet_ids(c, p);
     packet_token(c, p);

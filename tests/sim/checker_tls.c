@@ -5,7 +5,7 @@
  */
 #include "checker.h"
 
-enum { CLIENT_HELLO = 1, SERVER_HELLO = 2, ENCRYPTED_EXTENSIONS = 8, QUIC_PARAMETERS = 57 };
+enum { CLIENT_HELLO = 1, SERVER_HELLO = 2, ENCRYPTED_EXTENSIONS = 8, EARLY_DATA = 42, QUIC_PARAMETERS = 57 };
 
 static void take_params(struct checker *c, struct check_conn *conn, unsigned side, const uint8_t *data, size_t len) {
     struct check_side *s = &conn->sides[side], *peer = &conn->sides[!side];
@@ -37,6 +37,7 @@ static void take_extensions(struct checker *c, struct check_conn *conn, unsigned
         unsigned type = base_read_u16(in);
         size_t len = base_read_u16(in);
         const uint8_t *data = base_read_bytes(in, len);
+        conn->early_accepted |= side == CHECK_SERVER && data && type == EARLY_DATA;
         if (data && type == QUIC_PARAMETERS)
             take_params(c, conn, side, data, len);
     }

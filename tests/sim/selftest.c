@@ -287,7 +287,7 @@ static bool idle_with_bytes(struct checker *c) {
     struct quic_conn *conn = server_conn(c);
     struct quic_stream *stream;
     static const uint8_t bytes[100];
-    if (!conn || c->packets < 40 || c->idle_next < c->world->now + 3 * BASE_MS || quic_recovery_window_left(&conn->recovery) < 3000 ||
+    if (!conn || c->packets < 20 || c->idle_next <= c->world->now + BASE_MS || quic_recovery_window_left(&conn->recovery) < 3000 ||
         quic_streams_open(&conn->streams, true, &stream) || quic_stream_write(stream, bytes, sizeof bytes, false) <= 0)
         return false;
     base_list_remove(&conn->dirty);

@@ -212,9 +212,23 @@ struct sim_node *sim_node_add(struct sim_world *world, const struct sim_app *app
     return node;
 }
 
+/* What applications have hung on streams that will never be told to be closed: always from malloc. */
+static void node_forget_streams(struct sim_node *node) {
+    struct base_list *conns = &node->endpoint.conns;
+    for (struct base_node *n = base_list_first(conns); n; n = base_list_next(conns, n)) {
+        struct base_list *all = &BASE_CONTAINER(n, struct quic_conn, all)->streams.all;
+        for (struct base_node *m = base_list_first(all); m; m = base_list_next(all, m)) {
+            struct quic_stream *stream = BASE_CONTAINER(m, struct quic_stream, all);
+            free(stream->user);
+            stream->user = NULL;
+        }
+    }
+}
+
 void sim_node_remove(struct sim_node *node) {
     if (!node->alive)
         return;
+    node_forget_streams(node);
     node->alive = false;
     quic_endpoint_clear(&node->endpoint);
     base_bufpool_clear(&node->bufs);
