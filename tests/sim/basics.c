@@ -11,7 +11,6 @@ static void run_bad(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
     stage_bad_link(&stage, 0.10);
-    stage.client.handshake_timeout = stage.server.handshake_timeout = 60 * BASE_SEC;
     if (seed % 2)
         stage.t = (struct transfer){.streams = 1, .upload = 1 << 20, .download = 100, .close_when_done = true};
     stage_play(&stage);
@@ -29,7 +28,6 @@ static void run_many(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
     stage_bad_link(&stage, seed % 2 ? 0.10 : 0);
-    stage.client.handshake_timeout = stage.server.handshake_timeout = 60 * BASE_SEC;
     stage.t = (struct transfer){.streams = 300, .upload = seed % 3000, .download = seed % 7000, .close_when_done = true};
     stage_play(&stage);
 }
@@ -38,7 +36,6 @@ static void run_slow_reader(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
     stage_bad_link(&stage, seed % 2 ? 0.10 : 0);
-    stage.client.handshake_timeout = stage.server.handshake_timeout = 60 * BASE_SEC;
     struct options *small = &stage.client;
     small->initial_max_data = small->initial_max_stream_data_bidi_local = small->initial_max_stream_data_bidi_remote = 65536;
     small->max_data_window = small->max_stream_data_window = 65536;
