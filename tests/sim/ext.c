@@ -420,6 +420,7 @@ static void run_ack_frequency(struct sim_world *world, uint64_t seed) {
     stage.t.upload = 8 << 20;
     stage.t.download = 100;
     stage.link.delay = 20 * BASE_MS;
+    stage.client.ack_frequency = 1;
     stage.server.ack_frequency = seed % 4 != 3;
     if (seed % 2 == 0)
         stage_bad_link(&stage, 0.01);
