@@ -8,6 +8,7 @@
  *   conn.c       connections; info.c what can be asked about them
  *   stream.c     streams: opening, writing, reading; stream_state.c the rest
  *   dispatch.c   which events there are, in order; deliver.c how user code hears of them
+ *   pool.c       several engines on threads; pair.c two engines in virtual time
  *   buffer.c     received bytes that are shown, and kept
  *   errors.c     errors, events, options and counters by name
  *
@@ -38,6 +39,8 @@ enum abi_kind {
     ABI_CONN = 6,
     ABI_BUFFER = 7,
     ABI_SLICE = 8, /* not an object: bytes being shown, see buffer.c */
+    ABI_POOL = 9,
+    ABI_PAIR = 10,
 };
 
 #define ABI_BATCH 128u /* events handed over at a time */
@@ -123,6 +126,7 @@ struct abi_engine {
     bool telling; /* in dispatch */
     bool doomed;  /* weft_engine_free was called; the turn is still to end */
     bool owns_loop, external;
+    _Atomic bool leaving; /* weft_engine_run is to return: a pool is stopped */
     uint32_t stream_flags;
     weft_events_cb on_events;
     void *events_user;
@@ -176,14 +180,21 @@ void *abi_get(uint8_t kind, uint64_t handle, struct abi_engine **engine, int32_t
 /* User code runs in the midst of things from enter to leave: every call gives WEFT_E_STATE. */
 void abi_enter(void);
 void abi_leave(void);
-/* Configurations. */
-uint64_t abi_registry_add_config(struct abi_config *config);
-struct abi_config *abi_registry_config(uint64_t handle, int32_t *error);        /* with a reference */
-struct abi_config *abi_registry_remove_config(uint64_t handle, int32_t *error); /* the handle's reference */
+/* What belongs to no engine: configurations, pools, pairs. Get calls ref (may be NULL) under the lock. */
+uint64_t abi_registry_add(uint8_t kind, void *object);
+void *abi_registry_get(uint8_t kind, uint64_t handle, void (*ref)(void *object), int32_t *error);
+void *abi_registry_remove(uint8_t kind, uint64_t handle, int32_t *error);
+/* The calling thread's number, never 0 and never that of another. */
+uint64_t abi_thread(void);
+/* From now on no further engine; false when there are others than these, or that holds already. */
+bool abi_registry_repeat(uint32_t live);
+void abi_registry_repeat_no_more(void);
 
 /* --- engine.c --- */
 void abi_log(struct abi_engine *engine, uint32_t level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int32_t abi_engine_fail(struct abi_engine *engine, int32_t error, const struct crypto_error *why);
+/* From any thread, needs no memory: weft_engine_run returns after its turn, or its next call after one turn. */
+int32_t abi_engine_leave(weft_engine engine);
 /* Calls what other threads posted. False: the engine is doomed. */
 bool abi_engine_run_posts(struct abi_engine *engine);
 

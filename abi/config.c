@@ -31,12 +31,14 @@ static void config_release(struct quic_config *core) {
 
 void abi_config_put(struct abi_config *config) { quic_config_unref(&config->core); }
 
+static void config_ref(void *config) { quic_config_ref(&((struct abi_config *)config)->core); }
+
 struct abi_config *abi_config_get(weft_config handle, int32_t *error) {
-    return abi_registry_config(handle.id, error);
+    return (struct abi_config *)abi_registry_get(ABI_CONFIG, handle.id, config_ref, error);
 }
 
 struct abi_config *abi_config_begin(weft_config handle, int32_t *error) {
-    struct abi_config *config = abi_registry_config(handle.id, error);
+    struct abi_config *config = abi_config_get(handle, error);
     if (!config)
         return NULL;
     pthread_mutex_lock(&config->lock);
@@ -82,7 +84,7 @@ int32_t weft_config_new(uint32_t role, weft_config *config) {
     atomic_init(&made->core.refs, 1);
     pthread_mutex_init(&made->lock, NULL);
     made->core.tls = crypto_tls_config_new(made->core.role, NULL);
-    uint64_t handle = made->core.tls ? abi_registry_add_config(made) : 0;
+    uint64_t handle = made->core.tls ? abi_registry_add(ABI_CONFIG, made) : 0;
     if (!handle) {
         abi_config_put(made);
         return WEFT_E_NOMEM;
@@ -93,7 +95,7 @@ int32_t weft_config_new(uint32_t role, weft_config *config) {
 
 int32_t weft_config_free(weft_config config) {
     int32_t error;
-    struct abi_config *own = abi_registry_remove_config(config.id, &error);
+    struct abi_config *own = (struct abi_config *)abi_registry_remove(ABI_CONFIG, config.id, &error);
     if (!own)
         return error;
     abi_config_put(own);
@@ -251,7 +253,7 @@ static int32_t config_tickets(struct abi_config *config, struct crypto_error *wh
     if (config->core.role != CRYPTO_SERVER || config->has_tickets || !config->core.options.session_tickets)
         return WEFT_OK;
     uint8_t secret[32];
-    if (uv_random(NULL, NULL, secret, sizeof secret, 0, NULL) != 0) {
+    if (!crypto_random(secret, sizeof secret)) {
         snprintf(why->text, sizeof why->text, "the system gives no randomness");
         return WEFT_E_IO;
     }

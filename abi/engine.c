@@ -334,6 +334,17 @@ int32_t weft_engine_post(weft_engine engine, void (*function)(void *arg), void *
     return post ? WEFT_OK : function ? WEFT_E_NOMEM : WEFT_E_INVALID;
 }
 
+int32_t abi_engine_leave(weft_engine engine) {
+    int32_t error;
+    struct abi_engine *own = abi_engine_pin(engine, &error);
+    if (!own)
+        return error;
+    atomic_store(&own->leaving, true);
+    io_loop_wake(&own->loop);
+    abi_engine_unpin(engine.id);
+    return WEFT_OK;
+}
+
 static struct abi_post *posts_take(struct abi_engine *engine) {
     pthread_mutex_lock(&engine->post_lock);
     struct abi_post *first = engine->post_first;
@@ -343,6 +354,8 @@ static struct abi_post *posts_take(struct abi_engine *engine) {
 }
 
 bool abi_engine_run_posts(struct abi_engine *engine) {
+    if (atomic_load_explicit(&engine->leaving, memory_order_relaxed))
+        io_loop_stop(&engine->loop);
     for (struct abi_post *post = posts_take(engine), *next; post; post = next) {
         next = post->next;
         struct abi_post call = *post;

@@ -18,7 +18,9 @@ static int32_t listen_params(const weft_listen_params *params, weft_listen_param
     int32_t error = abi_params(p, params, sizeof *p);
     if (error)
         return error;
-    if (p->flags & ~(uint32_t)(WEFT_LISTEN_REUSE_PORT | WEFT_LISTEN_V6_ONLY))
+    if (p->flags & ~(uint32_t)(WEFT_LISTEN_REUSE_PORT | WEFT_LISTEN_V6_ONLY | WEFT_LISTEN_STEER))
+        return WEFT_E_INVALID;
+    if (p->flags & WEFT_LISTEN_STEER && !(p->flags & WEFT_LISTEN_REUSE_PORT))
         return WEFT_E_INVALID;
     bool ok = ABI_TABLE_OK(p->callbacks) && ABI_TABLE_OK(p->conn_callbacks) && ABI_TABLE_OK(p->stream_callbacks);
     return ok ? WEFT_OK : WEFT_E_INVALID;
@@ -29,6 +31,7 @@ static int32_t listener_open(struct abi_listener *listener, const struct quic_ad
     struct io_udp_open open = {.local = *addr,
                                .features = IO_UDP_ALL,
                                .reuse_port = (flags & WEFT_LISTEN_REUSE_PORT) != 0,
+                               .steer = (flags & WEFT_LISTEN_STEER) != 0,
                                .v6_only = (flags & WEFT_LISTEN_V6_ONLY) != 0};
     int32_t error = io_loop_open_socket(&listener->engine->loop, &open, &listener->socket, why);
     if (error)

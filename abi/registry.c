@@ -6,8 +6,8 @@
  * pointer. Threads that do not own it are turned away by their number before, but for wake and post, which pin the
  * place first: an engine waits for its pins before it goes.
  *
- * Configurations belong to no engine and are used by many threads: they have a slot table of their own, under a lock,
- * and references that are counted.
+ * Configurations, pools and pairs belong to no engine: they have a slot table of their own, under a lock. What many
+ * threads use counts its references; one is taken under the lock.
  *
  * The invariant that matters: no handle is issued twice in the life of the process. A place remembers which
  * generations its engines have used, and the next engine there continues above them; a place whose generations are
@@ -34,9 +34,11 @@ static struct {
     struct place places[PLACES];
     pthread_mutex_t lock;
     uint32_t cursor; /* the place used last: places are used in turn, so that generations last */
-    bool has_configs;
+    uint32_t live;   /* places taken */
+    bool repeatable; /* TLS draws from a seed: no further engine */
+    bool has_shared;
     struct base_mem mem;
-    struct base_slots configs;
+    struct base_slots shared; /* configurations, pools, pairs */
 } registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 _Static_assert(PLACES == 1u << 12, "as many places as tags");
@@ -54,6 +56,8 @@ static uint64_t thread_number(void) {
         thread.number = atomic_fetch_add(&last, 1) + 1;
     return thread.number;
 }
+
+uint64_t abi_thread(void) { return thread_number(); }
 
 void abi_enter(void) { thread.inside++; }
 
@@ -79,13 +83,14 @@ static uint64_t engine_handle(uint16_t tag, uint32_t generation) {
 
 int32_t abi_registry_take(struct abi_engine *engine, uint16_t *tag, uint32_t *generation) {
     pthread_mutex_lock(&registry.lock);
-    for (uint32_t tries = 1; tries < PLACES; tries++) {
+    for (uint32_t tries = 1; tries < PLACES && !registry.repeatable; tries++) {
         registry.cursor = registry.cursor + 1 < PLACES ? registry.cursor + 1 : 1;
         struct place *place = &registry.places[registry.cursor];
         uint32_t first = atomic_load(&place->first);
         if (place->taken || first > BASE_GENERATION_MAX || atomic_load(&place->engines) >= BASE_GENERATION_MAX)
             continue;
         place->taken = true;
+        registry.live++;
         *tag = (uint16_t)registry.cursor;
         *generation = first ? first : 1;
         atomic_store(&place->first, *generation);
@@ -93,8 +98,24 @@ int32_t abi_registry_take(struct abi_engine *engine, uint16_t *tag, uint32_t *ge
         pthread_mutex_unlock(&registry.lock);
         return WEFT_OK;
     }
+    int32_t error = registry.repeatable ? WEFT_E_STATE : WEFT_E_NOMEM;
     pthread_mutex_unlock(&registry.lock);
-    return WEFT_E_NOMEM;
+    return error;
+}
+
+bool abi_registry_repeat(uint32_t live) {
+    pthread_mutex_lock(&registry.lock);
+    bool alone = registry.live == live && !registry.repeatable;
+    if (alone)
+        registry.repeatable = true;
+    pthread_mutex_unlock(&registry.lock);
+    return alone;
+}
+
+void abi_registry_repeat_no_more(void) {
+    pthread_mutex_lock(&registry.lock);
+    registry.repeatable = false;
+    pthread_mutex_unlock(&registry.lock);
 }
 
 void abi_registry_publish(struct abi_engine *engine) {
@@ -117,6 +138,7 @@ void abi_registry_give_back(uint64_t handle, uint32_t generation) {
     pthread_mutex_lock(&registry.lock);
     atomic_store(&place->first, generation);
     place->taken = false;
+    registry.live--;
     pthread_mutex_unlock(&registry.lock);
 }
 
@@ -216,53 +238,53 @@ void *abi_get(uint8_t kind, uint64_t handle, struct abi_engine **engine, int32_t
     return object;
 }
 
-/* ---- configurations ---- */
+/* ---- what belongs to no engine ---- */
 
-uint64_t abi_registry_add_config(struct abi_config *config) {
+uint64_t abi_registry_add(uint8_t kind, void *object) {
     pthread_mutex_lock(&registry.lock);
-    if (!registry.has_configs) {
+    if (!registry.has_shared) {
         base_mem_init(&registry.mem, 0);
-        base_slots_init(&registry.configs, &registry.mem, 0);
-        registry.has_configs = true;
+        base_slots_init(&registry.shared, &registry.mem, 0);
+        registry.has_shared = true;
     }
-    uint64_t handle = base_slots_add(&registry.configs, ABI_CONFIG, config);
+    uint64_t handle = base_slots_add(&registry.shared, kind, object);
     pthread_mutex_unlock(&registry.lock);
     return handle;
 }
 
 /* Under the lock. */
-static struct abi_config *config_at(uint64_t handle, int32_t *error) {
+static void *shared_at(uint8_t kind, uint64_t handle, int32_t *error) {
     enum base_lookup why = BASE_LOOKUP_WRONG;
-    struct abi_config *config = NULL;
-    if (registry.has_configs)
-        config = (struct abi_config *)base_slots_get(&registry.configs, ABI_CONFIG, handle, &why);
-    if (!config)
+    void *object = NULL;
+    if (registry.has_shared)
+        object = base_slots_get(&registry.shared, kind, handle, &why);
+    if (!object)
         *error = why == BASE_LOOKUP_GONE ? WEFT_E_GONE : WEFT_E_HANDLE;
-    return config;
+    return object;
 }
 
-struct abi_config *abi_registry_config(uint64_t handle, int32_t *error) {
+void *abi_registry_get(uint8_t kind, uint64_t handle, void (*ref)(void *object), int32_t *error) {
     if (thread.inside) {
         *error = WEFT_E_STATE;
         return NULL;
     }
     pthread_mutex_lock(&registry.lock);
-    struct abi_config *config = config_at(handle, error);
-    if (config)
-        quic_config_ref(&config->core);
+    void *object = shared_at(kind, handle, error);
+    if (object && ref)
+        ref(object);
     pthread_mutex_unlock(&registry.lock);
-    return config;
+    return object;
 }
 
-struct abi_config *abi_registry_remove_config(uint64_t handle, int32_t *error) {
+void *abi_registry_remove(uint8_t kind, uint64_t handle, int32_t *error) {
     if (thread.inside) {
         *error = WEFT_E_STATE;
         return NULL;
     }
     pthread_mutex_lock(&registry.lock);
-    struct abi_config *config = config_at(handle, error);
-    if (config)
-        base_slots_remove(&registry.configs, handle);
+    void *object = shared_at(kind, handle, error);
+    if (object)
+        base_slots_remove(&registry.shared, handle);
     pthread_mutex_unlock(&registry.lock);
-    return config;
+    return object;
 }

@@ -69,6 +69,15 @@ void crypto_deterministic(const uint8_t seed[32]) {
 
 void crypto_deterministic_time(uint64_t seconds) { atomic_store(&simulated.time, seconds); }
 
+bool crypto_random(uint8_t *out, size_t len) {
+    WC_RNG rng;
+    if (wc_InitRng(&rng) != 0)
+        return false;
+    bool ok = wc_RNG_GenerateBlock(&rng, out, (word32)len) == 0;
+    wc_FreeRng(&rng);
+    return ok;
+}
+
 bool crypto_init(void) {
     if (wolfSSL_Init() != WOLFSSL_SUCCESS) /* counted and locked by wolfSSL */
         return false;

@@ -167,6 +167,8 @@ bool crypto_certificate_sha256(enum crypto_format format, const uint8_t *cert, s
  * process, so that a run can be replayed byte for byte. NULL goes back to the system's randomness. The wall clock that
  * certificates and tickets are judged by then stands still at 2030-01-01: make certificates after this call. */
 void crypto_deterministic(const uint8_t seed[32]);
+/* Unpredictable bytes (but while deterministic) for secrets that belong to no engine. False: the system has none. */
+bool crypto_random(uint8_t *out, size_t len);
 /* While deterministic: moves that wall clock to `seconds` since 1970. */
 void crypto_deterministic_time(uint64_t seconds);
 

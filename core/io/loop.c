@@ -163,6 +163,11 @@ void io_loop_stop(struct io_loop *loop) {
         uv_stop(loop->uv);
 }
 
+void io_loop_stay(struct io_loop *loop) {
+    assert(loop->owns_uv);
+    uv_ref((uv_handle_t *)&loop->async);
+}
+
 int io_loop_turn(struct io_loop *loop) {
     if (loop->in_turn || loop->running)
         return 0;

@@ -91,6 +91,8 @@ void io_loop_close(struct io_loop *loop, void (*on_closed)(void *user), void *us
  * from within a turn: ERR_STATE. */
 int io_loop_run(struct io_loop *loop);
 void io_loop_stop(struct io_loop *loop);
+/* io_loop_run does not end for want of something to wait for. Own loop only. */
+void io_loop_stay(struct io_loop *loop);
 /* One turn without waiting. Returns 1 when there was work, 0 when not (and always 0 from within a turn). On our own
  * loop it looks at the sockets; on a caller's loop what his last poll found is all there is. */
 int io_loop_turn(struct io_loop *loop);

@@ -45,6 +45,7 @@ struct io_udp_open {
     uint32_t features;                    /* IO_UDP_ALL, or fewer for tests */
     uint32_t receive_buffer, send_buffer; /* bytes asked of the system; 0 = leave as it is */
     bool reuse_port;                      /* SO_REUSEPORT: several engines on one port */
+    bool steer;                           /* and datagrams go to the engine that their connection ID names: steer.c */
     bool v6_only;
 };
 
@@ -70,6 +71,10 @@ enum io_udp_sent { IO_UDP_SENT = 0, IO_UDP_BLOCKED = 1 };
 enum io_udp_sent io_udp_send(struct io_udp *udp, const struct quic_train *train);
 /* Sends what was kept. */
 enum io_udp_sent io_udp_flush(struct io_udp *udp);
+
+/* The sockets that share this one's port (or, before it is bound, will) get the datagrams of their own connections
+ * whatever address those come from. False: the system cannot do that. */
+bool io_udp_steer(int fd);
 
 /* The address the system would use to reach `remote` (connect on a scratch socket, nothing is sent), port 0.
  * ERR_ADDRESS when unreachable. */

@@ -26,14 +26,17 @@ FOR_STREAMS = {"CLOSED"}
 # Errors that a function's code mentions and the function does not return.
 NOT_RETURNED = {
     "weft_config_self_signed": {"TOO_LARGE"},  # what it makes is small
+    "weft_pool_listen": {"INTERNAL", "TOO_LARGE"},  # its text has room for every address
+    "weft_pair_step": {"TOO_LARGE"},  # no datagram on the way is larger than a train
+    "weft_pair_run": {"TOO_LARGE"},
     "weft_conn_get_close": "fills them in: they are in weft_close.error",
     "weft_stream_write_ref": {"BLOCKED"},  # becomes a count of 0
 }
-HANDLES = r"weft_(config|engine|listener|conn|stream|buffer)"
+HANDLES = r"weft_(config|engine|listener|conn|stream|buffer|pool|pair)"
 # Functions that look a handle up: what they return is named for all functions, or for all of weft_config.
 LOOK_UP = re.compile(r"abi_\w+_(get|pin|begin)|abi_registry_\w+")
 # Functions of which a handle is asked, not made.
-FINDS = {"weft_stream_find"}
+FINDS = {"weft_stream_find", "weft_pool_engine"}
 TIME = re.compile(r"(^|_)(ns|now|time|timeout|deadline|delay|days|lifetime|interval)(_|$)")
 TIME_TOLD = re.compile(r"\bns\b|nanosecond|\bseconds\b|\bdays\b")
 LARGE_RFCS = "8446|9000|9001|9002|9114|9110|9113"

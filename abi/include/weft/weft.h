@@ -8,6 +8,9 @@
  *     weft_conn       one QUIC connection, client or server (RFC 9000)
  *     weft_stream     one stream of a connection
  *
+ * and two that help with engines: weft_pool runs several of them on threads that share a port, weft_pair joins two of
+ * them in virtual time, for tests.
+ *
  * A client in eight calls (errors left out):
  *
  *     static void connected(void *user, weft_conn conn) {
@@ -148,6 +151,12 @@ typedef struct weft_stream {
 typedef struct weft_buffer {
     uint64_t id;
 } weft_buffer; /* received bytes that are kept: weft_buffer_retain */
+typedef struct weft_pool {
+    uint64_t id;
+} weft_pool;
+typedef struct weft_pair {
+    uint64_t id;
+} weft_pair;
 
 /* Error codes of applications are at most this (RFC 9000 16). */
 #define WEFT_CODE_MAX ((UINT64_C(1) << 62) - 1)
@@ -411,7 +420,8 @@ typedef struct weft_engine_params {
 } weft_engine_params;
 
 /* A new engine, owned by the calling thread, to be freed with weft_engine_free. params may be NULL; it is copied.
- * WEFT_E_IO: the system refuses a loop; WEFT_E_INTERNAL: the TLS library does not start. */
+ * WEFT_E_IO: the system refuses a loop; WEFT_E_INTERNAL: the TLS library does not start; WEFT_E_STATE: there is a pair
+ * with WEFT_PAIR_REPEATABLE. */
 WEFT_API int32_t weft_engine_new(const weft_engine_params *params, weft_engine *engine);
 /* Frees the engine and all its objects, without a word to peers or callbacks; their handles end, and what was lent to
  * weft_stream_write_ref or kept with weft_buffer_retain ends too. In a callback of this engine: no further callback
@@ -488,7 +498,12 @@ struct weft_stream_callbacks;
 
 enum weft_listen_flag {
     WEFT_LISTEN_REUSE_PORT = 1, /* several engines on one port (SO_REUSEPORT) */
-    WEFT_LISTEN_V6_ONLY = 2     /* [::] does not take IPv4 too */
+    WEFT_LISTEN_V6_ONLY = 2,    /* [::] does not take IPv4 too */
+    /* Besides REUSE_PORT: the system hands a connection's datagrams to its engine even when the client's address has
+     * changed. It takes the engine's number, which is in connection IDs, for its place among the sockets of the port: so
+     * the engines are numbered 0, 1, 2 ... in the order of their weft_listen, as those of a weft_pool are. Where the
+     * system cannot do it, the addresses decide, as without */
+    WEFT_LISTEN_STEER = 4
 };
 
 typedef struct weft_listen_params {
@@ -855,6 +870,125 @@ typedef struct weft_stat {
 /* How many counters there are, and each of them (index below the count); the texts are static. */
 WEFT_API uint32_t weft_stat_count(void);
 WEFT_API int32_t weft_stat_info(uint32_t index, weft_stat *stat);
+
+/* ---- pools: several engines on one port ------------------------------------------------------------------------ */
+
+typedef struct weft_pool_params {
+    uint32_t size;
+    uint32_t engines;                        /* 1 to 256; 0: as many as there are processors for this process */
+    const weft_engine_params *engine_params; /* for each of them; copied, but for what its pointers lead to, which is
+                                                used by all threads. The pool sets number; if there is no fleet_secret
+                                                it makes one for all. No uv_loop, not external. NULL: defaults */
+    /* On the thread of engine `index`, before its first turn; for one engine after the other. The place for
+     * weft_listen (with WEFT_LISTEN_REUSE_PORT and WEFT_LISTEN_STEER) and for connecting. A result other than 0 stops
+     * the pool: weft_pool_new gives it back. NULL: nothing to do */
+    int32_t (*setup)(void *user, weft_pool pool, uint32_t index, weft_engine engine);
+    /* On the same thread after the last turn, before the engine is freed. NULL: nothing to do */
+    void (*teardown)(void *user, weft_pool pool, uint32_t index, weft_engine engine);
+    void *user;
+} weft_pool_params;
+
+/* Makes threads, an engine for each, numbered from 0, sets them up and has them turn until weft_pool_stop, whether they
+ * have something to wait for or not. Functions of pools may be called from any thread, but weft_pool_new,
+ * weft_pool_listen, weft_pool_join and weft_pool_free neither from the pool's own nor before weft_pool_new has
+ * returned: WEFT_E_STATE. To be freed with weft_pool_free. WEFT_E_IO: the system refuses a thread, or a loop;
+ * WEFT_E_INTERNAL: the TLS library does not start, or has no randomness; and whatever setup gives. */
+WEFT_API int32_t weft_pool_new(const weft_pool_params *params, weft_pool *pool);
+/* weft_listen for each of the engines, in their order, on one address, as one port: with WEFT_LISTEN_REUSE_PORT and
+ * WEFT_LISTEN_STEER, all flags besides as given. Tables of callbacks are shared by all threads. *bound (may be NULL)
+ * is the address with the port. Either all engines listen or none. WEFT_E_STATE: the pool was stopped, or see
+ * above; WEFT_E_ADDRESS, WEFT_E_IO, WEFT_E_TLS: as for weft_listen. */
+WEFT_API int32_t weft_pool_listen(weft_pool pool, weft_config config, const char *address,
+                                  const weft_listen_params *params, weft_addr *bound);
+/* How many engines it has. */
+WEFT_API int32_t weft_pool_count(weft_pool pool, uint32_t *count);
+/* Engine `index`, which belongs to its thread and is freed by the pool: for weft_engine_post and weft_engine_wake.
+ * WEFT_E_VALUE: there is none; WEFT_E_STATE: it is not set up yet. */
+WEFT_API int32_t weft_pool_engine(weft_pool pool, uint32_t index, weft_engine *engine);
+/* weft_engine_post for engine `index`: has function(arg) called on its thread; arg must be good until then.
+ * WEFT_E_VALUE: there is none; WEFT_E_STATE: it is not set up yet. */
+WEFT_API int32_t weft_pool_post(weft_pool pool, uint32_t index, void (*function)(void *arg), void *arg);
+/* Each engine leaves its loop after the turn it is in, is torn down and freed. Does not wait. To part with peers in a
+ * good manner, post weft_listener_close first, and stop when LISTENER_CLOSED has come from all. Idempotent. */
+WEFT_API int32_t weft_pool_stop(weft_pool pool);
+/* Waits until all threads have ended. WEFT_E_STATE: see weft_pool_new. */
+WEFT_API int32_t weft_pool_join(weft_pool pool);
+/* Stops, waits, and ends the handle. WEFT_E_STATE: see weft_pool_new. */
+WEFT_API int32_t weft_pool_free(weft_pool pool);
+
+/* ---- pairs: two engines in virtual time ------------------------------------------------------------------------ */
+
+/* For tests: two engines and a network between them, without sockets and without waiting. The clock of both is the
+ * pair's. It jumps from one thing that must happen to the next: a datagram arrives, a timer is due. Everything that
+ * is random about the network and the engines comes from a seed. */
+
+/* One direction of the network. All 0: everything arrives, at once. */
+typedef struct weft_link {
+    uint32_t size;
+    uint32_t loss, duplicate, corrupt; /* of a million datagrams so many, each by chance: lost; delivered twice; with a
+                                          bit changed. 1000000: all */
+    uint64_t delay;                    /* ns under way */
+    uint64_t jitter;                   /* and up to so many ns more, by chance: datagrams overtake each other */
+    uint64_t bandwidth;                /* bits per second, 28 bytes of headers a datagram included; 0: without limit */
+    uint64_t queue;                    /* a datagram that would wait longer than that for bandwidth is lost; ns; 0:
+                                          100 ms */
+    uint64_t mtu;                      /* larger datagrams are lost; bytes; 0: none is too large */
+} weft_link;
+
+/* What one direction has carried: datagrams, and bytes of them. */
+typedef struct weft_traffic {
+    uint32_t size;
+    uint32_t reserved;
+    uint64_t sent, delivered, lost;
+    uint64_t bytes_sent, bytes_delivered;
+} weft_traffic;
+
+enum weft_pair_flag {
+    /* TLS draws from the seed too: the same seed gives the same bytes. That holds for the whole process, where no
+     * secret is one until the pair is freed. So there must be no other engine then: weft_pair_new, and until the pair
+     * is freed weft_engine_new, give WEFT_E_STATE. A certificate that weft_config_self_signed makes meanwhile repeats
+     * too, and is for tests alone */
+    WEFT_PAIR_REPEATABLE = 1
+};
+
+typedef struct weft_pair_params {
+    uint32_t size;
+    uint32_t flags; /* enum weft_pair_flag */
+    uint64_t seed;
+    uint64_t start;                       /* the clock's first time, ns; 0: one second */
+    uint64_t unix_start;                  /* ns since 1970 then; 0: the beginning of 2030 */
+    const weft_engine_params *engines[2]; /* for each; copied. The pair sets flags, clocks and randomness, which must be
+                                             0 here. NULL: defaults */
+    const weft_link *links[2];            /* from the first to the second, from the second to the first; copied. NULL:
+                                             everything arrives, at once */
+    /* Each datagram (never a train) that engine `from` sends, 0 or 1. 0: into the network with it; 1: lost. Must not
+     * call weft. NULL: nobody looks */
+    int32_t (*on_datagram)(void *user, uint32_t from, const weft_datagram *datagram);
+    void *user;
+} weft_pair_params;
+
+/* A pair and its two engines, all owned by the calling thread. The first engine has the address 192.0.2.1 (and
+ * 2001:db8::1), the second 192.0.2.2 (2001:db8::2); either may listen, there or on any other address, for all that one
+ * sends reaches the other. The engines are turned by the pair alone. weft_engine_free is as if the host had lost
+ * power. To be freed with weft_pair_free, which frees the engines too. WEFT_E_VALUE: as for weft_pair_set_link;
+ * WEFT_E_STATE: see WEFT_PAIR_REPEATABLE; WEFT_E_INTERNAL: the TLS library does not start. */
+WEFT_API int32_t weft_pair_new(const weft_pair_params *params, weft_pair *pair, weft_engine engines[2]);
+/* Ends the pair and its engines, as weft_engine_free does. WEFT_E_STATE: within a turn of one of them. */
+WEFT_API int32_t weft_pair_free(weft_pair pair);
+/* Moves the clock to the next thing that must happen, and has it happen: both engines turn, what they send is under
+ * way. 1, or 0: nothing is left to wait for. WEFT_E_STATE: from within. */
+WEFT_API int32_t weft_pair_step(weft_pair pair);
+/* All that happens up to and including `until`, where the clock stands then (UINT64_MAX: until nothing is left to wait
+ * for, however long that takes; the clock stays at the last thing that happened). WEFT_E_STATE: from within. */
+WEFT_API int32_t weft_pair_run(weft_pair pair, uint64_t until);
+/* In a callback: weft_pair_run returns after this step, with the clock where it is. */
+WEFT_API int32_t weft_pair_stop(weft_pair pair);
+/* The clock, ns. */
+WEFT_API int32_t weft_pair_now(weft_pair pair, uint64_t *now);
+/* Changes the network from engine `from` (0, 1) to the other, for what is sent from now on. At any time, also from
+ * within. NULL: everything arrives, at once. WEFT_E_VALUE: more than a million, or times beyond a week. */
+WEFT_API int32_t weft_pair_set_link(weft_pair pair, uint32_t from, const weft_link *link);
+WEFT_API int32_t weft_pair_traffic(weft_pair pair, uint32_t from, weft_traffic *traffic);
 
 #ifdef __cplusplus
 }
