@@ -193,6 +193,7 @@ void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
         conn->deadlines[QUIC_TIMER_RECOVERY] = quic_recovery_deadline(&conn->recovery, now);
         conn->deadlines[QUIC_TIMER_ACK] = blocked ? BASE_NEVER : conn_ack_deadline(conn, now);
         conn->deadlines[QUIC_TIMER_PATH] = quic_path_deadline(conn);
+        conn->deadlines[QUIC_TIMER_STREAMS] = conn->streams.deadline;
     }
     base_time soonest = BASE_NEVER;
     for (unsigned i = 0; i < QUIC_TIMERS; i++)
@@ -284,12 +285,15 @@ static void timeout_keys(struct quic_conn *conn, base_time now) {
     quic_handshake_expire(conn);
 }
 
+static void timeout_streams(struct quic_conn *conn, base_time now) { quic_streams_on_deadline(&conn->streams, now); }
+
 void quic_conn_on_timeout(struct quic_conn *conn, base_time now) {
     static void (*const actions[QUIC_TIMERS])(struct quic_conn *, base_time) = {
         [QUIC_TIMER_RECOVERY] = timeout_recovery,     [QUIC_TIMER_ACK] = timeout_send,
         [QUIC_TIMER_IDLE] = timeout_idle,             [QUIC_TIMER_KEEP_ALIVE] = timeout_keep_alive,
         [QUIC_TIMER_HANDSHAKE] = timeout_handshake,   [QUIC_TIMER_PACING] = timeout_send,
         [QUIC_TIMER_PATH] = quic_path_on_timeout,     [QUIC_TIMER_KEYS] = timeout_keys,
+        [QUIC_TIMER_STREAMS] = timeout_streams,
     };
     for (unsigned i = 0; i < QUIC_TIMERS && conn->state < QUIC_CONN_CLOSING; i++) {
         if (!actions[i] || conn->deadlines[i] > now)

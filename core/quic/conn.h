@@ -73,6 +73,7 @@ enum quic_timer {
     QUIC_TIMER_PACING,
     QUIC_TIMER_PATH,
     QUIC_TIMER_KEYS,  /* throw away the previous key phase */
+    QUIC_TIMER_STREAMS, /* a stream's deadline */
     QUIC_TIMER_CLOSE, /* end of closing or draining */
     QUIC_TIMERS
 };

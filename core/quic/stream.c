@@ -33,7 +33,8 @@ void quic_streams_init(struct quic_streams *set, struct base_mem *mem, struct ba
                                  .stats = stats,
                                  .options = options,
                                  .role = role,
-                                 .conn_handle = conn_handle};
+                                 .conn_handle = conn_handle,
+                                 .deadline = BASE_NEVER};
     for (uint64_t i = 0; i < 4; i++) {
         struct quic_stream_kind *kind = &set->kinds[i];
         kind->blocked_at = UINT64_MAX;

@@ -63,6 +63,8 @@ struct quic_stream {
     struct base_node compact; /* in set->pinned while it may pin receive buffers */
     struct base_node all;     /* in set->all */
     uint64_t stop_code, stop_code_received;
+    base_time deadline; /* when what is not done is broken off; 0 = never */
+    uint64_t deadline_code;
     uint64_t early_to;  /* bytes below it came, at least in part, as 0-RTT: until the handshake is complete they may be a replay */
     uint64_t *released; /* tokens the application is still to be told of; whoever tells sets released_count to 0 */
     uint32_t released_count, released_capacity;
@@ -75,6 +77,7 @@ struct quic_stream {
     bool closed_raised; /* CLOSED was raised (or would have been): both halves are done */
     bool closed_told;   /* CLOSED was delivered: may be reaped */
     bool detached;      /* the application does not want to hear of it any more, but for RELEASED */
+    bool expired;       /* its deadline has passed before it was done */
 };
 
 /* One of the four types: by who opened it (us, peer) and direction. */
@@ -109,6 +112,7 @@ struct quic_streams {
     struct quic_sched sched;
     struct quic_flow_recv recv_flow; /* MAX_DATA */
     struct quic_flow_send send_flow;
+    base_time deadline; /* no stream's deadline is earlier; BASE_NEVER = there is none */
     uint8_t want_max_data, want_blocked;
     bool want_send;    /* something to say: the connection is dirty. Set here, cleared by the owner */
     bool open_blocked; /* the application was refused a stream: on more credit set `streams_available` */
@@ -167,6 +171,12 @@ void quic_stream_pause(struct quic_stream *s, bool paused); /* resuming raises R
 /* The application is done with it: what can be reset or stopped is (with `code`), nothing is reported any more but
  * RELEASED: the bytes it lent stay lent until then. A sending half that was finished is delivered to its end. */
 void quic_stream_detach(struct quic_stream *s, uint64_t code);
+
+/* Breaks off, with `code`, what is not done by `when` (0: no deadline): the sending half is reset, the receiving half
+ * stopped. A new deadline replaces the last. */
+void quic_stream_set_deadline(struct quic_stream *s, base_time when, uint64_t code);
+/* set->deadline has come. */
+void quic_streams_on_deadline(struct quic_streams *set, base_time now);
 
 /* ---- frames in ---- */
 /* Frame handlers: 0 or the transport error. QUIC_RX_DROP (negative): not an error, but the packet must count as not

@@ -115,12 +115,92 @@ static void run_stalled_streams(struct sim_world *world, uint64_t seed) {
     stage_play(&stage);
 }
 
+/* ---- deadlines ---- */
+
+#define DEADLINE_CODE 99u
+
+static struct {
+    struct quic_conn *client;
+    base_time due, client_closed, server_closed;
+    uint64_t reset_code, stop_code;
+    bool expired, early_expired;
+} deadline;
+
+static void deadline_client_conn(struct sim_node *node, struct quic_conn *conn, uint32_t bits) {
+    if (!(bits & QUIC_CONN_EV_CONNECTED))
+        return;
+    struct quic_stream *late, *early;
+    deadline.client = conn;
+    deadline.due = node->world->now + 100 * BASE_MS;
+    if (quic_streams_open(&conn->streams, false, &late) || quic_streams_open(&conn->streams, true, &early)) {
+        sim_fail(node->world, "no streams");
+        return;
+    }
+    quic_stream_write(late, (const uint8_t *)"never done", 10, false);
+    quic_stream_set_deadline(late, deadline.due, DEADLINE_CODE);
+    quic_stream_write(early, (const uint8_t *)"done", 4, true);
+    quic_stream_set_deadline(early, deadline.due, DEADLINE_CODE);
+}
+
+static void deadline_client_stream(struct sim_node *node, struct quic_stream *stream, uint32_t bits) {
+    if (!(bits & QUIC_STREAM_EV_CLOSED))
+        return;
+    if (quic_stream_is_uni(stream->id)) {
+        deadline.early_expired = stream->expired;
+        return;
+    }
+    deadline.client_closed = node->world->now;
+    deadline.expired = stream->expired;
+}
+
+static void deadline_server_stream(struct sim_node *node, struct quic_stream *stream, uint32_t bits) {
+    if (bits & QUIC_STREAM_EV_OPENED && !quic_stream_is_uni(stream->id))
+        quic_stream_write(stream, (const uint8_t *)"nor this", 8, false);
+    if (bits & QUIC_STREAM_EV_READABLE)
+        quic_stream_consume(stream, stream->recv.ready - stream->recv.taken, 0, node->world->now);
+    if (bits & QUIC_STREAM_EV_RESET)
+        deadline.reset_code = stream->recv.reset_code;
+    if (bits & QUIC_STREAM_EV_STOPPED)
+        deadline.stop_code = stream->stop_code_received;
+    if (bits & QUIC_STREAM_EV_CLOSED && !quic_stream_is_uni(stream->id))
+        deadline.server_closed = node->world->now;
+}
+
+static bool deadline_over(struct sim_world *world) {
+    (void)world;
+    return deadline.client_closed && deadline.server_closed;
+}
+
+static void run_deadline(struct sim_world *world, uint64_t seed) {
+    static const struct sim_app client = {deadline_client_conn, NULL, deadline_client_stream, NULL};
+    static const struct sim_app server = {NULL, NULL, deadline_server_stream, NULL};
+    struct stage stage;
+    memset(&deadline, 0, sizeof deadline);
+    stage_init(&stage, world, seed);
+    stage_bad_link(&stage, (double)(seed % 2) * 0.1);
+    stage_open(&stage);
+    stage.c->app = &client;
+    stage.s->app = &server;
+    if (!sim_run(world, world->now + 60 * BASE_SEC, deadline_over))
+        sim_fail(world, "the stream outlives its deadline");
+    else if (deadline.client_closed < deadline.due)
+        sim_fail(world, "broken off too early");
+    else if (!deadline.expired || (deadline.early_expired && seed % 2 == 0)) /* where packets get lost it may be late as well */
+        sim_fail(world, "expired: %d, and the one that was done: %d", deadline.expired, deadline.early_expired);
+    else if (deadline.reset_code != DEADLINE_CODE || deadline.stop_code != DEADLINE_CODE)
+        sim_fail(world, "codes %llu and %llu", (unsigned long long)deadline.reset_code, (unsigned long long)deadline.stop_code);
+    else if (deadline.client->state != QUIC_CONN_ESTABLISHED)
+        sim_fail(world, "the connection is gone");
+    stage_close(&stage);
+}
+
 static const struct scenario list[] = {
     {"chaos", "200 random acts of either side: open, write, finish, reset, stop, read, pause; each is heard of as it was done", 200, run_chaos},
     {"tiny-windows", "windows of 1 KiB", 40, run_tiny_windows},
     {"tuning", "windows grow with what the path needs", 5, run_tuning},
     {"few-streams", "one to three streams at a time, 60 in all", 30, run_few_streams},
     {"sips", "a reader that takes a byte or two at a time", 10, run_sips},
+    {"deadline", "a stream that is not done by its deadline is broken off both ways, with its code; one that is done is not", 40, run_deadline},
     {"stalled-streams", "20 streams whose reader stops for seconds", 20, run_stalled_streams},
 };
 SCENARIOS(scenarios_streams, list);
