@@ -25,7 +25,7 @@ test: ## run every test; the last line is "N passed, N failed"
 demo: ## build, serve a gigabyte and 200 small files to ourselves, compare every byte
 	@scripts/demo.sh
 
-soak: ## simulate networks until interrupted, or for SECONDS=...
+soak: ## ten million random calls, then simulate networks until interrupted, or for SECONDS=...
 	@scripts/soak.sh $(SECONDS)
 
 fuzz: ## fuzz every target for SECONDS=... each (default 60)
