@@ -327,8 +327,7 @@ void quic_conn_detach(struct quic_conn *conn, base_time now) {
         return;
     quic_conn_close(conn, true, 0, NULL, 0, now);
     conn->detached = true;
-    base_event_cancel(&conn->event);
-    base_event_cancel(&conn->closed_event);
+    quic_endpoint_forget(conn->endpoint, conn); /* its period may be over already */
 }
 
 int quic_conn_ping(struct quic_conn *conn) {
@@ -356,7 +355,7 @@ static void conn_free_crypto(struct quic_conn *conn) {
         quic_handshake_free_keys(conn, (enum crypto_level)i);
     if (conn->early) {
         for (unsigned i = 0; i < conn->early_count; i++)
-            base_buf_unref(conn->early[i].buf);
+            base_free(mem, conn->early[i].data, conn->early[i].len);
         base_free(mem, conn->early, QUIC_EARLY_PACKETS * sizeof *conn->early);
         conn->early = NULL;
         conn->early_count = 0;

@@ -103,9 +103,8 @@ struct quic_crypto_stream {
 
 #define QUIC_EARLY_PACKETS 8u
 
-/* A packet that came before its keys. */
+/* A packet that came before its keys: a copy. */
 struct quic_early_packet {
-    struct base_buf *buf;
     uint8_t *data;
     uint32_t len;
     uint8_t path, ecn, level;

@@ -128,10 +128,6 @@ bool quic_endpoint_add_initial_cid(struct quic_endpoint *endpoint, const struct 
     return base_map_put(&endpoint->initial_cids, cid->id, cid->len, conn->handle);
 }
 
-void quic_endpoint_remove_initial_cid(struct quic_endpoint *endpoint, const struct quic_cid *cid) {
-    base_map_remove(&endpoint->initial_cids, cid->id, cid->len);
-}
-
 /* Takes key -> conn out of a map, unless the key leads to somebody else by now. */
 static void map_remove_own(struct base_map *map, const void *key, size_t len, const struct quic_conn *conn) {
     uint64_t handle;
@@ -172,8 +168,12 @@ void quic_endpoint_sync_reset_tokens(struct quic_endpoint *endpoint, struct quic
     }
 }
 
-void quic_endpoint_unroute(struct quic_endpoint *endpoint, struct quic_conn *conn) {
+void quic_endpoint_remove_initial_cid(struct quic_endpoint *endpoint, const struct quic_conn *conn) {
     map_remove_own(&endpoint->initial_cids, conn->initial_dcid.id, conn->initial_dcid.len, conn);
+}
+
+void quic_endpoint_unroute(struct quic_endpoint *endpoint, struct quic_conn *conn) {
+    quic_endpoint_remove_initial_cid(endpoint, conn);
     for (unsigned i = 0; i < conn->remote_cids.watched_count; i++)
         map_remove_own(&endpoint->reset_tokens, conn->remote_cids.watched[i], 16, conn);
     conn->remote_cids.watched_count = 0;

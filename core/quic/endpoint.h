@@ -153,7 +153,7 @@ void quic_endpoint_forget(struct quic_endpoint *endpoint, struct quic_conn *conn
 bool quic_endpoint_issue_cid(struct quic_endpoint *endpoint, struct quic_conn *conn);
 /* The ID a client chose (or was given by Retry) leads to this connection until it is removed. False: out of memory. */
 bool quic_endpoint_add_initial_cid(struct quic_endpoint *endpoint, const struct quic_cid *cid, struct quic_conn *conn);
-void quic_endpoint_remove_initial_cid(struct quic_endpoint *endpoint, const struct quic_cid *cid);
+void quic_endpoint_remove_initial_cid(struct quic_endpoint *endpoint, const struct quic_conn *conn);
 /* To be called whenever the remote IDs, or which path uses them, have changed: a stateless reset is then recognised
  * even though its Destination Connection ID is random (RFC 9000 10.3.1). Running out of memory costs no more than
  * that. */

@@ -309,7 +309,8 @@ static enum crypto_level crypto_level_of(enum quic_space space) {
     return levels[space];
 }
 
-int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_frame *frame, struct base_buf *buf) {
+/* Always copied: the peer may be nobody, and must not hold a buffer of 64 KiB for each piece that leaves a gap. */
+int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_frame *frame) {
     struct quic_crypto_stream *stream = quic_handshake_stream(conn, space);
     if (!stream)
         return QUIC_RX_DROP;
@@ -317,7 +318,7 @@ int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const s
     uint64_t end = frame->u.crypto.offset + frame->u.crypto.len;
     if (end > stream->recv.taken + CRYPTO_BUFFER_LIMIT)
         return QUIC_CRYPTO_BUFFER_EXCEEDED;
-    return quic_stream_recv_insert(&stream->recv, conn->endpoint->mem, buf, frame->u.crypto.offset, frame->u.crypto.data,
+    return quic_stream_recv_insert(&stream->recv, conn->endpoint->mem, NULL, frame->u.crypto.offset, frame->u.crypto.data,
                                    (size_t)frame->u.crypto.len, false) == QUIC_RECV_OK
                ? 0
                : QUIC_RX_DROP;
@@ -449,5 +450,5 @@ void quic_handshake_expire(struct quic_conn *conn) {
     if (!conn->handshake_confirmed || conn->role != CRYPTO_SERVER)
         return;
     quic_handshake_free_keys(conn, CRYPTO_EARLY); /* RFC 9001 4.9.3 */
-    quic_endpoint_remove_initial_cid(conn->endpoint, &conn->initial_dcid);
+    quic_endpoint_remove_initial_cid(conn->endpoint, conn);
 }

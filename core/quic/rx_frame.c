@@ -36,7 +36,7 @@ static int rx_ack(struct quic_rx *rx, const struct quic_frame *frame) {
 }
 
 static int rx_crypto(struct quic_rx *rx, const struct quic_frame *frame) {
-    int result = quic_handshake_crypto(rx->conn, rx->space, frame, rx->buf);
+    int result = quic_handshake_crypto(rx->conn, rx->space, frame);
     if (result)
         return result;
     quic_handshake_input(rx->conn, rx->space, rx->now);

@@ -8,6 +8,8 @@
  *
  * Invariant: a packet's frames are processed at most once (12.3), and a path's byte counts are raised before anything is answered.
  */
+#include <assert.h>
+
 #include "quic/walk.h"
 
 #define RX_BATCH 32u
@@ -24,8 +26,10 @@ static void rx_drop(struct quic_conn *conn) { conn->stats.packets_dropped++; }
 
 /* The path of an authentic packet: known, or a new candidate once the handshake is confirmed. NULL: not to be processed. */
 static struct quic_path *rx_path(struct quic_conn *conn, struct rx_source *from, base_time now) {
+    const struct quic_datagram *d = from->datagram;
+    if (from->path && from->path != quic_path_active(conn)) /* packets before it in the batch may have made it go */
+        from->path = quic_path_find(conn, &d->local, &d->remote);
     if (!from->path && conn->handshake_confirmed && conn->role == CRYPTO_SERVER) {
-        const struct quic_datagram *d = from->datagram;
         from->path = quic_path_candidate(conn, d->socket, &d->local, &d->remote, now);
         if (from->path)
             from->path->bytes_received += d->len;
@@ -65,7 +69,8 @@ static void rx_process(struct quic_rx *rx, struct rx_source *from, const uint8_t
                             rx->space == QUIC_APPLICATION && conn->handshake_complete ? &conn->ack_policy : NULL))
         return;
     bool is_largest = largest == QUIC_NO_NUMBER || rx->number > largest;
-    if (rx->space == QUIC_APPLICATION && is_largest && !rx->probing && rx->path != quic_path_active(conn))
+    if (rx->space == QUIC_APPLICATION && is_largest && !rx->probing && rx->path != quic_path_active(conn) &&
+        rx->path->state != QUIC_PATH_NONE) /* the packet itself may have withdrawn the path's ID */
         quic_path_on_moved(conn, rx->path, rx->now);
     if (ack->deadline <= rx->now)
         quic_conn_mark_dirty(conn);
@@ -132,19 +137,22 @@ static void rx_flush(struct quic_conn *conn, struct rx_batch *batch, base_time n
 
 /* ---- packets that came too early ---- */
 
+/* Copied: nothing says that it is authentic, and it must not hold a buffer of 64 KiB. */
 static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const struct quic_header *header,
                      enum crypto_level level) {
+    struct base_mem *mem = conn->endpoint->mem;
     if (!from->path || conn->early_count >= QUIC_EARLY_PACKETS) {
         rx_drop(conn);
         return;
     }
     if (!conn->early)
-        conn->early = base_alloc(conn->endpoint->mem, QUIC_EARLY_PACKETS * sizeof *conn->early);
-    if (!conn->early)
+        conn->early = base_alloc(mem, QUIC_EARLY_PACKETS * sizeof *conn->early);
+    uint8_t *data = conn->early ? base_alloc(mem, header->packet_len) : NULL;
+    if (!data)
         return;
+    memcpy(data, header->packet, header->packet_len);
     conn->early[conn->early_count++] = (struct quic_early_packet){
-        .buf = base_buf_ref(from->datagram->buf),
-        .data = from->datagram->data + (header->packet - from->datagram->data),
+        .data = data,
         .len = (uint32_t)header->packet_len,
         .path = (uint8_t)(from->path - conn->paths),
         .ecn = from->datagram->ecn,
@@ -261,8 +269,8 @@ static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const s
 static void rx_retry(struct quic_conn *conn, const struct quic_header *header, base_time now) {
     struct base_mem *mem = conn->endpoint->mem;
     if (conn->role != CRYPTO_CLIENT || conn->first_flight_received || conn->retried || !header->token_len ||
-        !quic_header_retry_valid(header, &conn->original_dcid))
-        return; /* 17.2.5.2: at most one, before anything else, authentic, with a token */
+        quic_cid_equal(&header->scid, &conn->original_dcid) || !quic_header_retry_valid(header, &conn->original_dcid))
+        return; /* 17.2.5: at most one, before anything else, authentic, with a token and an ID of the server's own */
     uint8_t *token = base_alloc(mem, header->token_len);
     if (!token)
         return;
@@ -292,7 +300,8 @@ static void rx_long(struct quic_conn *conn, struct rx_source *from, const struct
         rx_retry(conn, header, now);
     } else {
         enum crypto_level level = rx_level(header->type);
-        if (!rx_version_fits(conn, header, level))
+        bool small = level == CRYPTO_INITIAL && conn->role == CRYPTO_SERVER && from->datagram->len < QUIC_MIN_INITIAL;
+        if (small || !rx_version_fits(conn, header, level)) /* RFC 9000 14.1 */
             rx_drop(conn);
         else if (rx_can_read(conn, level))
             rx_open_long(conn, from, header, now);
@@ -384,7 +393,24 @@ void quic_rx_while_closing(struct quic_conn *conn, const struct quic_datagram *d
     quic_close_on_datagram(conn, now);
 }
 
+static void rx_early_one(struct quic_conn *conn, const struct quic_early_packet *early, base_time now) {
+    struct base_buf *buf = base_buf_get(conn->endpoint->bufs); /* what it brings may stay in it */
+    if (!buf)
+        return;
+    assert(early->len <= buf->size);
+    memcpy(buf->data, early->data, early->len);
+    struct quic_path *path = &conn->paths[early->path];
+    struct quic_datagram d = {buf, buf->data, early->len, path->socket, path->local, path->remote, early->ecn};
+    struct rx_source from = {&d, path};
+    struct rx_batch batch;
+    batch.count = 0;
+    rx_datagram(conn, &from, &batch, now);
+    rx_flush(conn, &batch, now);
+    base_buf_unref(buf);
+}
+
 void quic_rx_early(struct quic_conn *conn, base_time now) {
+    struct base_mem *mem = conn->endpoint->mem;
     struct quic_early_packet *early = conn->early;
     uint8_t count = conn->early_count, kept = 0;
     if (!early)
@@ -398,21 +424,14 @@ void quic_rx_early(struct quic_conn *conn, base_time now) {
             early[kept++] = *e;
             continue;
         }
-        if (ready && conn->state < QUIC_CONN_CLOSING) {
-            struct quic_path *path = &conn->paths[e->path];
-            struct quic_datagram d = {e->buf, e->data, e->len, path->socket, path->local, path->remote, e->ecn};
-            struct rx_source from = {&d, path};
-            struct rx_batch batch;
-            batch.count = 0;
-            rx_datagram(conn, &from, &batch, now);
-            rx_flush(conn, &batch, now);
-        }
-        base_buf_unref(e->buf);
+        if (ready && conn->state < QUIC_CONN_CLOSING)
+            rx_early_one(conn, e, now);
+        base_free(mem, e->data, e->len);
     }
     if (conn->early || !kept) { /* a nested call has kept others: ours are too old to matter then */
         for (uint8_t i = 0; i < kept; i++)
-            base_buf_unref(early[i].buf);
-        base_free(conn->endpoint->mem, early, QUIC_EARLY_PACKETS * sizeof *early);
+            base_free(mem, early[i].data, early[i].len);
+        base_free(mem, early, QUIC_EARLY_PACKETS * sizeof *early);
         return;
     }
     conn->early = early;

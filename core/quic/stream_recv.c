@@ -72,17 +72,30 @@ static void piece_cut(struct recv_piece *piece, uint64_t to) {
     piece->offset = to;
 }
 
-/* A segment for `len` bytes at the head of the piece, filled. */
+/* Room of a copy of `len` bytes. In order, more of the same kind is likely to follow: leave room. Behind a gap take what it
+ * needs, or a peer that sends every other byte would make us hold far more than it sent; but each segment that goes on
+ * where another copy ends is larger than that, or a peer that sends every byte alone would make us hold a segment for each. */
+static uint32_t recv_room(const struct quic_stream_recv *r, const struct quic_segment *prev, const struct recv_piece *piece,
+                          uint32_t len) {
+    const uint32_t most = (uint32_t)QUIC_SEGMENT_ROOM;
+    if (len >= most)
+        return len;
+    if (piece->offset == r->ready)
+        return most;
+    if (!prev || prev->buf || quic_segment_end(prev) != piece->offset)
+        return len;
+    uint32_t twice = prev->capacity < most / 2 ? 2 * prev->capacity : most;
+    return twice > len ? twice : len;
+}
+
+/* A segment for `len` bytes at the head of the piece, filled, to stand behind `prev`. */
 static struct quic_segment *recv_new_segment(const struct quic_stream_recv *r, struct base_mem *mem,
-                                             const struct recv_piece *piece, uint32_t len) {
+                                             const struct quic_segment *prev, const struct recv_piece *piece, uint32_t len) {
     struct quic_segment *segment;
     if (piece->buf && len >= SMALL) {
         segment = quic_segment_new_slice(r->pools, mem, piece->buf, piece->data, len);
     } else {
-        /* In order, more of the same kind is likely to follow: leave room. Behind a gap take what it needs, or a peer
-         * that sends every other byte would make us hold far more than it sent. */
-        bool roomy = piece->offset == r->ready && len < QUIC_SEGMENT_ROOM;
-        segment = quic_segment_new_copy(r->pools, mem, roomy ? (uint32_t)QUIC_SEGMENT_ROOM : len);
+        segment = quic_segment_new_copy(r->pools, mem, recv_room(r, prev, piece, len));
         if (segment) {
             memcpy(segment->bytes, piece->data, len);
             segment->len = len;
@@ -118,7 +131,7 @@ static struct quic_segment *recv_put(struct quic_stream_recv *r, struct base_mem
         prev->len += len;
         segment = prev;
     } else {
-        segment = recv_new_segment(r, mem, piece, len);
+        segment = recv_new_segment(r, mem, prev, piece, len);
         if (!segment)
             return NULL;
         segment->next = next;

@@ -43,7 +43,7 @@ int quic_rx_frames(struct quic_rx *rx, const uint8_t *payload, size_t len);
 /* --- handshake.c: TLS and the connection --- */
 bool quic_handshake_open(struct quic_conn *conn, const char *server_name, const uint8_t *session, size_t session_len, struct crypto_error *why);
 /* A CRYPTO frame: bytes join the space's stream. 0, QUIC_RX_DROP or CRYPTO_BUFFER_EXCEEDED. */
-int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_frame *frame, struct base_buf *buf);
+int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_frame *frame);
 /* CRYPTO bytes that are in order go to TLS. */
 void quic_handshake_input(struct quic_conn *conn, enum quic_space space, base_time now);
 /* After TLS made progress: completion, confirmation, keys to throw away. */

@@ -1,0 +1,387 @@
+/* A peer that has the keys and means no good, and a stranger who has none: what they can make a connection hold, and where they can make it look. */
+#include "crypto/protect.h"
+#include "engine.h"
+#include "tables/errors.h"
+
+static struct engine server, client;
+static struct quic_addr client_at;
+static struct crypto_tls_config *server_tls, *client_tls;
+static struct quic_conn *conn; /* the client's */
+static uint64_t number;        /* of the next packet made by hand */
+
+static void setup(void) {
+    static const char *const names[] = {"localhost"};
+    static const uint8_t alpn[] = "\x02h3";
+    char cert[4096], key[4096];
+    struct crypto_error error = {""};
+    engine_open(&server, CRYPTO_SERVER, 5, NULL);
+    engine_open(&client, CRYPTO_CLIENT, 9, NULL);
+    client_at = engine_addr(9, 5000);
+    conn = NULL;
+    number = 1000;
+    ck_assert(crypto_init());
+    ck_assert(crypto_selfsigned(names, 1, 30, cert, sizeof cert, key, sizeof key, &error));
+    server_tls = crypto_tls_config_new(CRYPTO_SERVER, &error);
+    client_tls = crypto_tls_config_new(CRYPTO_CLIENT, &error);
+    ck_assert(server_tls && client_tls);
+    ck_assert_msg(crypto_tls_config_certificate(server_tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
+                                                (const uint8_t *)key, strlen(key), &error),
+                  "%s", error.text);
+    ck_assert(crypto_tls_config_alpn(server_tls, alpn, sizeof alpn - 1, &error));
+    ck_assert(crypto_tls_config_alpn(client_tls, alpn, sizeof alpn - 1, &error));
+    crypto_tls_config_verify(client_tls, false);
+    server.config.tls = server_tls;
+    client.config.tls = client_tls;
+}
+
+static void teardown(void) {
+    engine_close(&client);
+    engine_close(&server);
+    crypto_tls_config_unref(server_tls);
+    crypto_tls_config_unref(client_tls);
+    crypto_cleanup();
+}
+
+static void dial(void) {
+    struct quic_connect connect = {.config = &client.config,
+                                   .socket = &client.socket,
+                                   .remote = server.socket.local,
+                                   .server_name = "localhost"};
+    struct crypto_error why = {""};
+    ck_assert_msg(quic_conn_connect(&client.endpoint, &connect, client.now, &conn, &why) == 0, "%s", why.text);
+}
+
+/* Carries datagrams both ways until nothing moves. */
+static void carry(void) {
+    bool moved = true;
+    while (moved) {
+        moved = false;
+        for (; engine_output(&client); moved = true)
+            engine_input(&server, client.train.data, client.train.len, client_at);
+        for (; engine_output(&server); moved = true)
+            engine_input(&client, server.train.data, server.train.len, server.socket.local);
+        quic_endpoint_settle(&client.endpoint);
+        quic_endpoint_settle(&server.endpoint);
+    }
+}
+
+static struct quic_conn *accepted(void) {
+    ck_assert_uint_eq(server.endpoint.conn_count, 1);
+    return BASE_CONTAINER(base_list_first(&server.endpoint.conns), struct quic_conn, all);
+}
+
+/* ---- packets made by hand ---- */
+
+static uint8_t frames[1024];
+static struct base_writer f;
+
+static void begin(void) { f = base_writer_of(frames, sizeof frames); }
+
+/* The frames as a 1-RTT packet of the client. Returns its length. */
+static size_t make_1rtt(uint8_t *out) {
+    const struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
+    struct base_writer w = base_writer_of(out, 1500);
+    quic_header_write_short(&w, &quic_remote_cids_of_path(&conn->remote_cids, 0)->cid, 4, false, false);
+    size_t pn_offset = (size_t)(w.pos - out);
+    base_write_u32(&w, (uint32_t)number);
+    base_write_bytes(&w, frames, (size_t)(f.pos - frames));
+    base_write_space(&w, CRYPTO_TAG_SIZE);
+    ck_assert(!w.bad && !f.bad);
+    struct crypto_seal_item item = {
+        .packet = out, .number = number++, .len = (uint32_t)(w.pos - out), .pn_offset = (uint16_t)pn_offset, .pn_len = 4};
+    ck_assert(crypto_seal(keys->tx, keys->tx_mask, &item, 1));
+    return item.len;
+}
+
+static void send_1rtt(struct quic_addr from) {
+    uint8_t packet[1500];
+    engine_input(&server, packet, make_1rtt(packet), from);
+}
+
+/* Datagrams that come in one batch. */
+static struct quic_datagram batch[8];
+static size_t batched;
+
+static void add_1rtt(struct quic_addr from) {
+    struct base_buf *buf = base_buf_get(&server.bufs);
+    size_t len = make_1rtt(buf->data);
+    batch[batched++] = (struct quic_datagram){buf, buf->data, len, &server.socket, server.socket.local, from, 0};
+}
+
+static void send_batch(void) {
+    quic_endpoint_input(&server.endpoint, batch, batched, server.now);
+    while (batched)
+        base_buf_unref(batch[--batched].buf);
+}
+
+/* The frames as a client's Initial in a datagram of `size` bytes. */
+static void send_initial(const struct quic_cid *dcid, size_t size) {
+    static const struct quic_cid scid = {.len = 4, .id = {1, 2, 3, 4}};
+    uint8_t packet[1500];
+    struct crypto_secret from_client, from_server;
+    ck_assert(crypto_initial_secrets(CRYPTO_QUIC_V1, dcid->id, dcid->len, &from_client, &from_server));
+    struct crypto_key *key = crypto_key_new(&client.mem, CRYPTO_QUIC_V1, &from_client);
+    struct crypto_mask_key *mask = crypto_mask_key_new(&client.mem, CRYPTO_QUIC_V1, &from_client);
+    struct base_writer w = base_writer_of(packet, size);
+    uint8_t *length_at;
+    memset(packet, 0, sizeof packet);
+    quic_header_write_long(&w, QUIC_VERSION_1, QUIC_PACKET_INITIAL, 4, dcid, &scid, NULL, 0, &length_at);
+    size_t pn_offset = (size_t)(w.pos - packet);
+    base_write_u32(&w, (uint32_t)number);
+    base_write_bytes(&w, frames, (size_t)(f.pos - frames));
+    ck_assert(!w.bad && !f.bad);
+    quic_header_patch_length(length_at, size - pn_offset);
+    struct crypto_seal_item item = {
+        .packet = packet, .number = number++, .len = (uint32_t)size, .pn_offset = (uint16_t)pn_offset, .pn_len = 4};
+    ck_assert(crypto_seal(key, mask, &item, 1));
+    crypto_key_free(&client.mem, key);
+    crypto_mask_key_free(&client.mem, mask);
+    engine_input(&server, packet, size, client_at);
+    quic_endpoint_settle(&server.endpoint);
+}
+
+static const struct quic_cid stranger = {.len = 8, .id = {7, 7, 7, 7, 7, 7, 7, 7}};
+
+/* ---- paths that go while packets of theirs are at hand ---- */
+
+static void write_challenge(uint8_t mark) {
+    const uint8_t data[8] = {mark};
+    quic_frame_write_path(&f, QUIC_FRAME_PATH_CHALLENGE, data);
+}
+
+/* Withdraws every ID that was given before; the one given instead is for the active path. */
+static void write_withdrawal(uint64_t sequence) {
+    const struct quic_cid cid = {.len = 8, .id = {99, (uint8_t)sequence}};
+    const uint8_t token[16] = {99};
+    quic_frame_write_new_cid(&f, sequence, sequence, &cid, token);
+}
+
+/* A candidate for this address. */
+static struct quic_path *open_path(struct quic_conn *peer, struct quic_addr from) {
+    begin();
+    write_challenge(1);
+    send_1rtt(from);
+    struct quic_path *path = quic_path_find(peer, &server.socket.local, &from);
+    ck_assert_ptr_nonnull(path);
+    ck_assert_ptr_ne(path, quic_path_active(peer));
+    return path;
+}
+
+START_TEST(packet_that_withdraws_its_own_path)
+{
+    dial();
+    carry();
+    struct quic_conn *peer = accepted();
+    struct quic_addr elsewhere = engine_addr(77, 7);
+    struct quic_path *path = open_path(peer, elsewhere);
+    begin();
+    write_withdrawal(20);
+    quic_frame_write_type(&f, QUIC_FRAME_PING); /* more than a probe: it would move the connection */
+    send_1rtt(elsewhere);
+    ck_assert_int_eq(path->state, QUIC_PATH_NONE);
+    ck_assert_int_lt(peer->state, QUIC_CONN_CLOSING);
+    ck_assert_int_eq(quic_path_active(peer)->state, QUIC_PATH_VALIDATED);
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+START_TEST(path_that_goes_within_a_batch)
+{
+    dial();
+    carry();
+    struct quic_conn *peer = accepted();
+    struct quic_addr first = engine_addr(77, 7), second = engine_addr(78, 8);
+    struct quic_path *path = open_path(peer, first);
+    begin();
+    write_withdrawal(20);
+    add_1rtt(first);
+    begin();
+    write_challenge(2);
+    add_1rtt(second); /* takes the place */
+    begin();
+    write_challenge(3);
+    add_1rtt(first);
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    add_1rtt(first);
+    send_batch();
+    ck_assert_int_lt(peer->state, QUIC_CONN_CLOSING);
+    ck_assert(quic_addr_equal(&path->remote, &second));
+    ck_assert_uint_eq(path->response_count, 1);
+    ck_assert_uint_eq(path->responses[0][0], 2);
+    ck_assert(quic_addr_equal(&quic_path_active(peer)->remote, &first)); /* who sent the PING */
+    ck_assert_uint_eq(quic_path_active(peer)->responses[0][0], 3);
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+START_TEST(mtu_of_another_path)
+{
+    dial();
+    carry();
+    struct quic_conn *peer = accepted();
+    struct quic_path *active = quic_path_active(peer);
+    active->mtu = QUIC_MIN_INITIAL;
+    quic_mtu_start(peer);
+    uint32_t size = quic_mtu_wanted(peer, server.now);
+    ck_assert_uint_gt(size, QUIC_MIN_INITIAL);
+    struct quic_sent_packet packet = {.bytes = (uint16_t)size, .mtu_probe = true, .path = 1};
+    quic_tx_on_packet(peer, QUIC_APPLICATION, 9, &packet, QUIC_FATE_ACKED);
+    ck_assert_uint_eq(active->mtu, QUIC_MIN_INITIAL);
+    packet.path = 0;
+    quic_tx_on_packet(peer, QUIC_APPLICATION, 9, &packet, QUIC_FATE_ACKED);
+    ck_assert_uint_eq(active->mtu, size);
+}
+END_TEST
+
+/* ---- memory for those who are not known yet ---- */
+
+#define BUF_SIZE ((size_t)64 << 10)
+
+START_TEST(crypto_with_gaps_pins_no_buffers)
+{
+    static const uint8_t bytes[256];
+    for (unsigned i = 0; i < 100; i++) {
+        begin();
+        quic_frame_write_crypto(&f, 100 + i * 300, bytes, sizeof bytes);
+        send_initial(&stranger, 1200);
+    }
+    ck_assert_uint_eq(accepted()->stats.packets_received, 100);
+    base_bufpool_clear(&server.bufs); /* those that wait for use */
+    ck_assert_uint_eq(server.buf_mem.used, 0);
+    base_bufpool_init(&server.bufs, &server.buf_mem, 16, 0);
+}
+END_TEST
+
+START_TEST(crypto_byte_by_byte_takes_little)
+{
+    static const uint8_t byte[1];
+    begin();
+    quic_frame_write_crypto(&f, 1, byte, 1);
+    send_initial(&stranger, 1200);
+    size_t before = server.mem.used;
+    unsigned offset = 2;
+    for (unsigned i = 0; i < 300; i++) {
+        begin();
+        for (unsigned k = 0; k < 100; k++)
+            quic_frame_write_crypto(&f, offset++, byte, 1);
+        send_initial(&stranger, 1200);
+    }
+    ck_assert_uint_eq(accepted()->stats.packets_received, 301);
+    ck_assert_uint_lt(server.mem.used - before, 2 * 300 * 100);
+}
+END_TEST
+
+/* Packets that may have overtaken those that bring their keys are kept; what they came in is not. */
+START_TEST(packets_before_their_keys_pin_no_buffers)
+{
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    send_initial(&stranger, 1200);
+    struct quic_conn *peer = accepted();
+    uint8_t packet[100];
+    for (unsigned i = 0; i < 20; i++) {
+        static const struct quic_cid scid = {.len = 4, .id = {1, 2, 3, 4}};
+        struct base_writer w = base_writer_of(packet, sizeof packet);
+        uint8_t *length_at;
+        memset(packet, 0xaa, sizeof packet);
+        quic_header_write_long(&w, QUIC_VERSION_1, QUIC_PACKET_HANDSHAKE, 2, &peer->local_cids.list[0].cid, &scid, NULL, 0,
+                               &length_at);
+        quic_header_patch_length(length_at, (size_t)(packet + sizeof packet - w.pos));
+        engine_input(&server, packet, sizeof packet, client_at);
+    }
+    ck_assert_uint_eq(peer->early_count, QUIC_EARLY_PACKETS);
+    base_bufpool_clear(&server.bufs);
+    ck_assert_uint_eq(server.buf_mem.used, 0);
+    base_bufpool_init(&server.bufs, &server.buf_mem, 16, 0);
+}
+END_TEST
+
+/* ---- rules ---- */
+
+/* RFC 9000 14.1 */
+START_TEST(small_initial_is_dropped)
+{
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    send_initial(&stranger, 1200);
+    struct quic_conn *peer = accepted();
+    ck_assert_uint_eq(peer->stats.packets_received, 1);
+    send_initial(&stranger, 1199);
+    ck_assert_uint_eq(peer->stats.packets_received, 1);
+    send_initial(&stranger, 1200);
+    ck_assert_uint_eq(peer->stats.packets_received, 2);
+}
+END_TEST
+
+/* RFC 9000 17.2.5.1 */
+START_TEST(retry_with_the_clients_own_id_is_dropped)
+{
+    dial();
+    ck_assert(engine_output(&client));
+    static const uint8_t token[] = {1, 2, 3};
+    uint8_t packet[256];
+    struct quic_cid other = {.len = 8, .id = {5}};
+    const struct quic_cid *own = &conn->local_cids.list[0].cid, odcid = conn->original_dcid;
+    size_t len = quic_header_write_retry(packet, sizeof packet, QUIC_VERSION_1, own, &odcid, &odcid, token, sizeof token, 0);
+    engine_input(&client, packet, len, server.socket.local);
+    ck_assert(!conn->retried);
+    len = quic_header_write_retry(packet, sizeof packet, QUIC_VERSION_1, own, &other, &odcid, token, sizeof token, 0);
+    engine_input(&client, packet, len, server.socket.local);
+    ck_assert(conn->retried);
+}
+END_TEST
+
+/* An ID that a client chose is free for others once its first owner has given it up. */
+START_TEST(expired_id_may_be_somebody_elses)
+{
+    dial();
+    carry();
+    struct quic_conn *peer = accepted();
+    const struct quic_cid id = peer->initial_dcid;
+    quic_handshake_expire(peer);
+    ck_assert_ptr_null(quic_endpoint_find(&server.endpoint, id.id, id.len));
+    ck_assert(base_map_put(&server.endpoint.initial_cids, id.id, id.len, 4711));
+    quic_handshake_expire(peer); /* as with each key update */
+    uint64_t handle = 0;
+    ck_assert(base_map_get(&server.endpoint.initial_cids, id.id, id.len, &handle) && handle == 4711);
+}
+END_TEST
+
+/* A connection that ended at once, and of which nobody wants to hear. */
+START_TEST(detached_after_its_end)
+{
+    dial();
+    carry();
+    struct quic_close close = {.cause = QUIC_CAUSE_IDLE};
+    quic_close_silent(conn, &close, client.now);
+    quic_endpoint_tick(&client.endpoint, client.now);
+    ck_assert_uint_eq(client.endpoint.conn_count, 1); /* CLOSED was not heard yet */
+    quic_conn_detach(conn, client.now);
+    ck_assert_uint_eq(client.endpoint.conn_count, 0);
+}
+END_TEST
+
+Suite *unit_suite(void) {
+    static const TTest *const *const tests[] = {
+        &packet_that_withdraws_its_own_path,
+        &path_that_goes_within_a_batch,
+        &mtu_of_another_path,
+        &crypto_with_gaps_pins_no_buffers,
+        &crypto_byte_by_byte_takes_little,
+        &packets_before_their_keys_pin_no_buffers,
+        &small_initial_is_dropped,
+        &retry_with_the_clients_own_id_is_dropped,
+        &expired_id_may_be_somebody_elses,
+        &detached_after_its_end,
+    };
+    Suite *suite = suite_create("quic/hostile");
+    TCase *tcase = tcase_create("all");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+        tcase_add_test(tcase, *tests[i]);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
