@@ -72,6 +72,8 @@ struct abi_config {
     struct crypto_error error;
     weft_verify_cb verify;
     void *verify_user;
+    weft_replay_cb replay;
+    void *replay_user;
     weft_keylog_cb keylog;
     void *keylog_user;
     int keylog_fd; /* -1: none */

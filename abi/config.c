@@ -174,6 +174,14 @@ static int on_verify(void *user, void *session_user, const uint8_t *const *chain
     return alert;
 }
 
+static bool on_replay(void *user, const uint8_t id[16], uint32_t seconds) {
+    const struct abi_config *config = (const struct abi_config *)user;
+    abi_enter();
+    int32_t first = config->replay(config->replay_user, id, seconds);
+    abi_leave();
+    return first == 1;
+}
+
 static void on_keylog(void *user, const char *line) {
     const struct abi_config *config = (const struct abi_config *)user;
     abi_enter();
@@ -196,6 +204,17 @@ int32_t weft_config_set_verify_callback(weft_config config, weft_verify_cb callb
     own->verify = callback;
     own->verify_user = user;
     crypto_tls_config_verify_cb(own->core.tls, callback ? on_verify : NULL, own);
+    return abi_config_end(own, WEFT_OK);
+}
+
+int32_t weft_config_set_replay_callback(weft_config config, weft_replay_cb callback, void *user) {
+    int32_t error;
+    struct abi_config *own = abi_config_begin(config, &error);
+    if (!own)
+        return error;
+    own->replay = callback;
+    own->replay_user = user;
+    crypto_tls_config_replay(own->core.tls, callback ? on_replay : NULL, own);
     return abi_config_end(own, WEFT_OK);
 }
 

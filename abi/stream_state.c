@@ -167,6 +167,19 @@ int32_t weft_stream_set_priority(weft_stream stream, uint32_t urgency, uint32_t 
     return WEFT_OK;
 }
 
+int32_t weft_stream_set_deadline(weft_stream stream, uint64_t ns, uint64_t code) {
+    struct abi_stream_at at;
+    int32_t error;
+    if (!abi_stream_get(stream.id, &at, &error))
+        return error;
+    if (code > WEFT_CODE_MAX)
+        return WEFT_E_VALUE;
+    base_time when = base_time_add(abi_now(at.engine), ns);
+    quic_stream_set_deadline(at.stream, when == BASE_NEVER ? 0 : when, code);
+    abi_stream_touch(&at);
+    return WEFT_OK;
+}
+
 int32_t weft_stream_detach(weft_stream stream, uint64_t code) {
     struct abi_stream_at at;
     int32_t error;
@@ -230,6 +243,7 @@ int32_t weft_stream_get_info(weft_stream stream, weft_stream_info *info) {
                             .received = s->recv.ready,
                             .taken = s->recv.taken,
                             .urgency = s->sched.urgency,
+                            .expired = s->expired,
                             .incremental = s->sched.incremental,
                             .paused = s->paused};
     if (s->send.fin && all.send_state == WEFT_SEND_OPEN)

@@ -97,6 +97,9 @@ extern "C" {
 WEFT_API uint32_t weft_version(void);
 /* The same as text, static. */
 WEFT_API const char *weft_version_text(void);
+/* 1 when the library in use has the feature, 0 when not or when the name is unknown. Names: "quic-v1", "quic-v2",
+ * "early-data", "migration" (RFC 9000 9), "ecn", "bbr", "reset-stream-at", "ack-frequency", "stream-deadlines", "pair", "pool". */
+WEFT_API uint32_t weft_has_feature(const char *name);
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
@@ -286,6 +289,13 @@ typedef struct weft_verify {
 typedef int32_t (*weft_verify_cb)(void *user, const weft_verify *verify);
 /* Has callback(user, ...) judge each chain, whatever the built-in verification found; NULL: no more. */
 WEFT_API int32_t weft_config_set_verify_callback(weft_config config, weft_verify_cb callback, void *user);
+
+/* Is this the first use of a ticket (by its id) in the fleet? 1 allows early data, 0 costs the client a full handshake.
+ * The id must be remembered for `seconds`. Called on the thread of the engine; must answer at once and not call weft. */
+typedef int32_t (*weft_replay_cb)(void *user, const uint8_t id[16], uint32_t seconds);
+/* Server: early data only where callback(user, ...) agrees, beside the register of tickets every process keeps (RFC 8446
+ * 8.1); for servers that share a ticket secret. NULL: no more. */
+WEFT_API int32_t weft_config_set_replay_callback(weft_config config, weft_replay_cb callback, void *user);
 
 /* Secrets for decrypting captures: lines in the NSS key log format, without line break, to a callback (any engine's
  * thread; must not call weft) or appended to a file. */
@@ -771,6 +781,11 @@ WEFT_API int32_t weft_stream_detach(weft_stream stream, uint64_t code);
 /* In the manner of RFC 9218: urgency 0 (first) to 7 (last), 3 unless set; streams of one urgency share if
  * incremental, which they are unless set, else they go one after the other. WEFT_E_VALUE: another number. */
 WEFT_API int32_t weft_stream_set_priority(weft_stream stream, uint32_t urgency, uint32_t incremental);
+
+/* What is not done `ns` nanoseconds from now is broken off: this side's direction is reset, the peer's stopped, with an
+ * application error code; the stream then closes, with `expired` in its info. UINT64_MAX: no deadline. A new one
+ * replaces the last. WEFT_E_VALUE: code is not below 2^62. */
+WEFT_API int32_t weft_stream_set_deadline(weft_stream stream, uint64_t ns, uint64_t code);
 /* enum weft_stream_flag, in place of what it had. */
 WEFT_API int32_t weft_stream_set_flags(weft_stream stream, uint32_t flags);
 /* Callbacks for its events (NULL: the connection's). Not copied: the table must stay as it is while the stream is. */
@@ -810,7 +825,9 @@ typedef struct weft_stream_info {
     uint64_t written, acknowledged; /* bytes given by this side; those the peer has, without gap */
     uint64_t buffered;              /* held for sending or sending again */
     uint64_t received, taken;       /* bytes here, without gap; those delivered or read */
-    uint8_t urgency, incremental, paused, reserved[5];
+    uint8_t urgency, incremental, paused;
+    uint8_t expired; /* 1: its deadline came before it was done */
+    uint8_t reserved[4];
 } weft_stream_info;
 
 /* Fills in as much of *info as info->size says. */

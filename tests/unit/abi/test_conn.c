@@ -210,6 +210,59 @@ START_TEST(sessions_are_resumed)
 }
 END_TEST
 
+static unsigned replay_calls;
+static int32_t judge_replay(void *user, const uint8_t id[16], uint32_t seconds) {
+    ck_assert_uint_gt(seconds, 0);
+    ck_assert_ptr_nonnull(id);
+    replay_calls++;
+    return *(int32_t *)user;
+}
+
+/* A fleet's register of tickets decides about early data; without it a full handshake carries the same bytes. */
+static void try_early_with_register(int32_t answer, uint32_t expected) {
+    world_close(&world);
+    memset(&world, 0, sizeof world);
+    world.now = 1000000000;
+    replay_calls = 0;
+    world_configs(&world);
+    ck_assert_int_eq(weft_config_set(world.client_config, "early_data", "on"), 0);
+    ck_assert_int_eq(weft_config_set(world.server_config, "early_data", "on"), 0);
+    ck_assert_int_eq(weft_config_set_replay_callback(world.server_config, judge_replay, &answer), 0);
+    world.client = world_engine(&world, &world.client_log);
+    world.server = world_engine(&world, &world.server_log);
+    ck_assert_int_eq(weft_listen(world.server, world.server_config, "192.0.2.2:443", NULL, &world.listener), 0);
+    weft_conn conn = world_connect(&world, NULL), again;
+    run(100000000);
+    uint8_t session[8192];
+    weft_connect_params params = {.size = sizeof params, .server_name = "example.test", .session = session};
+    params.session_len = (size_t)weft_conn_session(conn, session, sizeof session);
+    ck_assert_int_eq(weft_connect(world.client, world.client_config, "192.0.2.2", 443, &params, &again), 0);
+    weft_stream stream;
+    ck_assert_int_eq(weft_stream_open(again, WEFT_UNI, NULL, &stream), 0);
+    ck_assert_int_eq(weft_stream_write(stream, "early", 5, WEFT_FIN), 5);
+    run(200000000);
+    weft_conn_info info = {.size = sizeof info};
+    ck_assert_int_eq(weft_conn_get_info(again, &info), 0);
+    ck_assert_uint_eq(info.early, expected);
+    ck_assert_uint_eq(replay_calls, 1);
+    ck_assert_uint_eq(world_count(&world.client_log, WEFT_EV_FINISHED), 1);
+}
+
+START_TEST(a_register_of_tickets_decides_about_early_data)
+{
+    try_early_with_register(1, WEFT_EARLY_ACCEPTED);
+    try_early_with_register(0, WEFT_EARLY_REJECTED);
+}
+END_TEST
+
+START_TEST(features_have_names)
+{
+    ck_assert_uint_eq(weft_has_feature("quic-v2"), 1);
+    ck_assert_uint_eq(weft_has_feature("telepathy"), 0);
+    ck_assert_uint_eq(weft_has_feature(NULL), 0);
+}
+END_TEST
+
 START_TEST(early_data_goes_with_the_first_packet)
 {
     world_close(&world);
@@ -395,6 +448,8 @@ Suite *unit_suite(void) {
                           kept_connections_answer_after_their_end,
                           sessions_are_resumed,
                           early_data_goes_with_the_first_packet,
+                          a_register_of_tickets_decides_about_early_data,
+                          features_have_names,
                           wrong_certificates_are_named,
                           listeners_stop_and_close,
                           reloading_changes_the_certificate,

@@ -50,6 +50,7 @@ static weft_listener made_listener;
     X(config_set_verify, CONFIG, weft_config_set_verify(H(config), 1))                                            \
     X(config_add_pin, CONFIG, weft_config_add_pin(H(config), out.bytes))                                          \
     X(config_set_verify_callback, CONFIG, weft_config_set_verify_callback(H(config), accept_all, NULL))           \
+    X(config_set_replay_callback, CONFIG, weft_config_set_replay_callback(H(config), NULL, NULL))                 \
     X(config_set_keylog, CONFIG, weft_config_set_keylog(H(config), NULL, NULL))                                   \
     X(config_set_keylog_file, CONFIG, weft_config_set_keylog_file(H(config), "/none/none"))                       \
     X(config_set_ciphers, CONFIG, weft_config_set_ciphers(H(config), "TLS_AES_128_GCM_SHA256"))                   \
@@ -111,6 +112,7 @@ static weft_listener made_listener;
     X(stream_resume, STREAM, weft_stream_resume(H(stream)))                                                       \
     X(stream_detach, STREAM, weft_stream_detach(H(stream), 0))                                                    \
     X(stream_set_priority, STREAM, weft_stream_set_priority(H(stream), 3, 1))                                     \
+    X(stream_set_deadline, STREAM, weft_stream_set_deadline(H(stream), UINT64_MAX, 0))                            \
     X(stream_set_flags, STREAM, weft_stream_set_flags(H(stream), 0))                                              \
     X(stream_set_callbacks, STREAM, weft_stream_set_callbacks(H(stream), NULL))                                   \
     X(stream_set_user, STREAM, weft_stream_set_user(H(stream), NULL))                                             \

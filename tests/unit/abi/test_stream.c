@@ -216,6 +216,34 @@ START_TEST(own_pointers_priorities_and_ids)
 }
 END_TEST
 
+START_TEST(deadlines_break_off_what_is_not_done)
+{
+    weft_stream late, early;
+    ck_assert_int_eq(weft_stream_open(conn, WEFT_BIDI, NULL, &late), 0);
+    ck_assert_int_eq(weft_stream_write(late, "a", 1, 0), 1);
+    ck_assert_int_eq(weft_stream_set_deadline(late, 50000000, WEFT_CODE_MAX + 1), WEFT_E_VALUE);
+    ck_assert_int_eq(weft_stream_set_deadline(late, 50000000, 77), 0);
+    ck_assert_int_eq(weft_stream_open(conn, WEFT_UNI, NULL, &early), 0);
+    ck_assert_int_eq(weft_stream_set_deadline(early, 50000000, 77), 0);
+    ck_assert_int_eq(weft_stream_set_deadline(early, UINT64_MAX, 0), 0); /* taken back */
+    world_run(&world, world.now + 40000000);
+    weft_stream_info info = {.size = sizeof info};
+    ck_assert_int_eq(weft_stream_get_info(late, &info), 0);
+    ck_assert_uint_eq(info.expired, 0);
+    ck_assert_uint_eq(world_count(&world.server_log, WEFT_EV_RESET), 0);
+    world_run(&world, world.now + 100000000);
+    uint32_t from = 0;
+    const weft_event *reset = world_find(&world.server_log, WEFT_EV_RESET, &from);
+    ck_assert_ptr_nonnull(reset);
+    ck_assert_uint_eq(reset->code, 77);
+    ck_assert_uint_eq(world_count(&world.server_log, WEFT_EV_RESET), 1);
+    ck_assert_uint_eq(world_count(&world.server_log, WEFT_EV_STOPPED), 1);
+    ck_assert_int_eq(weft_stream_get_info(late, &info), WEFT_E_GONE);
+    ck_assert_int_eq(weft_stream_get_info(early, &info), 0);
+    ck_assert_uint_eq(info.expired, 0);
+}
+END_TEST
+
 START_TEST(limits_and_more_streams)
 {
     weft_stream stream, all[128];
@@ -311,6 +339,7 @@ Suite *unit_suite(void) {
                           pausing_holds_bytes_back,
                           reset_and_stop,
                           own_pointers_priorities_and_ids,
+                          deadlines_break_off_what_is_not_done,
                           limits_and_more_streams,
                           bytes_can_be_kept,
                           peeked_bytes_can_be_kept_too};
