@@ -234,12 +234,13 @@ static void run_upgraded(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
-/* Of the server's first datagram only the Initial arrives: the client knows the new version, and not yet the keys. */
+/* Of the server's first datagram with Handshake packets only the Initial arrives: the client knows the new version, and not yet the keys. */
 static unsigned cut_off;
 static bool cut_handshake(struct sim_world *world, const struct sim_datagram *d) {
     struct quic_header header;
-    if (d->from->index != 1 || cut_off++ || !quic_header_parse(d->data, d->len, QUIC_LOCAL_CID_LEN, &header))
+    if (d->from->index != 1 || cut_off || !quic_header_parse(d->data, d->len, QUIC_LOCAL_CID_LEN, &header) || header.packet_len == d->len)
         return true;
+    cut_off++;
     sim_inject_changed(d->to, &d->src, d->data, header.packet_len, 10 * BASE_MS, d);
     (void)world;
     return false;
@@ -474,7 +475,7 @@ static void run_token(struct sim_world *world, uint64_t seed) {
     stage.client.version = seed % 2;
     first_visit(&stage);
     uint64_t retries = stage.s->endpoint.stats.retries_sent;
-    if (retries != 1 || !kept.token_len)
+    if (!retries || retries > 2 || !kept.token_len) /* one for each datagram of a ClientHello */
         sim_fail(world, "%llu Retries, token of %zu bytes", (unsigned long long)retries, kept.token_len);
     kept.session_len = seed / 2 % 2 ? kept.session_len : 0;
     bool spoilt = seed / 4 % 2;
@@ -483,8 +484,9 @@ static void run_token(struct sim_world *world, uint64_t seed) {
     base_time began = world->now;
     second_visit(&stage, 1, 1000, 1000);
     stage_finish(&stage);
-    if (stage.s->endpoint.stats.retries_sent != retries + spoilt)
-        sim_fail(world, "%llu Retries", (unsigned long long)stage.s->endpoint.stats.retries_sent);
+    uint64_t more = stage.s->endpoint.stats.retries_sent - retries;
+    if (spoilt ? !more || more > 2 : more)
+        sim_fail(world, "%llu more Retries", (unsigned long long)more);
     if (!spoilt && stage.t.connected_at - began > 30 * BASE_MS)
         sim_fail(world, "the handshake took %llu us", (unsigned long long)(stage.t.connected_at - began) / BASE_US);
     stage_close(&stage);

@@ -264,8 +264,8 @@ static bool translate(struct sim_world *world, const struct sim_datagram *d) {
         return true;
     memcpy(work, d->data, d->len);
     if (!quic_header_parse(work, d->len, QUIC_LOCAL_CID_LEN, &h) || h.type != QUIC_PACKET_INITIAL || !h.is_long ||
-        seen.initials++)
-        return false; /* one is enough */
+        seen.initials++ > 1)
+        return false; /* a ClientHello takes two at most */
     base_mem_init(&mem, 0);
     enum crypto_version from = h.version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1, to = !from;
     struct crypto_secret c, s;
