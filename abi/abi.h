@@ -6,6 +6,7 @@
  *   config.c     configurations; config_tls.c their certificates and trust; files.c reading files
  *   listener.c   listeners
  *   conn.c       connections; info.c what can be asked about them
+ *   datagram.c   datagrams beside streams
  *   stream.c     streams: opening, writing, reading; stream_state.c the rest
  *   dispatch.c   which events there are, in order; deliver.c how user code hears of them
  *   pool.c       several engines on threads; pair.c two engines in virtual time
@@ -278,6 +279,10 @@ void abi_info_close_of(const struct abi_conn *conn, weft_close *close);
 void abi_addr_out(const struct quic_addr *from, weft_addr *to);
 bool abi_addr_in(const weft_addr *from, struct quic_addr *to);
 
+/* --- datagram.c --- */
+/* Datagrams that waited for want of a callback are told now. */
+void abi_datagrams_again(struct abi_conn *conn);
+
 /* ---- streams ---- */
 
 /* What a stream has of its own; most have nothing. */
@@ -327,6 +332,9 @@ void abi_batch_flush(struct abi_engine *engine);
 /* Each tells of one thing, by callback or batch. User code may have run when they return. */
 void abi_tell_listener(struct abi_listener *listener, uint32_t type, struct abi_conn *conn);
 void abi_tell_conn(struct abi_conn *conn, uint32_t type);
+/* All datagrams that were received; all that is known of those sent. */
+void abi_tell_datagrams(struct abi_conn *conn);
+void abi_tell_outcomes(struct abi_conn *conn);
 void abi_tell_stream(struct abi_engine *engine, struct quic_stream *stream, uint32_t type, uint64_t value);
 void abi_tell_data(struct abi_engine *engine, struct quic_stream *stream);
 /* False when the application has nothing to hear of this stream any more. */
@@ -344,6 +352,8 @@ struct abi_buffer {
 /* Shows up to `max` slices of what the stream has: engine->shown from shown_count on. How many, and their bytes in
  * *len; 0 with bytes left: first what is shown must be over. */
 uint32_t abi_show(struct abi_engine *engine, struct quic_stream *stream, uint32_t max, uint64_t *len);
+/* Shows a received datagram: engine->shown[shown_count - 1]. False: first what is shown must be over. */
+bool abi_show_datagram(struct abi_engine *engine, const struct quic_datagram_view *view);
 /* What is shown is over. */
 void abi_unshow(struct abi_engine *engine);
 /* For weft_slice.source. */

@@ -51,6 +51,14 @@ uint32_t abi_show(struct abi_engine *engine, struct quic_stream *stream, uint32_
     return (uint32_t)count;
 }
 
+bool abi_show_datagram(struct abi_engine *engine, const struct quic_datagram_view *view) {
+    if (engine->shown_count == ABI_BATCH || (!view->buf && view->len > ABI_ARENA - engine->arena_used))
+        return false;
+    struct quic_slice slice = {.data = view->data, .len = view->len, .buf = view->buf};
+    show_one(engine, &slice, view->len);
+    return true;
+}
+
 static uint32_t next_serial(uint32_t serial) { return serial < BASE_GENERATION_MAX ? serial + 1 : 1; }
 
 void abi_unshow(struct abi_engine *engine) {

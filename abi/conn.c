@@ -291,6 +291,7 @@ int32_t weft_conn_set_callbacks(weft_conn conn, const weft_conn_callbacks *callb
     if (!ABI_TABLE_OK(callbacks))
         return WEFT_E_INVALID;
     own->callbacks = callbacks;
+    abi_datagrams_again(own);
     return WEFT_OK;
 }
 

@@ -131,7 +131,7 @@ static void fill_closed(const struct abi_conn *conn, weft_event *event) {
     event->len = close.reason_len;
 }
 
-static void conn_batch(struct abi_conn *conn, uint32_t type) {
+static weft_event *conn_batch(struct abi_conn *conn, uint32_t type) {
     weft_event *event = batch_add(conn->engine, type);
     event->conn.id = conn->handle;
     event->listener.id = 0;
@@ -145,6 +145,7 @@ static void conn_batch(struct abi_conn *conn, uint32_t type) {
         event->data = conn->core->new_token;
         event->len = conn->core->new_token_len;
     }
+    return event;
 }
 
 static void conn_callback(struct abi_conn *conn, uint32_t type) {
@@ -157,6 +158,7 @@ static void conn_callback(struct abi_conn *conn, uint32_t type) {
     case WEFT_EV_CONFIRMED: plain = CALLBACK(table, on_confirmed); break;
     case WEFT_EV_PATH: plain = CALLBACK(table, on_path); break;
     case WEFT_EV_STREAMS: plain = CALLBACK(table, on_streams); break;
+    case WEFT_EV_DATAGRAM_ROOM: plain = CALLBACK(table, on_datagram_room); break;
     case WEFT_EV_SESSION:
         if (CALLBACK(table, on_session))
             table->on_session(conn->user, handle, core->session, core->session_len);
@@ -178,16 +180,24 @@ static void conn_callback(struct abi_conn *conn, uint32_t type) {
         plain(conn->user, handle);
 }
 
-void abi_tell_conn(struct abi_conn *conn, uint32_t type) {
-    struct abi_engine *engine = conn->engine;
-    uint64_t handle = conn->handle;
+/* After user code: the connection may still hear something. */
+static bool conn_is_there(const struct abi_engine *engine, const struct abi_conn *conn, uint64_t handle) {
     int32_t error;
+    return !engine->doomed && abi_get(ABI_CONN, handle, NULL, &error) == conn;
+}
+
+/* Ready to tell of one more thing. User code may have run. False: nobody is there any more. */
+static bool conn_prepare(struct abi_engine *engine, struct abi_conn *conn, uint64_t handle) {
     if (conn->callbacks)
         abi_batch_flush(engine);
     else if (!batch_room(engine))
-        return;
-    if (engine->doomed || abi_get(ABI_CONN, handle, NULL, &error) != conn ||
-        (!conn->core && type != WEFT_EV_CONN_CLOSED))
+        return false;
+    return conn_is_there(engine, conn, handle);
+}
+
+void abi_tell_conn(struct abi_conn *conn, uint32_t type) {
+    struct abi_engine *engine = conn->engine;
+    if (!conn_prepare(engine, conn, conn->handle) || (!conn->core && type != WEFT_EV_CONN_CLOSED))
         return;
     if (!conn->callbacks) { /* also when the batch's callback took them away */
         conn_batch(conn, type);
@@ -196,6 +206,68 @@ void abi_tell_conn(struct abi_conn *conn, uint32_t type) {
     conn_callback(conn, type);
     if (type == WEFT_EV_CONN_CLOSED && !engine->doomed)
         abi_conn_ended(conn);
+}
+
+/* ---- datagrams ---- */
+
+static void outcome_tell(struct abi_conn *conn, const struct quic_datagram_note *note) {
+    const weft_conn_callbacks *table = conn->callbacks;
+    if (!table) {
+        weft_event *event = conn_batch(conn, WEFT_EV_DATAGRAM_OUTCOME);
+        event->token = note->token;
+        event->code = note->fate;
+    } else if (CALLBACK(table, on_datagram_outcome)) {
+        table->on_datagram_outcome(conn->user, (weft_conn){conn->handle}, note->token, note->fate);
+    }
+}
+
+void abi_tell_outcomes(struct abi_conn *conn) {
+    struct abi_engine *engine = conn->engine;
+    uint64_t handle = conn->handle;
+    struct quic_datagram_note note;
+    /* One at a time: each belongs to whoever has the connection's callbacks when its turn comes. */
+    while (conn_is_there(engine, conn, handle) && conn_prepare(engine, conn, handle) && conn->core &&
+           quic_conn_datagram_notes(conn->core, &note, 1))
+        outcome_tell(conn, &note);
+}
+
+/* Somebody takes datagrams; else they wait. */
+static bool wants_datagrams(const struct abi_conn *conn) {
+    return conn->callbacks ? CALLBACK(conn->callbacks, on_datagram) != NULL : conn->engine->on_events != NULL;
+}
+
+/* The next one; false: there is none, or nobody to take it. */
+static bool datagram_tell(struct abi_engine *engine, struct abi_conn *conn) {
+    struct quic_datagram_view view;
+    if (!conn->core || !wants_datagrams(conn) || !quic_conn_datagram_peek(conn->core, &view))
+        return false;
+    if (!abi_show_datagram(engine, &view)) { /* room again when the batch was handed over: look anew */
+        abi_batch_flush(engine);
+        return true;
+    }
+    const struct abi_shown *shown = &engine->shown[engine->shown_count - 1];
+    weft_slice slice = {shown->data, shown->len, abi_source(engine, engine->shown_count - 1)};
+    uint32_t flags = view.early ? WEFT_ZERO_RTT : 0;
+    quic_conn_datagram_take(conn->core);
+    if (!conn->callbacks) {
+        weft_event *event = conn_batch(conn, WEFT_EV_DATAGRAM);
+        event->data = slice.data;
+        event->len = slice.len;
+        event->source = slice.source;
+        event->flags = flags;
+        return true;
+    }
+    conn->callbacks->on_datagram(conn->user, (weft_conn){conn->handle}, &slice, flags);
+    if (!engine->doomed)
+        abi_unshow(engine);
+    return true;
+}
+
+void abi_tell_datagrams(struct abi_conn *conn) {
+    struct abi_engine *engine = conn->engine;
+    uint64_t handle = conn->handle;
+    while (conn_is_there(engine, conn, handle) && conn_prepare(engine, conn, handle) && datagram_tell(engine, conn))
+        continue;
 }
 
 /* ---- streams ---- */

@@ -43,9 +43,15 @@ static struct abi_conn *conn_accept(struct abi_engine *engine, struct quic_conn 
 static const struct {
     uint32_t bit, type;
 } conn_events[] = {
-    {QUIC_CONN_EV_CONNECTED, WEFT_EV_CONNECTED}, {QUIC_CONN_EV_CONFIRMED, WEFT_EV_CONFIRMED},
-    {QUIC_CONN_EV_SESSION, WEFT_EV_SESSION},     {QUIC_CONN_EV_TOKEN, WEFT_EV_TOKEN},
-    {QUIC_CONN_EV_PATH, WEFT_EV_PATH},           {QUIC_CONN_EV_STREAMS, WEFT_EV_STREAMS},
+    {QUIC_CONN_EV_CONNECTED, WEFT_EV_CONNECTED},
+    {QUIC_CONN_EV_CONFIRMED, WEFT_EV_CONFIRMED},
+    {QUIC_CONN_EV_SESSION, WEFT_EV_SESSION},
+    {QUIC_CONN_EV_TOKEN, WEFT_EV_TOKEN},
+    {QUIC_CONN_EV_PATH, WEFT_EV_PATH},
+    {QUIC_CONN_EV_STREAMS, WEFT_EV_STREAMS},
+    {QUIC_CONN_EV_DATAGRAM, WEFT_EV_DATAGRAM},
+    {QUIC_CONN_EV_DATAGRAM_STATE, WEFT_EV_DATAGRAM_OUTCOME},
+    {QUIC_CONN_EV_DATAGRAM_ROOM, WEFT_EV_DATAGRAM_ROOM},
 };
 
 static void dispatch_closed(struct abi_engine *engine, struct quic_conn *core) {
@@ -60,6 +66,14 @@ static void dispatch_closed(struct abi_engine *engine, struct quic_conn *core) {
         quic_endpoint_forget(core->endpoint, core);
 }
 
+static void dispatch_conn_event(struct abi_conn *conn, uint32_t type) {
+    switch (type) {
+    case WEFT_EV_DATAGRAM: abi_tell_datagrams(conn); break;
+    case WEFT_EV_DATAGRAM_OUTCOME: abi_tell_outcomes(conn); break;
+    default: abi_tell_conn(conn, type); break;
+    }
+}
+
 static void dispatch_conn(struct abi_engine *engine, struct quic_conn *core, uint32_t bits) {
     struct io_race *race = io_race_of(core);
     if (race && io_race_on_event(race, core, bits, false))
@@ -68,7 +82,7 @@ static void dispatch_conn(struct abi_engine *engine, struct quic_conn *core, uin
         return;
     for (size_t i = 0; i < sizeof conn_events / sizeof *conn_events; i++)
         if (bits & conn_events[i].bit && !engine->doomed && abi_conn_of(core))
-            abi_tell_conn(abi_conn_of(core), conn_events[i].type);
+            dispatch_conn_event(abi_conn_of(core), conn_events[i].type);
 }
 
 /* ---- streams ---- */

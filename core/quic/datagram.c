@@ -448,15 +448,20 @@ static struct quic_datagrams *conn_datagrams(struct quic_conn *conn) {
     return conn->datagrams;
 }
 
-int quic_conn_datagram_send(struct quic_conn *conn, const uint8_t *data, size_t len, uint64_t token) {
+int quic_conn_datagram_ready(const struct quic_conn *conn) {
     if (conn->state >= QUIC_CONN_CLOSING)
         return ERR_CLOSED;
     if (!conn->peer_params_known && !conn->remembered)
         return ERR_STATE;
-    if (conn_frame_limit(conn) < 2)
-        return ERR_UNSUPPORTED;
+    return conn_frame_limit(conn) < 2 ? ERR_UNSUPPORTED : 0; /* no frame is shorter than type and length */
+}
+
+int quic_conn_datagram_send(struct quic_conn *conn, const uint8_t *data, size_t len, uint64_t token) {
+    int error = quic_conn_datagram_ready(conn);
+    if (error)
+        return error;
     struct quic_datagrams *set = conn_datagrams(conn);
-    int error = set ? quic_datagrams_send(set, data, len, quic_conn_datagram_max(conn), token) : ERR_NOMEM;
+    error = set ? quic_datagrams_send(set, data, len, quic_conn_datagram_max(conn), token) : ERR_NOMEM;
     if (!error)
         quic_conn_mark_dirty(conn);
     return error;

@@ -116,7 +116,9 @@ static inline bool quic_datagrams_sendable(const struct quic_datagrams *set) { r
 /* ---- of a connection ---- */
 /* Most bytes a datagram may have now, on the active path; 0 when the peer takes none (or takes empty ones only). It grows and shrinks with the path. */
 size_t quic_conn_datagram_max(const struct quic_conn *conn);
-/* As quic_datagrams_send; also ERR_STATE before the peer's limit is known, ERR_UNSUPPORTED when the peer takes none. */
+/* 0: the peer takes datagrams, perhaps only empty ones. ERR_CLOSED, ERR_STATE before its limit is known, ERR_UNSUPPORTED when it takes none. */
+int quic_conn_datagram_ready(const struct quic_conn *conn);
+/* As quic_datagrams_send, and as quic_conn_datagram_ready. */
 int quic_conn_datagram_send(struct quic_conn *conn, const uint8_t *data, size_t len, uint64_t token);
 bool quic_conn_datagram_peek(const struct quic_conn *conn, struct quic_datagram_view *view);
 void quic_conn_datagram_take(struct quic_conn *conn);

@@ -245,6 +245,11 @@ static int64_t do_export(void) {
 }
 static int64_t do_update(void) { return weft_conn_update_keys(H(conn, CONN)); }
 static int64_t do_ping(void) { return weft_conn_ping(H(conn, CONN)); }
+static int64_t do_datagram(void) {
+    weft_conn conn = H(conn, CONN);
+    expect(weft_datagram_max(conn));
+    return weft_datagram_send(conn, sent, below(1500), below(3));
+}
 static int64_t do_listener(void) {
     weft_listener listener = H(listener, LISTENER);
     weft_addr addr;
@@ -357,6 +362,8 @@ static int64_t (*const calls[])(void) = {
     do_export,
     do_update,
     do_ping,
+    do_datagram,
+    do_datagram,
     do_listener,
     do_listener_close,
     do_engine,
@@ -397,9 +404,11 @@ static void begin(uint64_t seed) {
     must(weft_pair_new(&params, &own.pair, engines));
     must(weft_config_new(WEFT_SERVER, &own.server));
     must(weft_config_set_alpn(own.server, "random"));
+    must(weft_config_set(own.server, "max_datagram_frame_size", "65535"));
     must(weft_config_self_signed(own.server, "random.test", 9));
     must(weft_config_new(WEFT_CLIENT, &own.client));
     must(weft_config_set_alpn(own.client, "random"));
+    must(weft_config_set(own.client, "max_datagram_frame_size", "1200"));
     must(weft_config_set_verify(own.client, 0));
     must(weft_listen(engines[1], own.server, "192.0.2.2:443", NULL, &listener));
     must(weft_connect(engines[0], own.client, "192.0.2.2", 443, NULL, &conn));

@@ -98,7 +98,8 @@ WEFT_API uint32_t weft_version(void);
 /* The same as text, static. */
 WEFT_API const char *weft_version_text(void);
 /* 1 when the library in use has the feature, 0 when not or when the name is unknown. Names: "quic-v1", "quic-v2",
- * "early-data", "migration" (RFC 9000 9), "ecn", "bbr", "reset-stream-at", "ack-frequency", "stream-deadlines", "pair", "pool". */
+ * "early-data", "migration" (RFC 9000 9), "ecn", "bbr", "reset-stream-at", "ack-frequency", "stream-deadlines", "pair", "pool",
+ * "datagrams" (RFC 9221). */
 WEFT_API uint32_t weft_has_feature(const char *name);
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
@@ -318,9 +319,10 @@ WEFT_API int32_t weft_config_set_ticket_secret(weft_config config, const uint8_t
 /* What follows what.
  *
  * A connection: ACCEPTED (server) first; CONNECTED at most once; CONFIRMED at most once, after CONNECTED; SESSION
- * and TOKEN (client), PATH and STREAMS any number of times after CONNECTED (with early data STREAMS and a stream's
- * events may come before it). CONN_CLOSED exactly once, last, after STREAM_CLOSED of all its streams. A connection
- * that fails to come about has CONN_CLOSED alone.
+ * and TOKEN (client), PATH, STREAMS, DATAGRAM and DATAGRAM_ROOM any number of times after CONNECTED (with early data
+ * the last three and a stream's events may come before it). For each token of weft_datagram_send DATAGRAM_OUTCOME comes
+ * as told there. CONN_CLOSED exactly once, last, after STREAM_CLOSED of all its streams. A connection that fails to
+ * come about has CONN_CLOSED alone.
  *
  * A stream: STREAM_OPENED first, when the peer opened it. DATA or READABLE any number of times, until one says
  * WEFT_FIN or RESET comes, whichever is first; none after that. STOPPED at most once. WRITABLE after a write that
@@ -328,25 +330,28 @@ WEFT_API int32_t weft_config_set_ticket_secret(weft_config config, const uint8_t
  * WEFT_FIN included, was acknowledged. STREAM_CLOSED exactly once, last: when both directions are done, or the
  * connection is.
  *
- * Several things that happened to one object in a turn come in the order of the numbers below; things that happened
- * several times come once (but DATA and RELEASED). */
+ * Several things that happened to one object in a turn come in the order of the numbers below, but for CONN_CLOSED;
+ * things that happened several times come once (but DATA, RELEASED, DATAGRAM and DATAGRAM_OUTCOME). */
 enum weft_event_type {
-    WEFT_EV_ACCEPTED = 1,       /* listener, conn: a client; its handshake has begun */
-    WEFT_EV_CONNECTED = 2,      /* the handshake is complete: streams may be used, the peer is known (RFC 9001 4.1.1) */
-    WEFT_EV_CONFIRMED = 3,      /* and the peer knows that too (RFC 9001 4.1.2) */
-    WEFT_EV_SESSION = 4,        /* client; data, len: for weft_connect_params.session of a later connection */
-    WEFT_EV_TOKEN = 5,          /* client; data, len: for weft_connect_params.token (RFC 9000 8.1.3) */
-    WEFT_EV_PATH = 6,           /* the connection has moved to other addresses (RFC 9000 9) */
-    WEFT_EV_STREAMS = 7,        /* after WEFT_E_STREAM_LIMIT: more streams may be opened now */
-    WEFT_EV_CONN_CLOSED = 8,    /* code, cause, flags, error; data, len: the reason. weft_conn_get_close has it all */
-    WEFT_EV_STREAM_OPENED = 16, /* by the peer */
-    WEFT_EV_DATA = 17,          /* data, len, source; WEFT_FIN in flags: the end (len may be 0) */
-    WEFT_EV_READABLE = 18,      /* instead of DATA, for streams that are read with weft_stream_read or _peek */
-    WEFT_EV_RESET = 19,         /* code: the peer broke its sending off (RFC 9000 19.4) */
-    WEFT_EV_STOPPED = 20,       /* code: the peer wants no more from us (RFC 9000 19.5); we have reset our side */
-    WEFT_EV_WRITABLE = 21,      /* there is room for writing again */
-    WEFT_EV_RELEASED = 22,      /* token: bytes given to weft_stream_write_ref are no longer needed */
-    WEFT_EV_FINISHED = 23,      /* the peer's weft has everything we sent */
+    WEFT_EV_ACCEPTED = 1,    /* listener, conn: a client; its handshake has begun */
+    WEFT_EV_CONNECTED = 2,   /* the handshake is complete: streams may be used, the peer is known (RFC 9001 4.1.1) */
+    WEFT_EV_CONFIRMED = 3,   /* and the peer knows that too (RFC 9001 4.1.2) */
+    WEFT_EV_SESSION = 4,     /* client; data, len: for weft_connect_params.session of a later connection */
+    WEFT_EV_TOKEN = 5,       /* client; data, len: for weft_connect_params.token (RFC 9000 8.1.3) */
+    WEFT_EV_PATH = 6,        /* the connection has moved to other addresses (RFC 9000 9) */
+    WEFT_EV_STREAMS = 7,     /* after WEFT_E_STREAM_LIMIT: more streams may be opened now */
+    WEFT_EV_CONN_CLOSED = 8, /* code, cause, flags, error; data, len: the reason. weft_conn_get_close has it all */
+    WEFT_EV_DATAGRAM = 9,    /* data, len, source; perhaps WEFT_ZERO_RTT in flags: the peer's datagram (RFC 9221) */
+    WEFT_EV_DATAGRAM_OUTCOME = 10, /* token; code: enum weft_datagram_outcome of what weft_datagram_send was given */
+    WEFT_EV_DATAGRAM_ROOM = 11,    /* after WEFT_E_BLOCKED: datagrams may be sent again */
+    WEFT_EV_STREAM_OPENED = 16,    /* by the peer */
+    WEFT_EV_DATA = 17,             /* data, len, source; WEFT_FIN in flags: the end (len may be 0) */
+    WEFT_EV_READABLE = 18,         /* instead of DATA, for streams that are read with weft_stream_read or _peek */
+    WEFT_EV_RESET = 19,            /* code: the peer broke its sending off (RFC 9000 19.4) */
+    WEFT_EV_STOPPED = 20,          /* code: the peer wants no more from us (RFC 9000 19.5); we have reset our side */
+    WEFT_EV_WRITABLE = 21,         /* there is room for writing again */
+    WEFT_EV_RELEASED = 22,         /* token: bytes given to weft_stream_write_ref are no longer needed */
+    WEFT_EV_FINISHED = 23,         /* the peer's weft has everything we sent */
     WEFT_EV_STREAM_CLOSED = 24,
     WEFT_EV_LISTENER_CLOSED = 32 /* its socket is closed, and its last connection gone */
 };
@@ -355,8 +360,9 @@ enum weft_event_type {
 WEFT_API const char *weft_event_name(uint32_t type);
 
 enum weft_event_flag {
-    WEFT_FIN = 1, /* DATA, and writing: the last byte of this direction */
-    WEFT_APP = 2  /* CONN_CLOSED: code is the application's, else one of RFC 9000 20.1 */
+    WEFT_FIN = 1,     /* DATA, and writing: the last byte of this direction */
+    WEFT_APP = 2,     /* CONN_CLOSED: code is the application's, else one of RFC 9000 20.1 */
+    WEFT_ZERO_RTT = 4 /* DATAGRAM: it came as 0-RTT, so somebody may have sent it before (RFC 9001 9.2) */
 };
 
 /* Always 128 bytes. Members that a type does not name above are 0. */
@@ -585,6 +591,12 @@ typedef struct weft_conn_callbacks {
     void (*on_path)(void *user, weft_conn conn);
     void (*on_streams)(void *user, weft_conn conn);
     void (*on_closed)(void *user, weft_conn conn, const weft_close *close); /* the handle ends when this returns */
+    /* One datagram, of at least 0 bytes, and WEFT_ZERO_RTT in flags or 0. Without on_datagram they wait, as many as
+     * option datagram_receive_queue allows, until another table has it. */
+    void (*on_datagram)(void *user, weft_conn conn, const weft_slice *datagram, uint32_t flags);
+    /* enum weft_datagram_outcome of the datagram with this token */
+    void (*on_datagram_outcome)(void *user, weft_conn conn, uint64_t token, uint32_t outcome);
+    void (*on_datagram_room)(void *user, weft_conn conn);
 } weft_conn_callbacks;
 
 typedef struct weft_stream_callbacks {
@@ -833,10 +845,37 @@ typedef struct weft_stream_info {
 /* Fills in as much of *info as info->size says. */
 WEFT_API int32_t weft_stream_get_info(weft_stream stream, weft_stream_info *info);
 
+/* ---- datagrams ------------------------------------------------------------------------------------------------- */
+
+/* Datagrams of the application (RFC 9221), beside its streams: each arrives whole, or not at all; sooner or later than
+ * those sent before it; without flow control, and never sent again. A side that wants to receive some sets the option
+ * max_datagram_frame_size; the options datagram_* are about its queues. (weft_datagram is another thing: what goes
+ * through a UDP socket.) */
+
+/* What became of a datagram that was sent with a token. SENT comes when it leaves; then, or without it, exactly one of
+ * the others. */
+enum weft_datagram_outcome {
+    WEFT_DATAGRAM_SENT = 1,
+    WEFT_DATAGRAM_ACKED = 2,  /* the peer's weft has it; its application perhaps not, if it is slow to take it */
+    WEFT_DATAGRAM_LOST = 3,   /* it seems not to have arrived, or the connection ended before that was known */
+    WEFT_DATAGRAM_DROPPED = 4 /* never sent: pushed out of the queue, too large for the path by now, or closed before */
+};
+
+/* Sends a datagram of len bytes (also of none; RFC 9221 4), copied, after those before it; option datagram_priority says
+ * whether before or after what streams have to send. For a token that is not 0 DATAGRAM_OUTCOME tells what becomes of
+ * it. WEFT_E_UNSUPPORTED: the peer takes none; WEFT_E_TOO_LARGE: more than weft_datagram_max; WEFT_E_BLOCKED: the
+ * queue is full, and option datagram_drop says to refuse the newest, or 65536 outcomes are still to be told:
+ * DATAGRAM_ROOM follows; WEFT_E_STATE: not connected yet, nor with early data; WEFT_E_CLOSED. */
+WEFT_API int32_t weft_datagram_send(weft_conn conn, const void *data, size_t len, uint64_t token);
+/* Most bytes a datagram may have now (RFC 9221 3). It changes with the path, and grows as the path's MTU is found; 0:
+ * the peer takes only empty ones. WEFT_E_UNSUPPORTED: it takes none; WEFT_E_STATE: not connected yet, nor with early
+ * data; WEFT_E_CLOSED. */
+WEFT_API int32_t weft_datagram_max(weft_conn conn);
+
 /* ---- keeping received bytes ------------------------------------------------------------------------------------ */
 
-/* Keeps the bytes of a slice (or of a DATA event, by its data, len and source) beyond the callback. They stay where
- * they are, or are copied where that takes less memory: *data tells where they are from now on. Until
+/* Keeps the bytes of a slice (or of a DATA or DATAGRAM event, by its data, len and source) beyond the callback. They
+ * stay where they are, or are copied where that takes less memory: *data tells where they are from now on. Until
  * weft_buffer_release they count against the engine's memory. WEFT_E_GONE: the slice's time is over. */
 WEFT_API int32_t weft_buffer_retain(const weft_slice *slice, weft_buffer *buffer, const uint8_t **data);
 WEFT_API int32_t weft_buffer_release(weft_buffer buffer);

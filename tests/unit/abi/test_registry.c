@@ -96,6 +96,8 @@ static weft_listener made_listener;
     X(conn_update_keys, CONN, weft_conn_update_keys(H(conn)))                                                     \
     X(conn_ping, CONN, weft_conn_ping(H(conn)))                                                                   \
     X(conn_get_stats, CONN, (out.conn_stats.size = 8, weft_conn_get_stats(H(conn), &out.conn_stats)))             \
+    X(datagram_send, CONN, weft_datagram_send(H(conn), "a", 1, 0))                                                \
+    X(datagram_max, CONN, weft_datagram_max(H(conn)))                                                             \
     X(stream_open, CONN, weft_stream_open(H(conn), WEFT_BIDI, NULL, &made_stream))                                \
     X(stream_find, CONN, weft_stream_find(H(conn), 0, &made_stream))                                              \
     X(stream_write, STREAM, weft_stream_write(H(stream), "a", 1, 0))                                              \
@@ -183,8 +185,8 @@ static bool is_in_table(const char *name) {
 
 START_TEST(no_function_is_forgotten)
 {
-    static const char *const objects[] = {"config", "engine", "listener", "conn",
-                                          "stream", "buffer", "listen",   "connect"};
+    static const char *const objects[] = {"config", "engine", "listener", "conn",    "stream",
+                                          "buffer", "listen", "connect",  "datagram"};
     char path[1024], line[512];
     snprintf(path, sizeof path, "%s", __FILE__);
     char *tests = strstr(path, "/tests/unit/abi/");
