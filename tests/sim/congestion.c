@@ -176,7 +176,8 @@ static const struct sim_link line = {.delay = 25 * BASE_MS, .bits_per_second = 1
 /* What CUBIC makes of random losses is what RFC 9438 says it does: at 50 ms, where it is as fast as Reno, about
  * 1.2 / sqrt(p) datagrams a round trip: 9 and 3 % of this link. */
 static void run_link_use(struct sim_world *world, uint64_t seed) {
-    static const double losses[] = {0, 0.001, 0.01}, least[2][3] = {{0.98, 0.09, 0.022}, {0.95, 0.93, 0.90}};
+    /* What BBR makes of 1 % loss is 0.90 give or take 0.01, whatever else changes: which packets are lost decides. */
+    static const double losses[] = {0, 0.001, 0.01}, least[2][3] = {{0.98, 0.09, 0.022}, {0.95, 0.93, 0.88}};
     unsigned bbr = (unsigned)(seed - 1) % 2, loss = (unsigned)(seed - 1) / 2 % 3;
     struct bench b;
     struct sim_link link = line;
