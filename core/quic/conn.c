@@ -25,7 +25,7 @@ struct quic_conn *quic_conn_of(struct base_slots *slots, uint64_t handle) {
 static bool conn_init_paths(struct quic_conn *conn) {
     struct quic_path *path = &conn->paths[0];
     path->state = QUIC_PATH_UNVALIDATED;
-    path->challenge_deadline = BASE_NEVER;
+    path->challenge_deadline = path->leave_at = BASE_NEVER;
     path->mtu = QUIC_MIN_INITIAL;
     conn->recovery.active = 0;
     return quic_path_init_control(conn, path);

@@ -17,6 +17,7 @@
 #include "quic/ack_frequency.h"
 #include "quic/datagram.h"
 #include "quic/endpoint.h"
+#include "quic/migrate.h"
 #include "quic/mtu.h"
 #include "quic/path.h"
 #include "quic/stream.h"
@@ -36,6 +37,7 @@ enum quic_conn_event {
     QUIC_CONN_EV_STREAMS = 1u << 6,     /* more streams may be opened after a refusal */
     QUIC_CONN_EV_DATAGRAM = 1u << 7,    /* datagrams can be taken (datagram.h) */
     QUIC_CONN_EV_DATAGRAM_STATE = 1u << 8, /* it is known what became of datagrams */
+    QUIC_CONN_EV_PATHS = 1u << 10,      /* a path was validated, has failed or became the active one: quic_conn_path_note */
     QUIC_CONN_EV_DATAGRAM_ROOM = 1u << 9,  /* datagrams may be sent again after a refusal */
 };
 /* On conn->closed_event, so that it comes after every stream's last event. */
@@ -102,6 +104,7 @@ struct quic_crypto_stream {
 };
 
 #define QUIC_EARLY_PACKETS 8u
+#define QUIC_PATH_NOTES 8u
 
 /* A packet that came before its keys: a copy. */
 struct quic_early_packet {
@@ -145,6 +148,9 @@ struct quic_conn {
     struct quic_local_cids local_cids;
     struct quic_remote_cids remote_cids;
     struct quic_path paths[QUIC_PATHS];
+    struct quic_path_note path_notes[QUIC_PATH_NOTES]; /* ring: what became of paths */
+    uint8_t path_note_first, path_note_count;
+    uint8_t preferred_tried; /* client: families of the server's preferred address, 1 = IPv4, 2 = IPv6 */
 
     struct crypto_tls *tls;
     struct quic_keys keys[CRYPTO_LEVELS];

@@ -38,6 +38,7 @@ struct quic_config {
     struct options options;
     struct crypto_tls_config *tls;
     enum crypto_role role;
+    struct quic_addr preferred_v4, preferred_v6; /* server: where clients are asked to move (RFC 9000 9.6); family 0 = none */
     const struct quic_cc_ops *custom_cc; /* governs instead of the congestion_control option; NULL = none */
     _Atomic uint32_t refs;
     void (*release)(struct quic_config *config);
@@ -45,10 +46,21 @@ struct quic_config {
 void quic_config_ref(const struct quic_config *config);
 void quic_config_unref(const struct quic_config *config);
 
+struct quic_socket;
+
+/* What the core may ask about a socket; each may be NULL. */
+struct quic_socket_ops {
+    /* The socket of this engine for the other address family, or NULL. */
+    struct quic_socket *(*sibling)(struct quic_socket *socket, uint8_t family);
+    /* The largest UDP payload that the local interface towards `remote` takes; 0 = not known. */
+    uint32_t (*payload_size)(struct quic_socket *socket, const struct quic_addr *remote);
+};
+
 /* One UDP socket as the core sees it. io embeds it. */
 struct quic_socket {
     struct quic_addr local;         /* bound address; ip all 0 = any */
     struct quic_listener *listener; /* NULL: no new connections from here */
+    const struct quic_socket_ops *ops; /* NULL: nothing is known */
 };
 
 /* Accepts connections. Owned by its creator; must outlive its use as socket->listener. */

@@ -150,6 +150,7 @@ static void own_params(struct quic_conn *conn, struct quic_params *params) {
     params->retry_scid = conn->retry_scid;
     params->has_reset_token = true;
     crypto_reset_token(conn->endpoint->fleet, 0, first->cid.id, first->cid.len, params->reset_token);
+    quic_preferred_offer(conn, params);
 }
 
 #define PARAMS_MAX 512u
@@ -238,6 +239,10 @@ static bool on_transport_params(void *user, const uint8_t *data, size_t len) {
                                               &conn->peer_params, &text);
     if (!error && (text = check_cids(conn, &conn->peer_params)))
         error = QUIC_TRANSPORT_PARAMETER_ERROR;
+    if (!error && !quic_preferred_accept(conn)) {
+        text = "connection ID of preferred_address is in use";
+        error = QUIC_TRANSPORT_PARAMETER_ERROR;
+    }
     if (!error && (text = quic_version_check(conn, &conn->peer_params)))
         error = QUIC_VERSION_NEGOTIATION_ERROR;
     if (!error && conn->role == CRYPTO_SERVER && !upgrade(conn)) {
@@ -433,6 +438,7 @@ void quic_handshake_confirm(struct quic_conn *conn, base_time now) {
     }
     conn->control_wanted = true;
     quic_conn_on_received(conn, now); /* from now on both sides' idle time-outs count */
+    quic_preferred_go(conn, now);
     base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_CONFIRMED);
     quic_conn_mark_dirty(conn);
 }

@@ -20,10 +20,11 @@
 #include <assert.h>
 
 #include "crypto/keys.h"
+#include "quic/migrate.h"
 #include "quic/walk.h"
 
 uint64_t quic_path_allowance(const struct quic_path *path) {
-    if (path->state == QUIC_PATH_VALIDATED)
+    if (path->state == QUIC_PATH_VALIDATED || path->chosen)
         return UINT64_MAX;
     uint64_t most = 3 * path->bytes_received, left = most > path->bytes_sent ? most - path->bytes_sent : 0;
     return left < QUIC_PATH_LEAST ? 0 : left;
@@ -48,17 +49,27 @@ static bool same_local(const struct quic_addr *a, const struct quic_addr *b) {
 
 struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr *local,
                                  const struct quic_addr *remote) {
+    struct quic_path *best = NULL;
     for (unsigned i = 0; i < QUIC_PATHS; i++) {
         struct quic_path *path = &conn->paths[i];
         if (path->state == QUIC_PATH_NONE || !quic_addr_equal(&path->remote, remote))
             continue;
-        if (conn->role == CRYPTO_CLIENT || same_local(&path->local, local))
+        if (same_local(&path->local, local) && (conn->role == CRYPTO_SERVER || path->local.port == local->port))
             return path;
+        if (conn->role == CRYPTO_CLIENT && !best)
+            best = path;
     }
-    return NULL;
+    return best;
 }
 
 /* ---- probing ---- */
+
+/* The active path is proven: those it follows are needed for late packets only. */
+static void path_leave_others(struct quic_conn *conn, base_time now) {
+    for (unsigned i = 0; i < QUIC_PATHS; i++)
+        if (conn->paths[i].left && i != conn->recovery.active)
+            conn->paths[i].leave_at = base_time_add(now, quic_conn_three_pto(conn));
+}
 
 static void path_challenge(struct quic_conn *conn, struct quic_path *path) {
     if (path->challenge_tries)
@@ -133,10 +144,16 @@ bool quic_path_on_response(struct quic_conn *conn, const uint8_t data[8], base_t
         if (try < 0)
             continue;
         bool again = (path->challenge_short >> try & 1) && path->state != QUIC_PATH_VALIDATED;
+        if (path->state != QUIC_PATH_VALIDATED)
+            quic_migrate_note(conn, path, QUIC_PATH_NEWS_VALIDATED);
         quic_path_on_validated(path, now);
         path_stop_probing(path);
         if (again)
             path_probe(conn, path, now);
+        else if (path->move_there)
+            quic_path_activate(conn, path, now);
+        else if (path == quic_path_active(conn))
+            path_leave_others(conn, now);
         quic_conn_mark_dirty(conn);
         return true;
     }
@@ -167,6 +184,7 @@ void quic_path_on_spin(const struct quic_conn *conn, struct quic_path *path, uin
 static void path_forget(struct quic_conn *conn, struct quic_path *path) {
     path_stop_probing(path);
     path->state = QUIC_PATH_NONE;
+    path->left = path->move_there = false;
     path->response_count = 0;
     quic_recovery_forget_path(&conn->recovery, quic_path_index(conn, path)); /* what is late belongs to no path now */
     quic_path_control_clear(&path->control, conn->endpoint->mem);
@@ -225,27 +243,22 @@ bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path) {
     return true;
 }
 
-static bool path_take_cid(struct quic_conn *conn, uint8_t index) {
-    struct quic_remote_cids *set = &conn->remote_cids;
-    return quic_remote_cids_take(set, index) || quic_remote_cids_share(set, index, conn->recovery.active);
-}
-
-/* A server that has asked its clients to stay where they are still follows a NAT that changed the port. */
-static bool path_may_appear(struct quic_conn *conn, const struct quic_addr *remote) {
+/* A server that has asked its clients to stay where they are still follows a NAT that changed the port, and those who go
+ * where it has asked them to; from there they may move (18.2). */
+static bool path_may_appear(struct quic_conn *conn, const struct quic_addr *local, const struct quic_addr *remote) {
     if (conn->role == CRYPTO_CLIENT || !conn->handshake_confirmed || conn->state >= QUIC_CONN_CLOSING)
         return false;
-    return !conn->config->options.disable_active_migration ||
-           quic_addr_same_ip(remote, &quic_path_active(conn)->remote);
+    const struct quic_path *active = quic_path_active(conn);
+    return !conn->config->options.disable_active_migration || quic_preferred_is(conn, active) ||
+           quic_preferred_is_address(conn, local) || quic_addr_same_ip(remote, &active->remote);
 }
 
-struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
-                                      const struct quic_addr *remote, base_time now) {
-    struct quic_path *path = quic_path_find(conn, local, remote);
-    if (path || !path_may_appear(conn, remote))
-        return path;
-    path = path_entry(conn);
+struct quic_path *quic_path_open(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
+                                 const struct quic_addr *remote, bool share, base_time now) {
+    struct quic_path *path = path_entry(conn);
     uint8_t index = quic_path_index(conn, path);
-    if (!path_take_cid(conn, index))
+    struct quic_remote_cids *set = &conn->remote_cids;
+    if (!quic_remote_cids_take(set, index) && !(share && quic_remote_cids_share(set, index, conn->recovery.active)))
         return NULL;
     quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
     *path = (struct quic_path){
@@ -254,7 +267,9 @@ struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket
         .socket = socket,
         .state = QUIC_PATH_UNVALIDATED,
         .challenge_deadline = BASE_NEVER,
+        .leave_at = BASE_NEVER,
         .mtu = QUIC_MIN_INITIAL,
+        .chosen = conn->role == CRYPTO_CLIENT,
         .heard_at = now,
     };
     if (!quic_path_init_control(conn, path)) {
@@ -265,11 +280,29 @@ struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket
     return path;
 }
 
+struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
+                                      const struct quic_addr *remote, base_time now) {
+    struct quic_path *path = quic_path_find(conn, local, remote);
+    if (path || !path_may_appear(conn, local, remote))
+        return path;
+    return quic_path_open(conn, socket, local, remote, true, now);
+}
+
 /* ---- moving ---- */
 
-static void path_activate(struct quic_conn *conn, struct quic_path *path) {
+void quic_path_activate(struct quic_conn *conn, struct quic_path *path, base_time now) {
+    struct quic_path *old = quic_path_active(conn);
+    old->left = old != path;
+    path->left = path->move_there = false;
+    path->leave_at = BASE_NEVER;
     conn->recovery.active = quic_path_index(conn, path);
+    conn->recovery.pto_count = 0; /* the silence was the old path's */
+    if (path->state == QUIC_PATH_VALIDATED)
+        path_leave_others(conn, now);
+    if (conn->role == CRYPTO_CLIENT)
+        conn->ping_wanted = true; /* the server follows what is more than a probe */
     quic_mtu_start(conn);
+    quic_migrate_note(conn, path, QUIC_PATH_NEWS_ACTIVE);
     base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_PATH);
     quic_conn_mark_dirty(conn);
 }
@@ -293,12 +326,16 @@ static void path_inherit(struct quic_path *path, struct quic_path *old, base_tim
 
 void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_time now) {
     struct quic_path *old = quic_path_active(conn);
-    if (path == old || conn->state >= QUIC_CONN_CLOSING)
-        return;
+    if (path == old || conn->state >= QUIC_CONN_CLOSING || conn->role == CRYPTO_CLIENT)
+        return; /* a server does not move; what it sends on two paths is late, or on its way to follow us */
     old->heard_at = path->heard_at = now;
+    if (quic_preferred_is(conn, path) && !quic_preferred_is(conn, old) && path->state != QUIC_PATH_VALIDATED) {
+        path->move_there = true; /* 9.6.2: we speak from there when the path is proven */
+        return;
+    }
     if (path_is_rebinding(old, path))
         path_inherit(path, old, now);
-    path_activate(conn, path);
+    quic_path_activate(conn, path, now);
     if (path->state != QUIC_PATH_VALIDATED && !path->challenge_tries)
         path_probe(conn, path, now);
     if (old->state == QUIC_PATH_VALIDATED && !old->challenge_tries)
@@ -307,8 +344,10 @@ void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_tim
 
 /* Nobody answered there. */
 static void path_fail(struct quic_conn *conn, struct quic_path *path, base_time now) {
+    bool wanted = path->move_there;
     path_stop_probing(path);
     path->state = QUIC_PATH_FAILED;
+    quic_migrate_note(conn, path, QUIC_PATH_NEWS_FAILED);
     if (path == quic_path_active(conn)) {
         struct quic_path *back = path_fallback(conn, path);
         if (!back) { /* 9.3.2: without another address that was proven, silence is all that is left */
@@ -316,14 +355,20 @@ static void path_fail(struct quic_conn *conn, struct quic_path *path, base_time 
             quic_close_silent(conn, &close, now);
             return;
         }
-        path_activate(conn, back);
+        quic_path_activate(conn, back, now);
     }
     path_forget(conn, path);
+    if (wanted)
+        quic_migrate_on_failed(conn, now);
 }
 
 void quic_path_on_timeout(struct quic_conn *conn, base_time now) {
     for (unsigned i = 0; i < QUIC_PATHS && conn->state < QUIC_CONN_CLOSING; i++) {
         struct quic_path *path = &conn->paths[i];
+        if (path->state != QUIC_PATH_NONE && path->left && path->leave_at <= now) {
+            path_forget(conn, path);
+            continue;
+        }
         if (!path->challenge_tries || path->challenge_deadline > now)
             continue;
         if (path->challenge_tries < QUIC_PATH_TRIES)
@@ -335,9 +380,13 @@ void quic_path_on_timeout(struct quic_conn *conn, base_time now) {
 
 base_time quic_path_deadline(const struct quic_conn *conn) {
     base_time soonest = BASE_NEVER;
-    for (unsigned i = 0; i < QUIC_PATHS; i++)
-        if (conn->paths[i].challenge_tries)
-            soonest = base_time_min(soonest, conn->paths[i].challenge_deadline);
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        const struct quic_path *path = &conn->paths[i];
+        if (path->challenge_tries)
+            soonest = base_time_min(soonest, path->challenge_deadline);
+        if (path->state != QUIC_PATH_NONE && path->left)
+            soonest = base_time_min(soonest, path->leave_at);
+    }
     return soonest;
 }
 

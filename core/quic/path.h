@@ -48,6 +48,10 @@ struct quic_path {
     uint64_t spin_number; /* highest 1-RTT packet number received here + 1 */
     bool spin;            /* what our next packets show */
     bool expand;        /* datagrams with a challenge are padded to 1200 when the limit allows (8.2.1) */
+    bool chosen;        /* by us, of a peer whose address is known: no amplification limit */
+    bool move_there;    /* becomes the active path as soon as it is validated */
+    bool left;          /* was the active path: late packets may come, for a while */
+    base_time leave_at; /* then it is forgotten; BASE_NEVER = not yet */
     base_time heard_at; /* when it was last found to be in use or validated */
 };
 
@@ -58,8 +62,8 @@ struct quic_path *quic_path_active(struct quic_conn *conn);
 uint8_t quic_path_index(const struct quic_conn *conn, const struct quic_path *path);
 /* A controller as the configuration wants it, for a path that has none. False: out of memory. */
 bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path);
-/* The path with these addresses, or NULL. A client's paths differ by the server's address alone: which of its own it
- * has is up to the system. */
+/* The path with these addresses, or NULL. Which of its own addresses a client has is up to the system: the server's
+ * decides, and its own only among several paths to there. */
 struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr *local, const struct quic_addr *remote);
 /* An authenticated packet that is no duplicate came over addresses that quic_path_find does not know: makes the
  * candidate and starts to probe it. NULL: the packet is to be dropped (RFC 9000 9: before the handshake is confirmed,
@@ -67,6 +71,12 @@ struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr 
  * there). */
 struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
                                       const struct quic_addr *remote, base_time now);
+/* A path that is probed at once, under an unused ID of the peer's; `share`: if there is none, under that of the active
+ * path. NULL: no ID, or no memory. */
+struct quic_path *quic_path_open(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
+                                 const struct quic_addr *remote, bool share, base_time now);
+/* Packets go there from now on. */
+void quic_path_activate(struct quic_conn *conn, struct quic_path *path, base_time now);
 /* A non-probing packet with the highest number came over `path`: the peer has moved (RFC 9000 9.3). Does nothing when
  * it is the active one. */
 void quic_path_on_moved(struct quic_conn *conn, struct quic_path *path, base_time now);

@@ -236,8 +236,11 @@ static void datagram_window(struct checker *c, const struct seen_datagram *d) {
         return;
     self->probes += 6 * (int64_t)(object->stats.ptos - self->ptos);
     self->ptos = object->stats.ptos;
-    const struct quic_path_control *control = &quic_path_active(object)->control;
-    if (control->bytes_in_flight <= control->cc.window || !quic_addr_equal(&quic_path_active(object)->remote, &d->raw->dst))
+    const struct quic_path *active = quic_path_active(object);
+    const struct quic_path_control *control = &active->control;
+    bool elsewhere = !quic_addr_equal(&active->remote, &d->raw->dst) || /* the probe of another path */
+                     (!self->node->seen_as.family && !quic_addr_equal(&active->socket->local, &d->raw->src));
+    if (control->bytes_in_flight <= control->cc.window || elsewhere)
         return;
     if (--self->probes < 0)
         check_fail(c, "window", "side %u has %llu bytes in flight, its window is %llu", d->side, (unsigned long long)control->bytes_in_flight,

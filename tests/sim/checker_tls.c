@@ -15,6 +15,10 @@ static void take_params(struct checker *c, struct check_conn *conn, unsigned sid
         return;
     }
     s->params_known = true;
+    if (s->params.has_preferred_address && s->cid_count == 1) { /* 5.1.1: the ID with sequence number 1 */
+        s->cids[s->cid_count++] = (struct check_cid){.cid = s->params.preferred_address.cid, .sequence = 1, .delivered = true};
+        check_id_add(c, &s->params.preferred_address.cid, conn, side);
+    }
     peer->max_data = peer->max_data > s->params.initial_max_data ? peer->max_data : s->params.initial_max_data;
     if (peer->max_streams[0] < s->params.initial_max_streams_bidi)
         peer->max_streams[0] = s->params.initial_max_streams_bidi;

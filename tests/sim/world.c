@@ -152,7 +152,7 @@ static struct sim_node *node_at(struct sim_world *world, const struct quic_addr 
     for (unsigned i = 0; i < world->node_count; i++) {
         struct sim_node *node = &world->nodes[i];
         const struct quic_addr *own = node->seen_as.family ? &node->seen_as : &node->socket.local;
-        if (node->alive && quic_addr_equal(own, addr))
+        if (node->alive && (quic_addr_equal(own, addr) || (node->other.local.family && quic_addr_equal(&node->other.local, addr))))
             return node;
     }
     return NULL;
@@ -295,7 +295,8 @@ static void node_input(struct sim_node *node, const struct sim_flight *flight) {
     memcpy(buf->data, flight->data, flight->len);
     if (!node->world->unchecked)
         checker_on_arrival(node->world->checker, node, &flight->remote, flight->data, flight->len, flight->tag, flight->intact);
-    struct quic_datagram datagram = {buf, buf->data, flight->len, &node->socket, node->socket.local, flight->remote, flight->ecn};
+    struct quic_socket *socket = quic_addr_equal(&flight->local, &node->other.local) ? &node->other : &node->socket;
+    struct quic_datagram datagram = {buf, buf->data, flight->len, socket, socket->local, flight->remote, flight->ecn};
     quic_endpoint_input(&node->endpoint, &datagram, 1, node->world->now);
     base_buf_unref(buf);
 }
@@ -330,9 +331,9 @@ static void node_output(struct sim_node *node) {
         struct sim_node *to = node_at(world, &train.remote);
         for (size_t at = 0; at < train.len; at += train.segment) {
             size_t len = train.len - at < train.segment ? train.len - at : train.segment;
-            struct sim_flight flight = {.to = to ? to->index : 0, .local = train.remote, .remote = node->socket.local,
+            struct sim_flight flight = {.to = to ? to->index : 0, .local = train.remote, .remote = train.socket->local,
                                         .ecn = train.ecn, .len = (uint32_t)len};
-            if (node->seen_as.family)
+            if (node->seen_as.family && train.socket == &node->socket)
                 flight.remote = node->seen_as;
             if (to) {
                 link_send(world, node, to, flight, train.data + at);

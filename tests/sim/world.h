@@ -58,6 +58,7 @@ struct sim_node {
     struct base_bufpool bufs;
     struct quic_endpoint endpoint;
     struct quic_socket socket;
+    struct quic_socket other; /* a second one; family 0 = none */
     struct quic_listener listener;
     struct sim_dice dice;
     const struct sim_app *app;
