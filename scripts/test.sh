@@ -86,7 +86,7 @@ build() { # preset; leaves its log only when it fails
     local log=$root/build/$1.log began=$SECONDS
     mkdir -p "$root/build"
     printf 'building (%s) ...\n' "$1"
-    if ! { cmake --preset "$1" -DWEFT_BUILD_TESTS=ON && cmake --build --preset "$1" -- -k 0; } >"$log" 2>&1; then
+    if ! { cmake --preset "$1" -DWEFT_BUILD_TESTS=ON -DWEFT_BUILD_EXAMPLES=ON && cmake --build --preset "$1" -- -k 0; } >"$log" 2>&1; then
         # What could be built is tested all the same.
         grep -E '(error|warning): |FAILED|undefined reference|^CMake Error' "$log" | head -n 40
         echo "the whole log is $log"
