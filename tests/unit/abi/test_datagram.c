@@ -438,7 +438,7 @@ END_TEST
 
 /* ---- anything in a callback ---- */
 
-static enum { DO_CLOSE, DO_FREE, DO_TAKE_AWAY, DO_ANSWER } deed;
+static enum deed { DO_CLOSE, DO_FREE, DO_TAKE_AWAY, DO_ANSWER } deed;
 
 static void do_deed(weft_conn conn) {
     switch (deed) {
@@ -470,7 +470,7 @@ START_TEST(anything_is_allowed_in_a_callback)
 {
     static const weft_conn_callbacks table = {
         .size = sizeof table, .on_datagram = deed_on_datagram, .on_datagram_outcome = deed_on_outcome};
-    deed = _i / 2;
+    deed = (enum deed)(_i / 2);
     accept_frames(65535, 65535);
     listen_and_connect();
     run(100);

@@ -150,7 +150,7 @@ START_TEST(callbacks_hear_the_same)
 }
 END_TEST
 
-static enum { DO_CLOSE, DO_STOP, DO_DETACH, DO_FREE, DO_PAUSE, DO_OPEN } deed;
+static enum deed { DO_CLOSE, DO_STOP, DO_DETACH, DO_FREE, DO_PAUSE, DO_OPEN } deed;
 static int deeds;
 
 static void do_deed(void *user, weft_stream stream, const weft_slice *slices, uint32_t count, uint32_t flags) {
@@ -181,7 +181,7 @@ static void do_deed(void *user, weft_stream stream, const weft_slice *slices, ui
 START_TEST(anything_is_allowed_in_a_callback)
 {
     static const weft_stream_callbacks table = {.size = sizeof table, .on_data = do_deed};
-    deed = _i;
+    deed = (enum deed)_i;
     deeds = 0;
     weft_connect_params params = {.size = sizeof params, .server_name = "example.test", .stream_callbacks = &table};
     weft_conn conn = world_connect(&world, &params);
