@@ -244,6 +244,11 @@ static void check_probe_rtt_done(struct quic_cc *cc, base_time now, uint64_t del
 static void check_probe_rtt(struct quic_cc *cc, const struct quic_cc_ack *ack) {
     struct bbr *b = bbr_of(cc);
     if (b->state != BBR_PROBE_RTT && b->probe_rtt_expired && !b->idle_restart) {
+        /* A probe for bandwidth that is cut off here ends a cycle all the same once it had a round trip of answers:
+         * where a queue has made round trips long, every probe may be, and a path that has become slow would be
+         * believed to be fast for ever. */
+        if (b->ack_phase == BBR_ACKS_FEEDBACK && !ack->sample_app_limited)
+            bbr_model_advance_max_bw(b);
         bbr_save_window(cc);
         b->state = BBR_PROBE_RTT;
         b->probe_rtt_done_at = 0;
