@@ -7,7 +7,6 @@
 The tables are C; so a C compiler reads them, with the definitions they are used with in the library.
 """
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -89,9 +88,9 @@ What an engine tells: as `weft_event.type` in batches, or by a call of the funct
 
 STATS = """# Counters
 
-64-bit numbers. `weft_conn_get_stats` gives those of a connection; `weft_engine_get_stats` gives their sums over all connections,
-open and gone (`weft_engine_stats.conns`), and the engine's own. `weft_stat_info` tells the same as this page. All only grow. Beside them `weft_engine_stats` has numbers of
-memory and of what there is now, see `weft.h`.
+64-bit numbers that only grow. `weft_conn_get_stats` gives those of a connection; `weft_engine_get_stats` gives their sums over all
+connections, open and gone (`weft_engine_stats.conns`), and the engine's own. `weft_stat_info` tells the same as this page. Beside
+them `weft_engine_stats` has numbers of memory, and of what there is now: see `weft.h`.
 """
 
 
@@ -140,15 +139,19 @@ def stats_page(stats):
     return "".join(pages)
 
 
+def numbered(rows, prefix):
+    return "".join(f"| {number} | `{prefix}{name}` | {text} |\n" for name, number, text in rows)
+
+
 def pages():
     tables = read_tables()
-    numbered = {kind: [f"| {number} | `{name}` | {text} |\n" for name, number, text in tables[kind]] for kind in ("error", "event")}
+    options = "".join(f"{option_row(*row)}\n" for row in tables["option"])
     return {
-        DOCS / "options.md": NOTE.format("options.def") + OPTIONS + "".join(f"{option_row(*row)}\n" for row in tables["option"]),
-        DOCS / "errors.md": NOTE.format("errors.def") + ERRORS + "".join(re.sub("`", "`WEFT_E_", row, count=1) for row in numbered["error"]),
-        DOCS / "events.md": NOTE.format("events.def") + EVENTS + "".join(re.sub("`", "`WEFT_EV_", row, count=1) for row in numbered["event"]),
+        DOCS / "options.md": NOTE.format("options.def") + OPTIONS + options,
+        DOCS / "errors.md": NOTE.format("errors.def") + ERRORS + numbered(tables["error"], "WEFT_E_"),
+        DOCS / "events.md": NOTE.format("events.def") + EVENTS + numbered(tables["event"], "WEFT_EV_"),
         DOCS / "stats.md": NOTE.format("stats.def") + stats_page(tables["stat"]),
-    }  # fmt: skip
+    }
 
 
 def main():

@@ -42,7 +42,8 @@ TIME_TOLD = re.compile(r"\bns\b|nanosecond|\bseconds\b|\bdays\b")
 LARGE_RFCS = "8446|9000|9001|9002|9114|9110|9113"
 PROTOCOL = re.compile(
     r"\b(RESET_STREAM|STOP_SENDING|MAX_STREAMS|MAX_DATA|NEW_TOKEN|PING|CONNECTION_CLOSE|CONNECTION_REFUSED|DATAGRAM frame|"
-    r"PATH_CHALLENGE|key update|early data|0-RTT|session tickets?|stateless reset|migrat\w+|key(ing)? material|transport error)\b"
+    r"PATH_CHALLENGE|key update|early data|0-RTT|session tickets?|stateless reset|migrat\w+|key(ing)? material|"
+    r"transport error)\b"
 )
 FUNCTION = re.compile(r"^(?:[a-z]\w*[ *]+)+(\w+)\([^;{}]*\)\s*\{(.*?)\}$", re.S | re.M)
 
@@ -131,7 +132,8 @@ def findings(header, sources):
         left_out = []
         if group > SHARED_MOST:
             left_out.append(f"shares a comment with {group - 1} others")
-        left_out += [f"names {name}, which does not exist" for name in re.findall(r"\bWEFT_E_\w+", one.comment) if name not in known]
+        unknown = [name for name in re.findall(r"\bWEFT_E_\w+", one.comment) if name not in known]
+        left_out += [f"names {name}, which does not exist" for name in unknown]
         left_out += [*about_errors(one, sources), *about_ownership(one), *about_units(one), *about_rfcs(one)]
         found[one.name] = left_out
     return found
