@@ -26,6 +26,15 @@ void base_ranges_clear(struct base_ranges *set, struct base_mem *mem) {
     base_ranges_init(set);
 }
 
+void base_ranges_shrink(struct base_ranges *set, struct base_mem *mem) {
+    if (set->list == set->fixed || set->count > BASE_RANGES_INLINE)
+        return;
+    memcpy(set->fixed, set->list, set->count * sizeof *set->list);
+    base_free(mem, set->list, set->capacity * sizeof *set->list);
+    set->list = set->fixed;
+    set->capacity = BASE_RANGES_INLINE;
+}
+
 /* Makes room for one range more, within `limit`. */
 static int ranges_make_room(struct base_ranges *set, struct base_mem *mem, uint32_t limit) {
     if (set->count >= limit)

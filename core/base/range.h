@@ -30,6 +30,8 @@ struct base_ranges {
 
 void base_ranges_init(struct base_ranges *set);
 void base_ranges_clear(struct base_ranges *set, struct base_mem *mem); /* frees, leaves an empty, usable set */
+/* Gives memory back when what is left fits into the struct itself. */
+void base_ranges_shrink(struct base_ranges *set, struct base_mem *mem);
 
 /* Only an operation that leaves the set with one range more than before can fail. */
 enum base_ranges_result {

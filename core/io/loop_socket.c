@@ -256,7 +256,7 @@ static bool is_used(struct io_loop *loop, const struct io_socket *socket) {
     for (const struct base_node *node = base_list_first(conns); node; node = base_list_next(conns, node)) {
         const struct quic_conn *conn = BASE_CONTAINER(node, struct quic_conn, all);
         for (unsigned i = 0; i < QUIC_PATHS; i++)
-            if (conn->paths[i].state != QUIC_PATH_NONE && conn->paths[i].socket == core)
+            if (quic_path_at(conn, i) && conn->paths[i]->socket == core)
                 return true;
     }
     return false;

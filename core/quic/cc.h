@@ -65,7 +65,8 @@ struct quic_cc_ops {
     void (*clear)(struct quic_cc *cc); /* may be NULL */
     void (*on_sent)(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes, uint64_t bytes_in_flight);
     void (*on_ack)(struct quic_cc *cc, const struct quic_cc_ack *ack);
-    void (*on_lost)(struct quic_cc *cc, const struct quic_cc_lost *lost); /* each packet, before on_congestion; may be NULL */
+    void (*on_lost)(struct quic_cc *cc,
+                    const struct quic_cc_lost *lost); /* each packet, before on_congestion; may be NULL */
     void (*on_congestion)(struct quic_cc *cc,
                           const struct quic_cc_loss *loss);   /* may be within one event: it decides */
     void (*on_persistent)(struct quic_cc *cc, base_time now); /* RFC 9002 7.6 */

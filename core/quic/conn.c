@@ -13,6 +13,8 @@
 #include "quic/walk.h"
 #include "tables/errors.h"
 
+#define CONN_SHRINK_AFTER BASE_SEC
+
 static const struct quic_recovery_events recovery_events = {quic_tx_on_fate, quic_tx_on_packet};
 
 struct quic_conn *quic_conn_of(struct base_slots *slots, uint64_t handle) {
@@ -23,7 +25,7 @@ struct quic_conn *quic_conn_of(struct base_slots *slots, uint64_t handle) {
 /* ---- birth ---- */
 
 static bool conn_init_paths(struct quic_conn *conn) {
-    struct quic_path *path = &conn->paths[0];
+    struct quic_path *path = conn->paths[0] = &conn->first_path;
     path->state = QUIC_PATH_UNVALIDATED;
     path->challenge_deadline = path->leave_at = BASE_NEVER;
     path->mtu = QUIC_MIN_INITIAL;
@@ -112,7 +114,7 @@ int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect 
     if (!conn)
         return ERR_NOMEM;
     conn->user = connect->user;
-    struct quic_path *path = &conn->paths[0];
+    struct quic_path *path = &conn->first_path;
     path->socket = connect->socket;
     path->local = connect->local;
     path->remote = connect->remote;
@@ -144,7 +146,7 @@ struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_l
     conn->listener = listener->handle;
     conn->accepted_by = listener;
     listener->connections++;
-    struct quic_path *path = &conn->paths[0];
+    struct quic_path *path = &conn->first_path;
     path->socket = datagram->socket;
     path->local = datagram->local;
     path->remote = datagram->remote;
@@ -186,6 +188,19 @@ static base_time conn_ack_deadline(const struct quic_conn *conn, base_time now) 
     return deadline > now ? deadline : base_time_add(now, conn->config->options.max_ack_delay);
 }
 
+/* A busy connection keeps rings and pools, so that it need not allocate. Once no more than time-outs are left to happen for a
+ * while it gives them back: there may be a million like it. The log of sent packets has memory whenever anything has. */
+static void conn_arm_shrink(struct quic_conn *conn, base_time now) {
+    static const enum quic_timer busy[] = {QUIC_TIMER_RECOVERY, QUIC_TIMER_ACK, QUIC_TIMER_PACING, QUIC_TIMER_PATH};
+    bool quiet = conn->handshake_confirmed && quic_sent_holds_memory(&conn->recovery.spaces[QUIC_APPLICATION]);
+    for (unsigned i = 0; i < sizeof busy / sizeof *busy; i++)
+        quiet &= conn->deadlines[busy[i]] == BASE_NEVER;
+    if (!quiet)
+        conn->deadlines[QUIC_TIMER_SHRINK] = BASE_NEVER;
+    else if (conn->deadlines[QUIC_TIMER_SHRINK] == BASE_NEVER)
+        conn->deadlines[QUIC_TIMER_SHRINK] = base_time_add(now, CONN_SHRINK_AFTER);
+}
+
 void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
     if (conn->state < QUIC_CONN_CLOSING) {
         bool blocked = conn_is_blocked(conn);
@@ -194,6 +209,7 @@ void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
         conn->deadlines[QUIC_TIMER_ACK] = blocked ? BASE_NEVER : conn_ack_deadline(conn, now);
         conn->deadlines[QUIC_TIMER_PATH] = quic_path_deadline(conn);
         conn->deadlines[QUIC_TIMER_STREAMS] = conn->streams.deadline;
+        conn_arm_shrink(conn, now);
     }
     base_time soonest = BASE_NEVER;
     for (unsigned i = 0; i < QUIC_TIMERS; i++)
@@ -285,6 +301,17 @@ static void timeout_keys(struct quic_conn *conn, base_time now) {
     quic_handshake_expire(conn);
 }
 
+static void timeout_shrink(struct quic_conn *conn, base_time now) {
+    (void)now;
+    for (unsigned i = 0; i < QUIC_SPACES; i++) {
+        quic_sent_trim(&conn->recovery.spaces[i], BASE_NEVER); /* nothing is in flight: nothing can prove spurious */
+        quic_sent_shrink(&conn->recovery.spaces[i], conn->endpoint->mem);
+        base_ranges_shrink(&conn->acks[i].received, conn->endpoint->mem);
+    }
+    quic_streams_trim(&conn->streams);
+    quic_path_shrink(conn);
+}
+
 static void timeout_streams(struct quic_conn *conn, base_time now) { quic_streams_on_deadline(&conn->streams, now); }
 
 void quic_conn_on_timeout(struct quic_conn *conn, base_time now) {
@@ -293,7 +320,7 @@ void quic_conn_on_timeout(struct quic_conn *conn, base_time now) {
         [QUIC_TIMER_IDLE] = timeout_idle,             [QUIC_TIMER_KEEP_ALIVE] = timeout_keep_alive,
         [QUIC_TIMER_HANDSHAKE] = timeout_handshake,   [QUIC_TIMER_PACING] = timeout_send,
         [QUIC_TIMER_PATH] = quic_path_on_timeout,     [QUIC_TIMER_KEYS] = timeout_keys,
-        [QUIC_TIMER_STREAMS] = timeout_streams,
+        [QUIC_TIMER_STREAMS] = timeout_streams,       [QUIC_TIMER_SHRINK] = timeout_shrink,
     };
     for (unsigned i = 0; i < QUIC_TIMERS && conn->state < QUIC_CONN_CLOSING; i++) {
         if (!actions[i] || conn->deadlines[i] > now)
@@ -374,7 +401,8 @@ void quic_conn_free_machines(struct quic_conn *conn) {
     conn_free_crypto(conn);
     quic_recovery_clear(&conn->recovery);
     for (unsigned i = 0; i < QUIC_PATHS; i++)
-        quic_path_control_clear(&conn->paths[i].control, conn->endpoint->mem);
+        if (conn->paths[i])
+            quic_path_control_clear(&conn->paths[i]->control, conn->endpoint->mem);
     for (unsigned i = 0; i < QUIC_SPACES; i++)
         quic_ack_clear(&conn->acks[i], conn->endpoint->mem);
 }
@@ -420,6 +448,9 @@ void quic_conn_free(struct quic_conn *conn) {
         BASE_DELETE(endpoint->mem, conn->datagrams);
     }
     quic_conn_free_machines(conn);
+    for (unsigned i = 1; i < QUIC_PATHS; i++)
+        if (conn->paths[i])
+            BASE_DELETE(endpoint->mem, conn->paths[i]);
     conn_free_strings(conn);
     conn_add_stats(conn);
     if (conn->accepted_by)

@@ -75,6 +75,7 @@ enum quic_timer {
     QUIC_TIMER_PACING,
     QUIC_TIMER_PATH,
     QUIC_TIMER_KEYS,  /* throw away the previous key phase */
+    QUIC_TIMER_SHRINK, /* nothing happens here: give back what is kept for speed */
     QUIC_TIMER_STREAMS, /* a stream's deadline */
     QUIC_TIMER_CLOSE, /* end of closing or draining */
     QUIC_TIMERS
@@ -147,7 +148,8 @@ struct quic_conn {
     struct quic_cid initial_dcid;              /* server: the ID of the Initial that made us; Initial keys come from it */
     struct quic_local_cids local_cids;
     struct quic_remote_cids remote_cids;
-    struct quic_path paths[QUIC_PATHS];
+    struct quic_path *paths[QUIC_PATHS]; /* entries; the first lies here, others are made when needed and NULL before */
+    struct quic_path first_path;
     struct quic_path_note path_notes[QUIC_PATH_NOTES]; /* ring: what became of paths */
     uint8_t path_note_first, path_note_count;
     uint8_t preferred_tried; /* client: families of the server's preferred address, 1 = IPv4, 2 = IPv6 */
@@ -232,6 +234,11 @@ struct quic_conn *quic_conn_of(struct base_slots *slots, uint64_t handle);
 
 /* ---- inside the room ---- */
 
+/* The path in entry i; NULL = none. */
+static inline struct quic_path *quic_path_at(const struct quic_conn *conn, unsigned i) {
+    struct quic_path *path = conn->paths[i];
+    return path && path->state != QUIC_PATH_NONE ? path : NULL;
+}
 /* An error the peer is to be told: closes with cause PROTOCOL. `text` is static. */
 void quic_conn_fail(struct quic_conn *conn, uint64_t code, uint64_t frame_type, const char *text, base_time now);
 /* It has something to send: stands in the endpoint's dirty list until output finds nothing more. */

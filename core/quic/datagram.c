@@ -436,7 +436,7 @@ size_t quic_conn_datagram_max(const struct quic_conn *conn) {
         most = limit - 3 > 63 ? limit - 3 : 63;
     if (most > 16383)
         most = limit - 5 > 16383 ? limit - 5 : 16383;
-    size_t room = conn->paths[conn->recovery.active].mtu - conn_packet_overhead(conn);
+    size_t room = conn->paths[conn->recovery.active]->mtu - conn_packet_overhead(conn);
     return most < room ? (size_t)most : room;
 }
 

@@ -225,9 +225,11 @@ static void endpoint_touch(struct quic_endpoint *endpoint, struct quic_conn *con
 }
 
 static bool conn_talks_to(const struct quic_conn *conn, const struct quic_addr *remote) {
-    for (unsigned i = 0; i < QUIC_PATHS; i++)
-        if (conn->paths[i].state != QUIC_PATH_NONE && quic_addr_equal(&conn->paths[i].remote, remote))
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        const struct quic_path *path = quic_path_at(conn, i);
+        if (path && quic_addr_equal(&path->remote, remote))
             return true;
+    }
     return false;
 }
 

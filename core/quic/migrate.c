@@ -43,15 +43,15 @@ static int migrate_check(const struct quic_conn *conn) {
     if (conn->role != CRYPTO_CLIENT || !conn->handshake_confirmed)
         return ERR_STATE;
     /* 18.2: what the server does not want is moves away from the handshake's address */
-    const struct quic_path *active = &conn->paths[conn->recovery.active];
+    const struct quic_path *active = conn->paths[conn->recovery.active];
     return conn->peer_params.disable_active_migration && !quic_preferred_is(conn, active) ? ERR_STATE : ERR_OK;
 }
 
 static struct quic_path *migrate_find(struct quic_conn *conn, const struct quic_socket *socket,
                                       const struct quic_addr *local, const struct quic_addr *remote) {
     for (unsigned i = 0; i < QUIC_PATHS; i++) {
-        struct quic_path *path = &conn->paths[i];
-        if (path->state != QUIC_PATH_NONE && path->socket == socket && quic_addr_equal(&path->local, local) &&
+        struct quic_path *path = quic_path_at(conn, i);
+        if (path && path->socket == socket && quic_addr_equal(&path->local, local) &&
             quic_addr_equal(&path->remote, remote))
             return path;
     }
@@ -63,7 +63,8 @@ static int migrate_to(struct quic_conn *conn, struct quic_socket *socket, const 
     struct quic_path *active = quic_path_active(conn);
     struct quic_path *path = migrate_find(conn, socket, local, remote);
     for (unsigned i = 0; move && i < QUIC_PATHS; i++)
-        conn->paths[i].move_there = false; /* the last word counts */
+        if (conn->paths[i])
+            conn->paths[i]->move_there = false; /* the last word counts */
     if (path == active)
         return ERR_OK;
     if (path && path->state == QUIC_PATH_VALIDATED && move) {

@@ -65,7 +65,7 @@ static void orphan_hand_over(struct quic_endpoint *endpoint, const struct quic_o
     if (!buf)
         return;
     memcpy(buf->data, orphan->data, orphan->len);
-    struct quic_datagram datagram = {buf,           buf->data,      orphan->len, conn->paths[0].socket,
+    struct quic_datagram datagram = {buf,           buf->data,      orphan->len, conn->paths[0]->socket,
                                      orphan->local, orphan->remote, orphan->ecn};
     quic_rx_datagrams(conn, &datagram, 1, now);
     base_buf_unref(buf);

@@ -31,11 +31,7 @@ uint64_t quic_path_allowance(const struct quic_path *path) {
 }
 
 struct quic_path *quic_path_active(struct quic_conn *conn) {
-    return &conn->paths[conn->recovery.active];
-}
-
-uint8_t quic_path_index(const struct quic_conn *conn, const struct quic_path *path) {
-    return (uint8_t)(path - conn->paths);
+    return conn->paths[conn->recovery.active];
 }
 
 static bool is_unspecified(const struct quic_addr *addr) {
@@ -51,8 +47,8 @@ struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr 
                                  const struct quic_addr *remote) {
     struct quic_path *best = NULL;
     for (unsigned i = 0; i < QUIC_PATHS; i++) {
-        struct quic_path *path = &conn->paths[i];
-        if (path->state == QUIC_PATH_NONE || !quic_addr_equal(&path->remote, remote))
+        struct quic_path *path = quic_path_at(conn, i);
+        if (!path || !quic_addr_equal(&path->remote, remote))
             continue;
         if (same_local(&path->local, local) && (conn->role == CRYPTO_SERVER || path->local.port == local->port))
             return path;
@@ -66,9 +62,11 @@ struct quic_path *quic_path_find(struct quic_conn *conn, const struct quic_addr 
 
 /* The active path is proven: those it follows are needed for late packets only. */
 static void path_leave_others(struct quic_conn *conn, base_time now) {
-    for (unsigned i = 0; i < QUIC_PATHS; i++)
-        if (conn->paths[i].left && i != conn->recovery.active)
-            conn->paths[i].leave_at = base_time_add(now, quic_conn_three_pto(conn));
+    for (unsigned i = 0; i < QUIC_PATHS; i++) {
+        struct quic_path *path = quic_path_at(conn, i);
+        if (path && path->left && i != conn->recovery.active)
+            path->leave_at = base_time_add(now, quic_conn_three_pto(conn));
+    }
 }
 
 static void path_challenge(struct quic_conn *conn, struct quic_path *path) {
@@ -139,8 +137,8 @@ static int path_match(const struct quic_path *path, const uint8_t data[8]) {
  * round, for which the limit is lifted (8.2.1). */
 bool quic_path_on_response(struct quic_conn *conn, const uint8_t data[8], base_time now) {
     for (unsigned i = 0; i < QUIC_PATHS; i++) {
-        struct quic_path *path = &conn->paths[i];
-        int try = path->state == QUIC_PATH_NONE ? -1 : path_match(path, data);
+        struct quic_path *path = quic_path_at(conn, i);
+        int try = path ? path_match(path, data) : -1;
         if (try < 0)
             continue;
         bool again = (path->challenge_short >> try & 1) && path->state != QUIC_PATH_VALIDATED;
@@ -186,10 +184,10 @@ static void path_forget(struct quic_conn *conn, struct quic_path *path) {
     path->state = QUIC_PATH_NONE;
     path->left = path->move_there = false;
     path->response_count = 0;
-    quic_recovery_forget_path(&conn->recovery, quic_path_index(conn, path)); /* what is late belongs to no path now */
+    quic_recovery_forget_path(&conn->recovery, path->index); /* what is late belongs to no path now */
     quic_path_control_clear(&path->control, conn->endpoint->mem);
-    conn->recovery.paths[quic_path_index(conn, path)] = NULL;
-    quic_remote_cids_release(&conn->remote_cids, quic_path_index(conn, path));
+    conn->recovery.paths[path->index] = NULL;
+    quic_remote_cids_release(&conn->remote_cids, path->index);
     quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
     conn->control_wanted = true; /* RETIRE_CONNECTION_ID may be owed */
     quic_conn_mark_dirty(conn);
@@ -199,8 +197,8 @@ static void path_forget(struct quic_conn *conn, struct quic_path *path) {
 static struct quic_path *path_fallback(struct quic_conn *conn, const struct quic_path *from) {
     struct quic_path *best = NULL;
     for (unsigned i = 0; i < QUIC_PATHS; i++) {
-        struct quic_path *path = &conn->paths[i];
-        if (path == from || path->state != QUIC_PATH_VALIDATED)
+        struct quic_path *path = quic_path_at(conn, i);
+        if (!path || path == from || path->state != QUIC_PATH_VALIDATED)
             continue;
         if (!best || path->heard_at > best->heard_at)
             best = path;
@@ -208,13 +206,31 @@ static struct quic_path *path_fallback(struct quic_conn *conn, const struct quic
     return best;
 }
 
+static struct quic_path *path_new_entry(struct quic_conn *conn, uint8_t i) {
+    struct quic_path *path = conn->paths[i] = BASE_NEW(conn->endpoint->mem, struct quic_path);
+    if (path)
+        path->index = i;
+    return path;
+}
+
+void quic_path_shrink(struct quic_conn *conn) {
+    for (unsigned i = 1; i < QUIC_PATHS; i++) {
+        if (!conn->paths[i] || conn->paths[i]->state != QUIC_PATH_NONE)
+            continue;
+        BASE_DELETE(conn->endpoint->mem, conn->paths[i]);
+        conn->paths[i] = NULL;
+    }
+}
+
 /* An entry to use: a free one, or the oldest that is neither active nor what to go back to, unproven ones first. Four
- * entries leave at least two to choose from. */
+ * entries leave at least two to choose from. NULL: out of memory. */
 static struct quic_path *path_entry(struct quic_conn *conn) {
     const struct quic_path *active = quic_path_active(conn), *fallback = path_fallback(conn, active);
     struct quic_path *oldest = NULL;
-    for (unsigned i = 0; i < QUIC_PATHS; i++) {
-        struct quic_path *path = &conn->paths[i];
+    for (uint8_t i = 0; i < QUIC_PATHS; i++) {
+        struct quic_path *path = conn->paths[i];
+        if (!path)
+            return path_new_entry(conn, i);
         if (path->state == QUIC_PATH_NONE)
             return path;
         if (path == active || path == fallback)
@@ -239,7 +255,7 @@ bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path) {
                                 options->initial_rtt))
         return false;
     quic_ecn_start(&path->control.ecn, options->ecn, conn->endpoint->now);
-    conn->recovery.paths[quic_path_index(conn, path)] = &path->control;
+    conn->recovery.paths[path->index] = &path->control;
     return true;
 }
 
@@ -256,12 +272,15 @@ static bool path_may_appear(struct quic_conn *conn, const struct quic_addr *loca
 struct quic_path *quic_path_open(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
                                  const struct quic_addr *remote, bool share, base_time now) {
     struct quic_path *path = path_entry(conn);
-    uint8_t index = quic_path_index(conn, path);
+    if (!path)
+        return NULL;
+    uint8_t index = path->index;
     struct quic_remote_cids *set = &conn->remote_cids;
     if (!quic_remote_cids_take(set, index) && !(share && quic_remote_cids_share(set, index, conn->recovery.active)))
         return NULL;
     quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
     *path = (struct quic_path){
+        .index = index,
         .local = *local,
         .remote = *remote,
         .socket = socket,
@@ -295,7 +314,7 @@ void quic_path_activate(struct quic_conn *conn, struct quic_path *path, base_tim
     old->left = old != path;
     path->left = path->move_there = false;
     path->leave_at = BASE_NEVER;
-    conn->recovery.active = quic_path_index(conn, path);
+    conn->recovery.active = path->index;
     conn->recovery.pto_count = 0; /* the silence was the old path's */
     if (path->state == QUIC_PATH_VALIDATED)
         path_leave_others(conn, now);
@@ -364,12 +383,12 @@ static void path_fail(struct quic_conn *conn, struct quic_path *path, base_time 
 
 void quic_path_on_timeout(struct quic_conn *conn, base_time now) {
     for (unsigned i = 0; i < QUIC_PATHS && conn->state < QUIC_CONN_CLOSING; i++) {
-        struct quic_path *path = &conn->paths[i];
-        if (path->state != QUIC_PATH_NONE && path->left && path->leave_at <= now) {
+        struct quic_path *path = quic_path_at(conn, i);
+        if (path && path->left && path->leave_at <= now) {
             path_forget(conn, path);
             continue;
         }
-        if (!path->challenge_tries || path->challenge_deadline > now)
+        if (!path || !path->challenge_tries || path->challenge_deadline > now)
             continue;
         if (path->challenge_tries < QUIC_PATH_TRIES)
             path_challenge(conn, path);
@@ -381,10 +400,10 @@ void quic_path_on_timeout(struct quic_conn *conn, base_time now) {
 base_time quic_path_deadline(const struct quic_conn *conn) {
     base_time soonest = BASE_NEVER;
     for (unsigned i = 0; i < QUIC_PATHS; i++) {
-        const struct quic_path *path = &conn->paths[i];
-        if (path->challenge_tries)
+        const struct quic_path *path = quic_path_at(conn, i);
+        if (path && path->challenge_tries)
             soonest = base_time_min(soonest, path->challenge_deadline);
-        if (path->state != QUIC_PATH_NONE && path->left)
+        if (path && path->left)
             soonest = base_time_min(soonest, path->leave_at);
     }
     return soonest;
@@ -395,9 +414,10 @@ bool quic_path_replace_cids(struct quic_conn *conn, unsigned mask, base_time now
     uint8_t active = conn->recovery.active;
     bool served = !(mask >> active & 1) || quic_remote_cids_take(&conn->remote_cids, active);
     for (uint8_t i = 0; i < QUIC_PATHS && served; i++) {
-        bool needs = i != active && (mask >> i & 1) && conn->paths[i].state != QUIC_PATH_NONE;
+        struct quic_path *path = quic_path_at(conn, i);
+        bool needs = i != active && (mask >> i & 1) && path;
         if (needs && !quic_remote_cids_take(&conn->remote_cids, i))
-            path_forget(conn, &conn->paths[i]);
+            path_forget(conn, path);
     }
     quic_endpoint_sync_reset_tokens(conn->endpoint, conn);
     return served;

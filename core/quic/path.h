@@ -31,6 +31,7 @@ struct quic_path {
     struct quic_addr local, remote;
     struct quic_socket *socket;
     struct quic_path_control control;
+    uint8_t index;                       /* its entry in conn->paths */
     uint64_t bytes_received, bytes_sent; /* while not validated */
     uint8_t state;                       /* enum quic_path_state */
     /* The newest challenge, and earlier tries, which may still be answered; each has bytes of its own (8.2.1). */
@@ -59,7 +60,8 @@ struct quic_path {
 uint64_t quic_path_allowance(const struct quic_path *path);
 
 struct quic_path *quic_path_active(struct quic_conn *conn);
-uint8_t quic_path_index(const struct quic_conn *conn, const struct quic_path *path);
+/* Frees the entries no path is in, but for the first. */
+void quic_path_shrink(struct quic_conn *conn);
 /* A controller as the configuration wants it, for a path that has none. False: out of memory. */
 bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path);
 /* The path with these addresses, or NULL. Which of its own addresses a client has is up to the system: the server's

@@ -154,7 +154,7 @@ static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const
     conn->early[conn->early_count++] = (struct quic_early_packet){
         .data = data,
         .len = (uint32_t)header->packet_len,
-        .path = (uint8_t)(from->path - conn->paths),
+        .path = from->path->index,
         .ecn = from->datagram->ecn,
         .level = (uint8_t)level,
     };
@@ -399,7 +399,7 @@ static void rx_early_one(struct quic_conn *conn, const struct quic_early_packet 
         return;
     assert(early->len <= buf->size);
     memcpy(buf->data, early->data, early->len);
-    struct quic_path *path = &conn->paths[early->path];
+    struct quic_path *path = conn->paths[early->path];
     struct quic_datagram d = {buf, buf->data, early->len, path->socket, path->local, path->remote, early->ecn};
     struct rx_source from = {&d, path};
     struct rx_batch batch;

@@ -119,5 +119,6 @@ static inline void quic_sent_settle(struct quic_sent *log, struct quic_sent_pack
 void quic_sent_trim(struct quic_sent *log, base_time forget_before);
 /* Gives the rings' memory back while nothing is recorded (an idle connection's); the next open allocates again. */
 void quic_sent_shrink(struct quic_sent *log, struct base_mem *mem);
+static inline bool quic_sent_holds_memory(const struct quic_sent *log) { return log->packets != NULL; }
 
 #endif

@@ -417,6 +417,7 @@ void quic_streams_trim(struct quic_streams *set) {
     }
     set->free_count = 0;
     quic_pools_clear(&set->pools, set->mem);
+    quic_stream_table_trim(set);
 }
 
 void quic_streams_clear(struct quic_streams *set) {

@@ -43,6 +43,7 @@ static inline void quic_streams_want(struct quic_streams *set) {
 bool quic_stream_table_put(struct quic_streams *set, struct quic_stream *s);
 void quic_stream_table_remove(struct quic_streams *set, const struct quic_stream *s);
 void quic_stream_table_clear(struct quic_streams *set);
+void quic_stream_table_trim(struct quic_streams *set); /* frees windows of kinds without streams */
 
 /* ---- stream.c ---- */
 /* Makes the stream with this ID, which must be the next of its kind. NULL: out of memory. */

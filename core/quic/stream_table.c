@@ -86,12 +86,21 @@ struct quic_stream *quic_streams_find(struct quic_streams *set, uint64_t id) {
     return NULL;
 }
 
+static void window_free(struct quic_streams *set, struct quic_stream_kind *kind) {
+    base_free(set->mem, kind->window, kind->capacity * sizeof(struct quic_stream *));
+    kind->window = NULL;
+    kind->capacity = 0;
+}
+
+/* A window without streams starts again with the next one, whatever its number. */
+void quic_stream_table_trim(struct quic_streams *set) {
+    for (unsigned i = 0; i < 4; i++)
+        if (set->kinds[i].open == 0)
+            window_free(set, &set->kinds[i]);
+}
+
 void quic_stream_table_clear(struct quic_streams *set) {
-    for (unsigned i = 0; i < 4; i++) {
-        struct quic_stream_kind *kind = &set->kinds[i];
-        base_free(set->mem, kind->window, kind->capacity * sizeof(struct quic_stream *));
-        kind->window = NULL;
-        kind->capacity = 0;
-    }
+    for (unsigned i = 0; i < 4; i++)
+        window_free(set, &set->kinds[i]);
     base_map_clear(&set->outliers);
 }

@@ -172,7 +172,7 @@ static void tx_commit_packet(struct tx_train *t, struct tx_packet *packet) {
     uint32_t bytes = (uint32_t)(packet->end - packet->start) + CRYPTO_TAG_SIZE;
     if (packet->length_at)
         quic_header_patch_length(packet->length_at, bytes - packet->pn_offset);
-    uint64_t number = quic_recovery_on_sent_over(&conn->recovery, quic_path_index(conn, t->path), space, t->now, bytes, packet->eliciting,
+    uint64_t number = quic_recovery_on_sent_over(&conn->recovery, t->path->index, space, t->now, bytes, packet->eliciting,
                                                 packet->in_flight, t->ecn);
     if (t->mtu_probe)
         quic_sent_at(&conn->recovery.spaces[space], number)->mtu_probe = true;
@@ -283,7 +283,7 @@ void quic_tx_address(const struct quic_path *path, struct quic_train *train, siz
 }
 
 static bool tx_begin(struct tx_train *t, struct quic_conn *conn, struct quic_path *path, struct quic_train *out, base_time now) {
-    struct quic_remote_cid *remote = quic_remote_cids_of_path(&conn->remote_cids, (uint8_t)(path - conn->paths));
+    struct quic_remote_cid *remote = quic_remote_cids_of_path(&conn->remote_cids, path->index);
     t->conn = conn;
     t->path = path;
     t->out = out;
@@ -402,8 +402,8 @@ bool quic_tx_train(struct quic_conn *conn, struct quic_train *train, base_time n
     struct quic_path *active = quic_path_active(conn);
     bool sent = false;
     for (unsigned i = 0; i < QUIC_PATHS && !sent; i++) {
-        struct quic_path *path = &conn->paths[i];
-        if (path != active && path->state != QUIC_PATH_NONE && (path->challenge_wanted || path->response_count))
+        struct quic_path *path = quic_path_at(conn, i);
+        if (path && path != active && (path->challenge_wanted || path->response_count))
             sent = tx_probe_path(conn, path, train, now);
     }
     /* not where the peer has not proven to be: a probe is large, and the amplification limit small (RFC 9000 8.1) */

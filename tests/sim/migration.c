@@ -24,7 +24,7 @@ static unsigned news_of(struct stage *stage, enum quic_path_news news) {
 static unsigned paths_of(const struct quic_conn *conn) {
     unsigned count = 0;
     for (unsigned i = 0; i < QUIC_PATHS; i++)
-        count += conn->paths[i].state != QUIC_PATH_NONE;
+        count += quic_path_at(conn, i) != NULL;
     return count;
 }
 

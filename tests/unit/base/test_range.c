@@ -123,6 +123,23 @@ START_TEST(removing_trims_and_splits)
 }
 END_TEST
 
+START_TEST(shrinking_gives_memory_back)
+{
+    for (uint64_t i = 0; i < 20; i++)
+        add(i * 10, i * 10 + 2);
+    base_ranges_shrink(&set, &mem); /* too many to fit inside */
+    ck_assert_uint_eq(set.count, 20);
+    ck_assert_uint_gt(mem.used, 0);
+    base_ranges_drop_below(&set, 180);
+    base_ranges_shrink(&set, &mem);
+    ck_assert_uint_eq(mem.used, 0);
+    looks_like(&set, "180-182 190-192");
+    base_ranges_shrink(&set, &mem);
+    add(200, 201);
+    looks_like(&set, "180-182 190-192 200-201");
+}
+END_TEST
+
 START_TEST(dropping_from_below)
 {
     base_ranges_drop_below(&set, 5);
@@ -345,7 +362,7 @@ Suite *unit_suite(void) {
         adding_joins_what_touches,
         adding_over_several,
         removing_trims_and_splits,
-        dropping_from_below,
+        shrinking_gives_memory_back, dropping_from_below,
         questions,
         ends_of_the_number_line,
         limit_is_the_most_there_can_be,

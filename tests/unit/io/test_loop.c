@@ -703,8 +703,9 @@ START_TEST(test_close_socket_in_use)
     open_server();
     static struct quic_conn conn;
     memset(&conn, 0, sizeof conn);
-    conn.paths[1].state = QUIC_PATH_VALIDATED;
-    conn.paths[1].socket = io_socket_core(server);
+    static struct quic_path path;
+    path = (struct quic_path){.state = QUIC_PATH_VALIDATED, .socket = io_socket_core(server)};
+    conn.paths[1] = &path;
     base_list_push_back(&loop.endpoint.conns, &conn.all);
     io_loop_close_socket(&loop, server);
     for (int i = 0; i < 5; i++)

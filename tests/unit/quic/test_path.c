@@ -22,10 +22,10 @@ static void setup(void) {
         ck_assert_int_eq(quic_remote_cids_add(&conn->remote_cids, i, 0, &cid, token, &mask), 0);
     }
     conn->handshake_complete = conn->handshake_confirmed = true;
-    conn->paths[0].local = local;
-    conn->paths[0].remote = engine_addr(9, 1000);
-    conn->paths[0].socket = &engine.socket;
-    quic_path_on_validated(&conn->paths[0], engine.now);
+    conn->paths[0]->local = local;
+    conn->paths[0]->remote = engine_addr(9, 1000);
+    conn->paths[0]->socket = &engine.socket;
+    quic_path_on_validated(conn->paths[0], engine.now);
 }
 
 static void teardown(void) {
@@ -79,10 +79,10 @@ START_TEST(candidate_is_probed_with_an_id_of_its_own)
     ck_assert_int_eq(path->state, QUIC_PATH_VALIDATING);
     ck_assert(path->challenge_wanted && path->expand);
     ck_assert(base_node_linked(&conn->dirty));
-    struct quic_remote_cid *own = quic_remote_cids_of_path(&conn->remote_cids, quic_path_index(conn, path));
+    struct quic_remote_cid *own = quic_remote_cids_of_path(&conn->remote_cids, path->index);
     ck_assert_ptr_nonnull(own);
     ck_assert_ptr_ne(own, quic_remote_cids_of_path(&conn->remote_cids, 0));
-    ck_assert_ptr_eq(conn->recovery.paths[quic_path_index(conn, path)], &path->control);
+    ck_assert_ptr_eq(conn->recovery.paths[path->index], &path->control);
 }
 END_TEST
 
@@ -109,11 +109,11 @@ END_TEST
 START_TEST(find_wants_both_addresses_of_a_server)
 {
     struct quic_addr remote = engine_addr(9, 1000), other = engine_addr(2, 443), none = {0};
-    ck_assert_ptr_eq(quic_path_find(conn, &local, &remote), &conn->paths[0]);
+    ck_assert_ptr_eq(quic_path_find(conn, &local, &remote), conn->paths[0]);
     ck_assert_ptr_null(quic_path_find(conn, &other, &remote));
-    ck_assert_ptr_eq(quic_path_find(conn, &none, &remote), &conn->paths[0]);
+    ck_assert_ptr_eq(quic_path_find(conn, &none, &remote), conn->paths[0]);
     conn->role = CRYPTO_CLIENT;
-    ck_assert_ptr_eq(quic_path_find(conn, &other, &remote), &conn->paths[0]);
+    ck_assert_ptr_eq(quic_path_find(conn, &other, &remote), conn->paths[0]);
     conn->role = CRYPTO_SERVER;
 }
 END_TEST
@@ -289,10 +289,10 @@ START_TEST(without_a_spare_the_id_is_shared)
     ck_assert_ptr_nonnull(candidate(7, 2));
     ck_assert_ptr_nonnull(candidate(7, 3));
     for (unsigned i = 0; i < QUIC_PATHS; i++)
-        ck_assert_int_ne(conn->paths[i].state, QUIC_PATH_NONE);
+        ck_assert_int_ne(conn->paths[i]->state, QUIC_PATH_NONE);
     struct quic_path *path = candidate(9, 1001); /* an entry is replaced, but its ID is spent */
     ck_assert_ptr_nonnull(path);
-    uint8_t index = quic_path_index(conn, path);
+    uint8_t index = path->index;
     ck_assert_ptr_eq(quic_remote_cids_of_path(&conn->remote_cids, index),
                      quic_remote_cids_of_path(&conn->remote_cids, 0));
     quic_path_on_moved(conn, path, engine.now);
@@ -320,7 +320,7 @@ START_TEST(oldest_unproven_entry_is_replaced)
         engine.now += 1;
         ck_assert_ptr_nonnull(candidate(7, port));
     }
-    ck_assert_int_eq(conn->paths[0].state, QUIC_PATH_VALIDATED);
+    ck_assert_int_eq(conn->paths[0]->state, QUIC_PATH_VALIDATED);
     ck_assert_int_eq(first->state, QUIC_PATH_VALIDATED);
     ck_assert_uint_eq(first->remote.port, 1);
     fourth->control.bytes_in_flight = 0;
@@ -330,7 +330,7 @@ END_TEST
 START_TEST(retired_ids_are_replaced_active_path_first)
 {
     struct quic_path *path = candidate(7, 1);
-    uint8_t index = quic_path_index(conn, path);
+    uint8_t index = path->index;
     struct quic_cid cid = {.len = 8, .id = {99}};
     uint8_t token[16] = {99};
     unsigned mask;
