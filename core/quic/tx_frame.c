@@ -340,6 +340,5 @@ void quic_tx_on_packet(void *user, enum quic_space space, uint64_t number, const
         quic_keyphase_on_acked(conn, number);
     if (fate == QUIC_FATE_LOST && packet->requeued && conn->datagrams)
         quic_conn_datagram_lost_packet(conn, packet);
-    if (packet->mtu_probe && packet->path == conn->recovery.active) /* that of another path says nothing of this one */
-        quic_mtu_on_fate(conn, packet->bytes, fate == QUIC_FATE_ACKED);
+    quic_mtu_on_packet(conn, number, packet, fate == QUIC_FATE_ACKED);
 }

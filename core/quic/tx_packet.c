@@ -348,13 +348,15 @@ static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct 
     tx_close_packet(&t, packet, &out);
     tx_pad_to(&t, train->data, size);
     tx_commit(&t, train->data);
-    quic_mtu_on_sent(conn);
+    quic_mtu_on_sent(conn, conn->recovery.spaces[QUIC_APPLICATION].next - 1);
     return tx_end(&t);
 }
 
 /* Size of the next datagram: the path's MTU, what the amplification limit leaves, and the train's segment. */
 static size_t tx_datagram_size(const struct tx_train *t) {
     uint64_t size = t->path->mtu, allowance = quic_path_allowance(t->path);
+    if (quic_mtu_wants_small(t->conn) && size > QUIC_MIN_INITIAL)
+        size = QUIC_MIN_INITIAL;
     if (allowance < size)
         size = allowance;
     if (t->out->count && size > t->out->segment)

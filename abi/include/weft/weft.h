@@ -893,7 +893,7 @@ typedef struct weft_conn_stats {
     uint64_t acks_sent, acks_received, ptos, congestion_events, persistent_congestions;
     uint64_t streams_opened_local, streams_opened_remote, key_updates, flow_blocked;
     uint64_t datagram_frames_sent, datagram_frames_received, datagram_frames_lost, datagram_frames_dropped;
-    uint64_t ecn_marked, ecn_ce, ecn_failures;
+    uint64_t ecn_marked, ecn_ce, ecn_failures, mtu_black_holes;
 } weft_conn_stats;
 
 typedef struct weft_engine_stats {
