@@ -158,6 +158,7 @@ static void conn_callback(struct abi_conn *conn, uint32_t type) {
     case WEFT_EV_CONFIRMED: plain = CALLBACK(table, on_confirmed); break;
     case WEFT_EV_PATH: plain = CALLBACK(table, on_path); break;
     case WEFT_EV_STREAMS: plain = CALLBACK(table, on_streams); break;
+    case WEFT_EV_PATH_NEWS: plain = CALLBACK(table, on_path_news); break;
     case WEFT_EV_DATAGRAM_ROOM: plain = CALLBACK(table, on_datagram_room); break;
     case WEFT_EV_SESSION:
         if (CALLBACK(table, on_session))

@@ -52,6 +52,7 @@ static const struct {
     {QUIC_CONN_EV_DATAGRAM, WEFT_EV_DATAGRAM},
     {QUIC_CONN_EV_DATAGRAM_STATE, WEFT_EV_DATAGRAM_OUTCOME},
     {QUIC_CONN_EV_DATAGRAM_ROOM, WEFT_EV_DATAGRAM_ROOM},
+    {QUIC_CONN_EV_PATHS, WEFT_EV_PATH_NEWS},
 };
 
 static void dispatch_closed(struct abi_engine *engine, struct quic_conn *core) {

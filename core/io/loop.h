@@ -67,7 +67,7 @@ struct io_loop {
     struct io_socket *clients[2]; /* shared client sockets: IPv4, IPv6 */
     unsigned blocked;             /* sockets that keep a train */
     unsigned retiring;            /* sockets that close when no connection uses them any more */
-    uint64_t retire_seen;         /* connections_closed when they were last looked at */
+    uint64_t retire_seen;         /* connections and paths that were gone when they were last looked at */
     struct base_heap timers;
     unsigned timer_count; /* timers that may be set: room is reserved for them */
     uint8_t *train_data;

@@ -154,6 +154,20 @@ unsigned io_sockets_send(struct io_loop *loop) {
     return sent;
 }
 
+/* ---- what the core asks ---- */
+
+static struct quic_socket *socket_sibling(struct quic_socket *socket, uint8_t family) {
+    struct io_socket *shared;
+    struct io_loop *loop = ((struct io_socket *)(void *)socket)->loop;
+    return io_loop_client_socket(loop, family, &shared, NULL) == 0 ? io_socket_core(shared) : NULL;
+}
+
+static uint32_t socket_payload_size(struct quic_socket *socket, const struct quic_addr *remote) {
+    return ((struct io_socket *)(void *)socket)->loop->external ? 0 : io_udp_payload_size(remote);
+}
+
+static const struct quic_socket_ops socket_ops = {socket_sibling, socket_payload_size};
+
 /* ---- opening ---- */
 
 static void on_socket_closed(uv_handle_t *handle) {
@@ -204,6 +218,7 @@ int io_loop_open_socket(struct io_loop *loop, const struct io_udp_open *open, st
         BASE_DELETE(loop->mem, socket);
         return result;
     }
+    socket->udp.socket.ops = &socket_ops;
     base_list_push_back(&loop->sockets, &socket->node);
     *out = socket;
     return 0;
@@ -262,11 +277,12 @@ static bool is_used(struct io_loop *loop, const struct io_socket *socket) {
     return false;
 }
 
-/* Closes what nobody uses any more. Connections are looked through only when one has gone since the last time. */
+/* Closes what nobody uses any more. Connections are looked through only when one, or a path, has gone since the last time. */
 void io_sockets_retire(struct io_loop *loop) {
-    if (!loop->retiring || loop->endpoint.reply_count || loop->retire_seen == loop->endpoint.stats.connections_closed)
+    uint64_t gone = loop->endpoint.stats.connections_closed + loop->endpoint.paths_gone;
+    if (!loop->retiring || loop->endpoint.reply_count || loop->retire_seen == gone)
         return;
-    loop->retire_seen = loop->endpoint.stats.connections_closed;
+    loop->retire_seen = gone;
     struct base_node *next;
     for (struct base_node *node = base_list_first(&loop->sockets); node; node = next) {
         struct io_socket *socket = BASE_CONTAINER(node, struct io_socket, node);

@@ -79,5 +79,7 @@ bool io_udp_steer(int fd);
 /* The address the system would use to reach `remote` (connect on a scratch socket, nothing is sent), port 0.
  * ERR_ADDRESS when unreachable. */
 int io_udp_route(const struct quic_addr *remote, struct quic_addr *local);
+/* The largest UDP payload that the interface towards `remote` takes; 0 = not known. */
+uint32_t io_udp_payload_size(const struct quic_addr *remote);
 
 #endif

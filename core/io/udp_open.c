@@ -161,23 +161,48 @@ void io_udp_close(struct io_udp *udp) {
     udp->blocked = false;
 }
 
-int io_udp_route(const struct quic_addr *remote, struct quic_addr *local) {
+/* A scratch socket that is connected to `remote`; -1 with *error. Nothing is sent. */
+static int connect_scratch(const struct quic_addr *remote, int *error) {
     struct sockaddr_storage storage;
     socklen_t len = io_addr_to_sockaddr(remote, &storage);
+    *error = ERR_ADDRESS;
     if (len == 0)
-        return ERR_ADDRESS;
+        return -1;
     int fd = socket(storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        *error = errno == EAFNOSUPPORT ? ERR_ADDRESS : ERR_IO;
+        return -1;
+    }
+    if (connect(fd, (const struct sockaddr *)&storage, len) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+int io_udp_route(const struct quic_addr *remote, struct quic_addr *local) {
+    int result;
+    int fd = connect_scratch(remote, &result);
     if (fd < 0)
-        return errno == EAFNOSUPPORT ? ERR_ADDRESS : ERR_IO;
-    int result = ERR_ADDRESS;
-    if (connect(fd, (const struct sockaddr *)&storage, len) == 0) {
-        len = sizeof storage;
-        if (getsockname(fd, (struct sockaddr *)&storage, &len) == 0 &&
-            io_addr_from_sockaddr((const struct sockaddr *)&storage, local)) {
-            local->port = 0;
-            result = 0;
-        }
+        return result;
+    struct sockaddr_storage storage;
+    socklen_t len = sizeof storage;
+    if (getsockname(fd, (struct sockaddr *)&storage, &len) == 0 &&
+        io_addr_from_sockaddr((const struct sockaddr *)&storage, local)) {
+        local->port = 0;
+        result = 0;
     }
     close(fd);
     return result;
+}
+
+uint32_t io_udp_payload_size(const struct quic_addr *remote) {
+    int error, mtu = 0, headers = remote->family == 6 ? 40 + 8 : 20 + 8;
+    int fd = connect_scratch(remote, &error);
+    socklen_t len = sizeof mtu;
+    if (fd < 0)
+        return 0;
+    int result = remote->family == 6 ? getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &len)
+                                     : getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &len);
+    close(fd);
+    return result == 0 && mtu > headers ? (uint32_t)(mtu - headers) : 0;
 }

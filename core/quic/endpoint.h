@@ -123,6 +123,7 @@ struct quic_endpoint {
     struct quic_orphan *orphans; /* QUIC_ORPHANS of them, from the first one on */
     struct base_bucket reset_bucket, reply_bucket;
     struct engine_stats stats;
+    uint64_t paths_gone;   /* forgotten: whoever keeps sockets may look which are in use */
     base_time now;         /* of the last call */
     uint64_t unix_offset;  /* wall clock minus `now` (may wrap): tokens outlive this process */
     uint16_t check_offset; /* random: a restarted engine's IDs differ from those of its predecessor */

@@ -180,6 +180,7 @@ void quic_path_on_spin(const struct quic_conn *conn, struct quic_path *path, uin
 /* ---- candidates ---- */
 
 static void path_forget(struct quic_conn *conn, struct quic_path *path) {
+    conn->endpoint->paths_gone++;
     path_stop_probing(path);
     path->state = QUIC_PATH_NONE;
     path->left = path->move_there = false;

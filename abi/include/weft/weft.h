@@ -221,6 +221,10 @@ WEFT_API int32_t weft_config_error(weft_config config, char *text, size_t capaci
 WEFT_API int32_t weft_config_set(weft_config config, const char *option, const char *value);
 WEFT_API int32_t weft_config_set_uint(weft_config config, const char *option, uint64_t value);
 WEFT_API int32_t weft_config_get_uint(weft_config config, const char *option, uint64_t *value);
+/* Server: the addresses clients are asked to move to when the handshake is confirmed (RFC 9000 9.6), "192.0.2.7:443" and
+ * "[2001:db8::7]:443"; NULL: none of this family. The engine must receive there: by a listener that is bound to it, or
+ * to all addresses. WEFT_E_ADDRESS: not an address of its family with a port. */
+WEFT_API int32_t weft_config_set_preferred_address(weft_config config, const char *v4, const char *v6);
 
 enum weft_option_type {
     WEFT_OPTION_TIME = 0, /* ns */
@@ -344,6 +348,7 @@ enum weft_event_type {
     WEFT_EV_DATAGRAM = 9,    /* data, len, source; perhaps WEFT_ZERO_RTT in flags: the peer's datagram (RFC 9221) */
     WEFT_EV_DATAGRAM_OUTCOME = 10, /* token; code: enum weft_datagram_outcome of what weft_datagram_send was given */
     WEFT_EV_DATAGRAM_ROOM = 11,    /* after WEFT_E_BLOCKED: datagrams may be sent again */
+    WEFT_EV_PATH_NEWS = 12,        /* weft_conn_path_news has more: a path was proven, has failed, is in use (RFC 9000 8.2) */
     WEFT_EV_STREAM_OPENED = 16,    /* by the peer */
     WEFT_EV_DATA = 17,             /* data, len, source; WEFT_FIN in flags: the end (len may be 0) */
     WEFT_EV_READABLE = 18,         /* instead of DATA, for streams that are read with weft_stream_read or _peek */
@@ -597,6 +602,7 @@ typedef struct weft_conn_callbacks {
     /* enum weft_datagram_outcome of the datagram with this token */
     void (*on_datagram_outcome)(void *user, weft_conn conn, uint64_t token, uint32_t outcome);
     void (*on_datagram_room)(void *user, weft_conn conn);
+    void (*on_path_news)(void *user, weft_conn conn); /* see weft_conn_path_news */
 } weft_conn_callbacks;
 
 typedef struct weft_stream_callbacks {
@@ -713,6 +719,34 @@ typedef struct weft_path {
 
 /* The path in use (RFC 9000 9). WEFT_E_STATE: none yet, or the connection has ended. */
 WEFT_API int32_t weft_conn_get_path(weft_conn conn, weft_path *path);
+
+/* Client: moves to another address of its own (RFC 9000 9.2). local: "192.0.2.1", with or without port, of the address
+ * family in use; NULL: a new port, the system choosing the address. The new path is proven first, under a connection ID
+ * of its own; until then, and if that fails, the connection stays where it is: PATH_NEWS tells, and PATH when it has
+ * moved. A later move takes the place of one under way. WEFT_E_STATE: not a client, not CONFIRMED yet, or the server
+ * does not want clients to move; WEFT_E_BLOCKED: the server has given no unused connection ID yet, try again;
+ * WEFT_E_ADDRESS, WEFT_E_INVALID (external I/O: local must be a full address), WEFT_E_IO, WEFT_E_CLOSED. */
+WEFT_API int32_t weft_conn_migrate(weft_conn conn, const char *local);
+/* The same without moving: PATH_NEWS tells whether one could (RFC 9000 9.1). The path is kept; with external I/O, where
+ * the address names it, a later move there happens at once. The same errors: WEFT_E_STATE, WEFT_E_BLOCKED, WEFT_E_ADDRESS,
+ * WEFT_E_INVALID, WEFT_E_IO, WEFT_E_CLOSED. */
+WEFT_API int32_t weft_conn_probe(weft_conn conn, const char *local);
+
+enum weft_path_news_kind {
+    WEFT_PATH_VALIDATED = 1, /* the peer answers on this path (RFC 9000 8.2) */
+    WEFT_PATH_FAILED = 2,    /* it does not, or not any more */
+    WEFT_PATH_ACTIVE = 3     /* this is the path in use from now on */
+};
+
+typedef struct weft_path_news {
+    uint32_t size;
+    uint32_t news; /* enum weft_path_news_kind */
+    weft_addr local, remote;
+} weft_path_news;
+
+/* Takes the oldest news of the connection's paths and fills in as much as news->size says; call it until it returns 0
+ * when PATH_NEWS has come. 1: there was one; 0: there is none. The newest eight are kept. */
+WEFT_API int32_t weft_conn_path_news(weft_conn conn, weft_path_news *news);
 /* Writes keying material for label and context to out (RFC 8446 7.5). WEFT_E_STATE: the handshake is not complete, or
  * its secrets have been forgotten since: servers do that when the handshake is confirmed, so ask in on_connected;
  * WEFT_E_CLOSED. */

@@ -20,6 +20,7 @@ static union {
     weft_stream_info stream_info;
     weft_close close;
     weft_path path;
+    weft_path_news news;
     weft_conn_stats conn_stats;
     uint64_t number;
     weft_addr addr;
@@ -35,6 +36,7 @@ static weft_listener made_listener;
     static int64_t call_##name(uint64_t id) { return (int64_t)(expression); }
 #define CALLS(X)                                                                                                  \
     X(config_free, CONFIG, weft_config_free(H(config)))                                                           \
+    X(config_set_preferred_address, CONFIG, weft_config_set_preferred_address(H(config), NULL, NULL))             \
     X(config_error, CONFIG, weft_config_error(H(config), NULL, 0))                                                \
     X(config_set, CONFIG, weft_config_set(H(config), "pacing", "on"))                                             \
     X(config_set_uint, CONFIG, weft_config_set_uint(H(config), "pacing", 1))                                      \
@@ -95,6 +97,9 @@ static weft_listener made_listener;
     X(conn_export, CONN, weft_conn_export(H(conn), "label", NULL, 0, out.bytes, 8))                               \
     X(conn_update_keys, CONN, weft_conn_update_keys(H(conn)))                                                     \
     X(conn_ping, CONN, weft_conn_ping(H(conn)))                                                                   \
+    X(conn_migrate, CONN, weft_conn_migrate(H(conn), NULL))                                                       \
+    X(conn_probe, CONN, weft_conn_probe(H(conn), NULL))                                                           \
+    X(conn_path_news, CONN, (out.news.size = 8, weft_conn_path_news(H(conn), &out.news)))                         \
     X(conn_get_stats, CONN, (out.conn_stats.size = 8, weft_conn_get_stats(H(conn), &out.conn_stats)))             \
     X(datagram_send, CONN, weft_datagram_send(H(conn), "a", 1, 0))                                                \
     X(datagram_max, CONN, weft_datagram_max(H(conn)))                                                             \

@@ -779,6 +779,22 @@ START_TEST(test_route)
 }
 END_TEST
 
+START_TEST(test_payload_size)
+{
+    struct quic_addr remote;
+    ck_assert(io_addr_parse("127.0.0.1", 443, &remote));
+    uint32_t four = io_udp_payload_size(&remote);
+    ck_assert_uint_gt(four, 1452); /* the loopback interface takes much */
+    ck_assert(io_addr_parse("::1", 443, &remote));
+    ck_assert_uint_eq(io_udp_payload_size(&remote) + 20 - four <= 1, 1); /* the same interface; IPv4 sees 65535 of its 65536 */
+    faults.socket_family = AF_INET6;
+    faults.socket_error = EMFILE;
+    ck_assert_uint_eq(io_udp_payload_size(&remote), 0);
+    ck_assert(io_addr_parse("255.255.255.255", 443, &remote));
+    ck_assert_uint_eq(io_udp_payload_size(&remote), 0);
+}
+END_TEST
+
 static TCase *tcase(Suite *suite, const char *name) {
     TCase *tc = tcase_create(name);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -821,5 +837,6 @@ Suite *unit_suite(void) {
     tcase_add_test(tc, test_reuse_port);
     tcase_add_test(tc, test_small_buffers_are_counted);
     tcase_add_test(tc, test_route);
+    tcase_add_test(tc, test_payload_size);
     return suite;
 }
