@@ -3,6 +3,7 @@
  *   registry.c   from a handle to its object, and who may ask
  *   engine.c     engines: birth, turns, other threads' calls, end
  *   external.c   datagrams for callers who do the I/O themselves
+ *   congestion.c congestion controllers that the application brings
  *   config.c     configurations; config_tls.c their certificates and trust; files.c reading files
  *   listener.c   listeners
  *   conn.c       connections; info.c what can be asked about them
@@ -62,8 +63,15 @@ int32_t abi_copy_text(const char *from, char *text, size_t capacity);
 
 /* ---- configurations ---- */
 
+/* The application's controller, and what makes the core call it. */
+struct abi_congestion {
+    struct quic_cc_ops ops;
+    weft_congestion_control control;
+};
+
 struct abi_config {
     struct quic_config core; /* options, TLS, references */
+    struct abi_congestion congestion; /* core.custom_cc points to it when there is one */
     pthread_mutex_t lock;    /* for everything that may be changed before the first use */
     struct base_mem mem;
     bool frozen;

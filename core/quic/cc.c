@@ -40,15 +40,13 @@ bool quic_cc_init(struct quic_cc *cc, struct base_mem *mem, const struct quic_cc
                            .mtu = mtu,
                            .initial_packets = initial_packets};
     quic_hystart_init(&cc->hystart, hystart);
-    if (ops->state_size) {
+    if (ops->state_size)
         cc->state = base_zalloc(mem, ops->state_size);
-        if (!cc->state)
-            return false;
-    }
-    if (ops->init(cc))
+    if ((cc->state || !ops->state_size) && ops->init(cc))
         return true;
     base_free(mem, cc->state, ops->state_size);
     cc->state = NULL;
+    cc->ops = NULL;
     return false;
 }
 

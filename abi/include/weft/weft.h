@@ -279,6 +279,63 @@ WEFT_API int32_t weft_config_set_verify(weft_config config, uint32_t on);
 /* Accept exactly the peer whose leaf certificate has this SHA-256, whoever signed it; may be called several times. */
 WEFT_API int32_t weft_config_add_pin(weft_config config, const uint8_t sha256[32]);
 
+/* A congestion controller of one's own. Each path of a connection that is made with the configuration has one: `open`
+ * begins it, `close` ends it, and in between it is told what becomes of what was sent and answers by setting `window`
+ * and `pacing_rate`. How much is lost and when is found by the core, as RFC 9002 has it; how much may be sent is the
+ * controller's business alone, with one exception: less than two datagrams are two.
+ *
+ * The functions are called on the thread of the engine, must not call weft (what they call gives WEFT_E_STATE), and
+ * must not keep pointers they are given, but for what they put into `state`. Engines on several threads that share a
+ * configuration call them at the same time, for different paths. Each but the size may be NULL. */
+typedef struct weft_congestion_path {
+    uint32_t size;
+    uint32_t mtu;         /* told: largest datagram, bytes */
+    void *state;          /* the controller's own; NULL when `open` is called */
+    uint64_t window;      /* set: bytes that may be in flight. At first the usual initial window */
+    uint64_t pacing_rate; /* set: bytes a second; 0, as at first: a little more than a window each round trip */
+    uint64_t now;         /* told: ns, of the engine's clock; 0 in open and close */
+    uint64_t in_flight;   /* told: bytes */
+    uint64_t smoothed_rtt, min_rtt, latest_rtt; /* told: ns; 0: not known yet */
+} weft_congestion_path;
+
+typedef struct weft_congestion_ack {
+    uint32_t size;
+    uint32_t app_limited;     /* 1: the window was not used up: acknowledgements are no reason to grow it */
+    uint64_t bytes;           /* newly acknowledged */
+    uint64_t prior_in_flight; /* bytes in flight before it */
+    uint64_t sent_at;         /* ns: when the newest packet it acknowledges was sent */
+    uint64_t rtt;             /* ns: the sample it gave; 0: none */
+    uint64_t delivered;       /* bytes on this path so far */
+    uint64_t rate;            /* bytes a second: what the path delivered; 0: no sample */
+} weft_congestion_ack;
+
+typedef struct weft_congestion_loss {
+    uint32_t size;
+    uint32_t ecn;       /* 1: reported by ECN-CE marks instead of a loss; bytes is 0 */
+    uint32_t new_event; /* 1: what was lost was sent after the last event: reduce the window. 0: you have already */
+    uint32_t reserved;
+    uint64_t bytes;   /* newly lost */
+    uint64_t sent_at; /* ns: when the newest of them was sent */
+} weft_congestion_loss;
+
+typedef struct weft_congestion_control {
+    uint32_t size;
+    uint32_t reserved;
+    void *user;
+    int32_t (*open)(void *user, weft_congestion_path *path); /* not 0: there is no such path, or connection */
+    void (*close)(void *user, weft_congestion_path *path);   /* after `open` gave 0: to free what `state` is */
+    void (*on_sent)(void *user, weft_congestion_path *path, uint64_t bytes);
+    void (*on_ack)(void *user, weft_congestion_path *path, const weft_congestion_ack *ack);
+    void (*on_loss)(void *user, weft_congestion_path *path, const weft_congestion_loss *loss);
+    void (*on_persistent)(void *user, weft_congestion_path *path); /* persistent congestion (RFC 9002 7.6) */
+    void (*on_spurious)(void *user, weft_congestion_path *path);   /* nothing of the last event was lost: undo it */
+    void (*on_mtu)(void *user, weft_congestion_path *path);        /* mtu has changed */
+} weft_congestion_control;
+
+/* Has this controller (the table is copied) govern instead of what the option congestion_control names; NULL: as the
+ * option says again. What `user` points to must live as long as the configuration and its connections do. */
+WEFT_API int32_t weft_config_set_congestion_control(weft_config config, const weft_congestion_control *control);
+
 /* What a verify callback is asked. */
 typedef struct weft_verify {
     uint32_t size;
