@@ -58,7 +58,7 @@ doc: ## make the reference of weft.h (build/doc/html/index.html)
 
 format: ## bring the sources into the form that .clang-format describes
 	@scripts/setup.sh dev
-	@git ls-files -z -- '*.c' '*.h' | xargs -0 clang-format -i
+	@git ls-files -z -- '*.c' '*.h' ':!tests/abi/headers' ':!abi/include' | xargs -0 clang-format -i
 
 tidy: ## static analysis with clang-tidy; silent when clean
 	@scripts/setup.sh dev

@@ -70,9 +70,9 @@ struct abi_congestion {
 };
 
 struct abi_config {
-    struct quic_config core; /* options, TLS, references */
+    struct quic_config core;          /* options, TLS, references */
     struct abi_congestion congestion; /* core.custom_cc points to it when there is one */
-    pthread_mutex_t lock;    /* for everything that may be changed before the first use */
+    pthread_mutex_t lock;             /* for everything that may be changed before the first use */
     struct base_mem mem;
     bool frozen;
     bool has_alpn, has_certificate, has_trust, has_pins, has_tickets, verifies;

@@ -103,8 +103,9 @@ int32_t weft_config_set_preferred_address(weft_config config, const char *v4, co
         return error;
     struct quic_addr four, six;
     if (!preferred_parse(v4, 4, &four) || !preferred_parse(v6, 6, &six))
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_ADDRESS, "'%.64s' is no address with a port of its family",
-                                                   preferred_parse(v4, 4, &four) ? v6 : v4));
+        return abi_config_end(own,
+                              abi_config_fail(own, WEFT_E_ADDRESS, "'%.64s' is no address with a port of its family",
+                                              preferred_parse(v4, 4, &four) ? v6 : v4));
     own->core.preferred_v4 = four;
     own->core.preferred_v6 = six;
     return abi_config_end(own, WEFT_OK);

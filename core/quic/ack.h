@@ -33,8 +33,8 @@ struct quic_ack {
 /* How an application-space receiver paces its ACKs; Initial and Handshake are acknowledged at once. */
 struct quic_ack_policy {
     base_time max_delay; /* our max_ack_delay, or less (quic_ack_policy_adapt) */
-    uint32_t every;      /* ACK at the latest after so many ack-eliciting packets (2 by RFC 9000 13.2.2; grows with the rate) */
-    uint32_t reordering; /* ACK at once with a hole this far below the largest; 0: with any (13.2.1), UINT32_MAX: never */
+    uint32_t every;      /* ACK at the latest after so many ack-eliciting packets (13.2.2: 2; grows with the rate) */
+    uint32_t reordering; /* ACK at once with a hole this far below the largest; 0: any (13.2.1), UINT32_MAX: never */
     bool asked;          /* by the peer (ack_frequency.h): does not adapt */
 };
 

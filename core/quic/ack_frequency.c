@@ -21,8 +21,9 @@ static bool is_other(uint64_t wanted, uint64_t said) { return wanted >= 2 * said
 void quic_ack_frequency_adapt(struct quic_conn *conn, base_time now) {
     struct quic_ack_request *request = &conn->ack_request;
     const struct quic_path_control *control = &quic_path_active(conn)->control;
-    if (!conn->config->options.ack_frequency || conn->peer_params.min_ack_delay == QUIC_NO_MIN_ACK_DELAY || !conn->handshake_confirmed ||
-        !control->rtt.sampled || (request->at && now - request->at < control->rtt.smoothed))
+    if (!conn->config->options.ack_frequency || conn->peer_params.min_ack_delay == QUIC_NO_MIN_ACK_DELAY ||
+        !conn->handshake_confirmed || !control->rtt.sampled ||
+        (request->at && now - request->at < control->rtt.smoothed))
         return;
     uint64_t every = control->cc.window / control->cc.mtu / 8;
     every = every < QUIC_ACK_EVERY ? QUIC_ACK_EVERY : every > QUIC_ACK_TOLERANCE_MAX ? QUIC_ACK_TOLERANCE_MAX : every;
@@ -47,7 +48,8 @@ void quic_ack_frequency_tx(struct quic_tx *tx) {
     struct base_writer trial = tx->out;
     if (request->want != QUIC_WANTED)
         return;
-    quic_frame_write_ack_frequency(&trial, request->sequence, request->threshold, request->max_delay / BASE_US, QUIC_ACK_REORDERING);
+    quic_frame_write_ack_frequency(&trial, request->sequence, request->threshold, request->max_delay / BASE_US,
+                                   QUIC_ACK_REORDERING);
     if (trial.bad || !quic_sent_frame(&tx->conn->recovery.spaces[tx->space], &record))
         return;
     tx->out = trial;
@@ -78,7 +80,7 @@ int quic_ack_frequency_rx(struct quic_conn *conn, const struct quic_frame *frame
                                                 .every = threshold < UINT32_MAX ? (uint32_t)threshold + 1 : UINT32_MAX,
                                                 .reordering = reordering == 0 || reordering >= UINT32_MAX ? UINT32_MAX
                                                               : reordering == 1                           ? 0
-                                                                                                          : (uint32_t)reordering,
+                                                                                : (uint32_t)reordering,
                                                 .asked = true};
     return 0;
 }

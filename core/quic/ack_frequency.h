@@ -11,9 +11,9 @@
 #include "base/clock.h"
 #include "quic/types.h"
 
-#define QUIC_MIN_ACK_DELAY BASE_MS  /* what we tell the peer: less than this we cannot promise */
-#define QUIC_ACK_TOLERANCE_MAX 64u  /* packets an ACK is asked for at the most */
-#define QUIC_ACK_REORDERING 3u      /* as loss detection's packet threshold */
+#define QUIC_MIN_ACK_DELAY BASE_MS /* what we tell the peer: less than this we cannot promise */
+#define QUIC_ACK_TOLERANCE_MAX 64u /* packets an ACK is asked for at the most */
+#define QUIC_ACK_REORDERING 3u     /* as loss detection's packet threshold */
 
 struct quic_conn;
 struct quic_frame;
@@ -24,9 +24,9 @@ struct quic_ack_request { /* of a connection */
     uint64_t sequence;    /* of the newest frame; 0 and threshold 0: none yet */
     uint64_t threshold;   /* packets that may go unacknowledged; 0: as in RFC 9000 (1) */
     base_time max_delay;
-    base_time at;         /* when it was decided */
-    uint64_t heard;       /* highest sequence received + 1 */
-    uint8_t want;         /* enum quic_want */
+    base_time at;   /* when it was decided */
+    uint64_t heard; /* highest sequence received + 1 */
+    uint8_t want;   /* enum quic_want */
 };
 
 /* An ACK came: is it time to ask for another rate? */

@@ -60,8 +60,8 @@ struct quic_cc;
 /* A controller. What may be NULL is not called then. */
 struct quic_cc_ops {
     const char *name;
-    size_t state_size;                /* bytes of cc->state, all zero at init; 0 = none */
-    bool (*init)(struct quic_cc *cc); /* false: out of memory; clear is not called then */
+    size_t state_size;                 /* bytes of cc->state, all zero at init; 0 = none */
+    bool (*init)(struct quic_cc *cc);  /* false: out of memory; clear is not called then */
     void (*clear)(struct quic_cc *cc); /* may be NULL */
     void (*on_sent)(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes, uint64_t bytes_in_flight);
     void (*on_ack)(struct quic_cc *cc, const struct quic_cc_ack *ack);

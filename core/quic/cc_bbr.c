@@ -119,8 +119,8 @@ static void check_startup_done(struct quic_cc *cc, const struct quic_cc_ack *ack
 
 static void check_drain_done(struct quic_cc *cc, const struct quic_cc_ack *ack) {
     struct bbr *b = bbr_of(cc);
-    if (b->state == BBR_DRAIN && (ack->bytes_in_flight <= bbr_inflight(cc, 1.0) ||
-                                  b->round_count > b->drain_start_round + BBR_DRAIN_ROUNDS))
+    if (b->state == BBR_DRAIN &&
+        (ack->bytes_in_flight <= bbr_inflight(cc, 1.0) || b->round_count > b->drain_start_round + BBR_DRAIN_ROUNDS))
         enter_probe_down(b, ack->now, ack->delivered);
 }
 
@@ -335,8 +335,8 @@ static void note_congestion(struct quic_cc *cc, base_time sent_at, uint64_t deli
 /* The flight at which losses went above the threshold lies within this packet. */
 static uint64_t inflight_at_loss(const struct quic_cc_lost *lost) {
     double before = (double)(lost->in_flight - bbr_min(lost->bytes, lost->in_flight));
-    double prefix = (BBR_LOSS_THRESH * before - (double)(lost->lost - bbr_min(lost->bytes, lost->lost))) /
-                    (1.0 - BBR_LOSS_THRESH);
+    double prefix =
+        (BBR_LOSS_THRESH * before - (double)(lost->lost - bbr_min(lost->bytes, lost->lost))) / (1.0 - BBR_LOSS_THRESH);
     return before + prefix > 0.0 ? (uint64_t)(before + prefix) : 0;
 }
 

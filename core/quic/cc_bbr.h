@@ -26,30 +26,30 @@ enum bbr_state {
 enum bbr_acks { BBR_ACKS_INIT = 0, BBR_ACKS_REFILLING, BBR_ACKS_STARTING, BBR_ACKS_FEEDBACK, BBR_ACKS_STOPPING };
 
 struct bbr {
-    uint8_t state;     /* enum bbr_state */
-    uint8_t ack_phase; /* enum bbr_acks */
-    uint8_t undo_state; /* BBR_STARTUP or BBR_PROBE_UP: what losses ended; BBR_STATES = nothing */
+    uint8_t state;            /* enum bbr_state */
+    uint8_t ack_phase;        /* enum bbr_acks */
+    uint8_t undo_state;       /* BBR_STARTUP or BBR_PROBE_UP: what losses ended; BBR_STATES = nothing */
     uint8_t loss_round_state; /* when the round of losses began */
     uint8_t full_bw_count, probe_up_rounds;
     bool round_start, loss_round_start;
     bool full_bw_reached, full_bw_now;
-    bool loss_in_round;  /* or ECN-CE */
+    bool loss_in_round;   /* or ECN-CE */
     bool bw_probe_sample; /* ACKs tell of a probe that has not been answered by a reduction yet */
     bool prev_probe_too_high, prev_probe_precautionary;
     bool idle_restart, probe_rtt_expired, probe_rtt_round_done;
     bool in_recovery, rtt_seen;
-    bool held_back; /* samples are still about what ProbeRTT kept low */
+    bool held_back;                   /* samples are still about what ProbeRTT kept low */
     bool limited_now, limited_before; /* the window was full in this round trip, in the one before */
 
     /* rounds */
     uint64_t next_round_delivered, loss_round_delivered;
     uint32_t round_count, rounds_since_probe_up, drain_start_round;
-    uint32_t loss_ranges;  /* runs of lost packets in this round */
-    uint64_t last_lost;    /* number of the packet lost last */
+    uint32_t loss_ranges; /* runs of lost packets in this round */
+    uint64_t last_lost;   /* number of the packet lost last */
 
     /* the newest sample */
-    uint64_t rate;      /* 0 = none */
-    uint64_t delivered; /* bytes it is about */
+    uint64_t rate;                                  /* 0 = none */
+    uint64_t delivered;                             /* bytes it is about */
     uint64_t rate_with_noise, delivered_with_noise; /* the same, with losses that are too few to count */
 
     /* rates */

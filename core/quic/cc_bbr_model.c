@@ -30,9 +30,12 @@ static const struct {
     double pacing_gain, window_gain;
     bool probing;
 } bbr_states[BBR_STATES] = {
-    [BBR_STARTUP] = {BBR_STARTUP_GAIN, 2.0, true}, [BBR_DRAIN] = {0.5, 2.0, false},
-    [BBR_PROBE_DOWN] = {0.9, 2.0, false},          [BBR_PROBE_CRUISE] = {1.0, 2.0, false},
-    [BBR_PROBE_REFILL] = {1.0, 2.0, true},         [BBR_PROBE_UP] = {1.25, 2.25, true},
+    [BBR_STARTUP] = {BBR_STARTUP_GAIN, 2.0, true},
+    [BBR_DRAIN] = {0.5, 2.0, false},
+    [BBR_PROBE_DOWN] = {0.9, 2.0, false},
+    [BBR_PROBE_CRUISE] = {1.0, 2.0, false},
+    [BBR_PROBE_REFILL] = {1.0, 2.0, true},
+    [BBR_PROBE_UP] = {1.25, 2.25, true},
     [BBR_PROBE_RTT] = {1.0, BBR_PROBE_RTT_GAIN, false},
 };
 

@@ -11,7 +11,8 @@
  */
 #include "quic/walk.h"
 
-static bool close_record(struct quic_conn *conn, const struct quic_close *close, enum quic_conn_state state, base_time now) {
+static bool close_record(struct quic_conn *conn, const struct quic_close *close, enum quic_conn_state state,
+                         base_time now) {
     if (conn->state >= QUIC_CONN_CLOSING)
         return false;
     base_time period = quic_conn_three_pto(conn);
@@ -70,7 +71,8 @@ static bool close_speaks_at(const struct quic_conn *conn, enum crypto_level leve
     if (conn->handshake_confirmed)
         return level == CRYPTO_APPLICATION;
     /* a client that has Handshake keys knows that the server has them too */
-    return !(level == CRYPTO_INITIAL && conn->role == CRYPTO_CLIENT && conn->keys[CRYPTO_HANDSHAKE].tx && conn->handshake_complete);
+    return !(level == CRYPTO_INITIAL && conn->role == CRYPTO_CLIENT && conn->keys[CRYPTO_HANDSHAKE].tx &&
+             conn->handshake_complete);
 }
 
 /* One CONNECTION_CLOSE. What the application said is hidden until it can be read by the peer's application only (10.2.3). */

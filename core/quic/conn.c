@@ -70,14 +70,15 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     for (unsigned i = 0; i < QUIC_SPACES; i++)
         quic_ack_init(&conn->acks[i]);
     quic_recovery_init(&conn->recovery, endpoint->mem, role, &recovery_events, conn, &conn->stats);
-    quic_streams_init(&conn->streams, endpoint->mem, endpoint->slots, endpoint->events, &conn->stats, &config->options, role,
-                      conn->handle, endpoint->hash_secret);
+    quic_streams_init(&conn->streams, endpoint->mem, endpoint->slots, endpoint->events, &conn->stats, &config->options,
+                      role, conn->handle, endpoint->hash_secret);
     conn->streams.on_available = on_streams_available;
     conn->streams.on_want = on_streams_want;
     conn->streams.user = conn;
     quic_params_init(&conn->peer_params);
     conn->ack_policy = (struct quic_ack_policy){.max_delay = config->options.max_ack_delay, .every = 2};
-    conn->spin_enabled = config->options.spin_bit && base_random_u64(&endpoint->random) % 16 != 0; /* 17.4: one of 16 never does */
+    conn->spin_enabled =
+        config->options.spin_bit && base_random_u64(&endpoint->random) % 16 != 0; /* 17.4: one of 16 never does */
     conn->skip_number = base_random_u64(&endpoint->random) % 256;
     base_list_push_back(&endpoint->conns, &conn->all);
     endpoint->conn_count++;
@@ -107,8 +108,8 @@ static bool conn_set_initial_remote(struct quic_conn *conn, const struct quic_ci
     return quic_handshake_initial_keys(conn, cid);
 }
 
-int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect *connect, base_time now, struct quic_conn **out,
-                      struct crypto_error *why) {
+int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect *connect, base_time now,
+                      struct quic_conn **out, struct crypto_error *why) {
     uint32_t version = quic_version_first(&connect->config->options, connect->session, connect->session_len);
     struct quic_conn *conn = quic_conn_new(endpoint, connect->config, CRYPTO_CLIENT, version, now);
     if (!conn)
@@ -136,9 +137,10 @@ int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect 
     return ERR_OK;
 }
 
-struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_listener *listener, const struct quic_header *header,
-                                   const struct quic_datagram *datagram, const struct quic_cid *odcid,
-                                   const struct quic_cid *retry_scid, bool address_validated, base_time now) {
+struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_listener *listener,
+                                   const struct quic_header *header, const struct quic_datagram *datagram,
+                                   const struct quic_cid *odcid, const struct quic_cid *retry_scid,
+                                   bool address_validated, base_time now) {
     struct quic_conn *conn = quic_conn_new(endpoint, listener->config, CRYPTO_SERVER, header->version, now);
     if (!conn)
         return NULL;
@@ -161,8 +163,8 @@ struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_l
     conn->initial_dcid = header->dcid;
     quic_remote_cids_set_initial(&conn->remote_cids, &header->scid);
     struct crypto_error why;
-    if (!quic_endpoint_add_initial_cid(endpoint, &header->dcid, conn) || !quic_handshake_initial_keys(conn, &header->dcid) ||
-        !quic_handshake_open(conn, NULL, NULL, 0, &why)) {
+    if (!quic_endpoint_add_initial_cid(endpoint, &header->dcid, conn) ||
+        !quic_handshake_initial_keys(conn, &header->dcid) || !quic_handshake_open(conn, NULL, NULL, 0, &why)) {
         conn->detached = true;
         quic_conn_free(conn);
         return NULL;
@@ -173,7 +175,9 @@ struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_l
 
 /* ---- clock ---- */
 
-void quic_conn_set_timer(struct quic_conn *conn, enum quic_timer timer, base_time when) { conn->deadlines[timer] = when; }
+void quic_conn_set_timer(struct quic_conn *conn, enum quic_timer timer, base_time when) {
+    conn->deadlines[timer] = when;
+}
 
 /* The amplification limit lets nothing out: then no timer may wake us to send; what arrives does (RFC 9002 6.2.2.1). */
 static bool conn_is_blocked(struct quic_conn *conn) {
@@ -290,7 +294,8 @@ static void timeout_handshake(struct quic_conn *conn, base_time now) {
     if (conn->handshake_complete)
         return;
     static const char text[] = "handshake timed out";
-    struct quic_close close = {.cause = QUIC_CAUSE_HANDSHAKE_TIMEOUT, .code = QUIC_NO_ERROR, .reason_len = sizeof text - 1};
+    struct quic_close close = {
+        .cause = QUIC_CAUSE_HANDSHAKE_TIMEOUT, .code = QUIC_NO_ERROR, .reason_len = sizeof text - 1};
     memcpy(close.reason, text, sizeof text - 1);
     quic_close_begin(conn, &close, now);
 }
@@ -316,11 +321,11 @@ static void timeout_streams(struct quic_conn *conn, base_time now) { quic_stream
 
 void quic_conn_on_timeout(struct quic_conn *conn, base_time now) {
     static void (*const actions[QUIC_TIMERS])(struct quic_conn *, base_time) = {
-        [QUIC_TIMER_RECOVERY] = timeout_recovery,     [QUIC_TIMER_ACK] = timeout_send,
-        [QUIC_TIMER_IDLE] = timeout_idle,             [QUIC_TIMER_KEEP_ALIVE] = timeout_keep_alive,
-        [QUIC_TIMER_HANDSHAKE] = timeout_handshake,   [QUIC_TIMER_PACING] = timeout_send,
-        [QUIC_TIMER_PATH] = quic_path_on_timeout,     [QUIC_TIMER_KEYS] = timeout_keys,
-        [QUIC_TIMER_STREAMS] = timeout_streams,       [QUIC_TIMER_SHRINK] = timeout_shrink,
+        [QUIC_TIMER_RECOVERY] = timeout_recovery,   [QUIC_TIMER_ACK] = timeout_send,
+        [QUIC_TIMER_IDLE] = timeout_idle,           [QUIC_TIMER_KEEP_ALIVE] = timeout_keep_alive,
+        [QUIC_TIMER_HANDSHAKE] = timeout_handshake, [QUIC_TIMER_PACING] = timeout_send,
+        [QUIC_TIMER_PATH] = quic_path_on_timeout,   [QUIC_TIMER_KEYS] = timeout_keys,
+        [QUIC_TIMER_STREAMS] = timeout_streams,     [QUIC_TIMER_SHRINK] = timeout_shrink,
     };
     for (unsigned i = 0; i < QUIC_TIMERS && conn->state < QUIC_CONN_CLOSING; i++) {
         if (!actions[i] || conn->deadlines[i] > now)
@@ -333,7 +338,8 @@ void quic_conn_on_timeout(struct quic_conn *conn, base_time now) {
 
 /* ---- the application's side ---- */
 
-void quic_conn_close(struct quic_conn *conn, bool app, uint64_t code, const char *reason, size_t reason_len, base_time now) {
+void quic_conn_close(struct quic_conn *conn, bool app, uint64_t code, const char *reason, size_t reason_len,
+                     base_time now) {
     struct quic_close close = {.cause = QUIC_CAUSE_LOCAL, .app = app, .code = code};
     close.reason_len = (uint8_t)(reason_len < QUIC_REASON_MAX ? reason_len : QUIC_REASON_MAX);
     if (close.reason_len)

@@ -28,38 +28,39 @@ enum quic_conn_state { QUIC_CONN_HANDSHAKE = 0, QUIC_CONN_ESTABLISHED, QUIC_CONN
 
 /* Events of a connection, delivered in this order. */
 enum quic_conn_event {
-    QUIC_CONN_EV_ACCEPTED = 1u << 0,    /* server: there is a new connection (its handshake has begun) */
-    QUIC_CONN_EV_CONNECTED = 1u << 1,   /* the handshake is complete: ALPN and peer certificate are known, streams may be used */
-    QUIC_CONN_EV_CONFIRMED = 1u << 2,   /* the handshake is confirmed (RFC 9001 4.1.2) */
-    QUIC_CONN_EV_SESSION = 1u << 3,     /* client: a session to resume later is in conn->session */
-    QUIC_CONN_EV_TOKEN = 1u << 4,       /* client: a NEW_TOKEN is in conn->new_token */
-    QUIC_CONN_EV_PATH = 1u << 5,        /* the active path has changed */
-    QUIC_CONN_EV_STREAMS = 1u << 6,     /* more streams may be opened after a refusal */
-    QUIC_CONN_EV_DATAGRAM = 1u << 7,    /* datagrams can be taken (datagram.h) */
+    QUIC_CONN_EV_ACCEPTED = 1u << 0, /* server: there is a new connection (its handshake has begun) */
+    QUIC_CONN_EV_CONNECTED =
+        1u << 1, /* the handshake is complete: ALPN and peer certificate are known, streams may be used */
+    QUIC_CONN_EV_CONFIRMED = 1u << 2,      /* the handshake is confirmed (RFC 9001 4.1.2) */
+    QUIC_CONN_EV_SESSION = 1u << 3,        /* client: a session to resume later is in conn->session */
+    QUIC_CONN_EV_TOKEN = 1u << 4,          /* client: a NEW_TOKEN is in conn->new_token */
+    QUIC_CONN_EV_PATH = 1u << 5,           /* the active path has changed */
+    QUIC_CONN_EV_STREAMS = 1u << 6,        /* more streams may be opened after a refusal */
+    QUIC_CONN_EV_DATAGRAM = 1u << 7,       /* datagrams can be taken (datagram.h) */
     QUIC_CONN_EV_DATAGRAM_STATE = 1u << 8, /* it is known what became of datagrams */
-    QUIC_CONN_EV_PATHS = 1u << 10,      /* a path was validated, has failed or became the active one: quic_conn_path_note */
-    QUIC_CONN_EV_DATAGRAM_ROOM = 1u << 9,  /* datagrams may be sent again after a refusal */
+    QUIC_CONN_EV_PATHS = 1u << 10, /* a path was validated, has failed or became the active one: quic_conn_path_note */
+    QUIC_CONN_EV_DATAGRAM_ROOM = 1u << 9, /* datagrams may be sent again after a refusal */
 };
 /* On conn->closed_event, so that it comes after every stream's last event. */
 #define QUIC_CONN_EV_CLOSED (1u << 0)
 
 enum quic_cause { /* who or what ended it */
-    QUIC_CAUSE_NONE = 0,
-    QUIC_CAUSE_LOCAL,    /* our application closed */
-    QUIC_CAUSE_PEER,     /* the peer sent CONNECTION_CLOSE */
-    QUIC_CAUSE_IDLE,     /* idle time-out */
-    QUIC_CAUSE_HANDSHAKE_TIMEOUT,
-    QUIC_CAUSE_PROTOCOL, /* we found an error: code says which */
-    QUIC_CAUSE_RESET,    /* stateless reset */
-    QUIC_CAUSE_VERSION,  /* no common version */
-    QUIC_CAUSE_INTERNAL, /* out of memory or the like */
+                  QUIC_CAUSE_NONE = 0,
+                  QUIC_CAUSE_LOCAL, /* our application closed */
+                  QUIC_CAUSE_PEER,  /* the peer sent CONNECTION_CLOSE */
+                  QUIC_CAUSE_IDLE,  /* idle time-out */
+                  QUIC_CAUSE_HANDSHAKE_TIMEOUT,
+                  QUIC_CAUSE_PROTOCOL, /* we found an error: code says which */
+                  QUIC_CAUSE_RESET,    /* stateless reset */
+                  QUIC_CAUSE_VERSION,  /* no common version */
+                  QUIC_CAUSE_INTERNAL, /* out of memory or the like */
 };
 
 #define QUIC_REASON_MAX 128u
 
 struct quic_close {
-    uint8_t cause;       /* enum quic_cause */
-    bool app;            /* code is the application's (frame 0x1d) */
+    uint8_t cause; /* enum quic_cause */
+    bool app;      /* code is the application's (frame 0x1d) */
     uint64_t code;
     uint64_t frame_type; /* transport errors: the frame that caused it, 0 = unknown */
     uint8_t reason_len;
@@ -74,10 +75,10 @@ enum quic_timer {
     QUIC_TIMER_HANDSHAKE,
     QUIC_TIMER_PACING,
     QUIC_TIMER_PATH,
-    QUIC_TIMER_KEYS,  /* throw away the previous key phase */
-    QUIC_TIMER_SHRINK, /* nothing happens here: give back what is kept for speed */
+    QUIC_TIMER_KEYS,    /* throw away the previous key phase */
+    QUIC_TIMER_SHRINK,  /* nothing happens here: give back what is kept for speed */
     QUIC_TIMER_STREAMS, /* a stream's deadline */
-    QUIC_TIMER_CLOSE, /* end of closing or draining */
+    QUIC_TIMER_CLOSE,   /* end of closing or draining */
     QUIC_TIMERS
 };
 
@@ -90,12 +91,12 @@ struct quic_keys {
 struct quic_phase {
     struct crypto_secret rx_secret, tx_secret; /* of the present generation */
     struct crypto_key *rx_previous, *rx_next;
-    uint64_t generation;       /* low bit = Key Phase */
-    uint64_t rx_first;         /* lowest number received in the present generation */
-    uint64_t tx_first;         /* first number sent in it */
-    uint64_t tx_sealed;        /* packets sealed with the present key */
-    uint64_t open_failures;    /* over all keys: integrity limit */
-    bool tx_acked;             /* a packet of this generation was acknowledged: another update is allowed */
+    uint64_t generation;    /* low bit = Key Phase */
+    uint64_t rx_first;      /* lowest number received in the present generation */
+    uint64_t tx_first;      /* first number sent in it */
+    uint64_t tx_sealed;     /* packets sealed with the present key */
+    uint64_t open_failures; /* over all keys: integrity limit */
+    bool tx_acked;          /* a packet of this generation was acknowledged: another update is allowed */
     bool update_wanted;
 };
 
@@ -118,9 +119,9 @@ struct quic_conn {
     struct quic_endpoint *endpoint;
     const struct quic_config *config; /* a reference is held */
     uint64_t handle;
-    void *user;               /* the application's */
-    void *owner;              /* whoever has it before the application does (io's race of attempts), else NULL */
-    uint64_t listener;        /* handle of the listener that accepted it, or 0 */
+    void *user;        /* the application's */
+    void *owner;       /* whoever has it before the application does (io's race of attempts), else NULL */
+    uint64_t listener; /* handle of the listener that accepted it, or 0 */
     struct quic_listener *accepted_by; /* NULL: a client, or the listener is gone */
     struct base_event event, closed_event;
     struct base_node all, dirty, touched; /* in the endpoint's lists */
@@ -131,21 +132,21 @@ struct quic_conn {
     uint32_t first_version;    /* client: what it tried before a Version Negotiation packet */
     bool version_settled;      /* it cannot change any more */
     bool version_restarted;    /* client: began again because of a Version Negotiation packet */
-    uint8_t state; /* enum quic_conn_state */
-    uint8_t role;  /* enum crypto_role */
+    uint8_t state;             /* enum quic_conn_state */
+    uint8_t role;              /* enum crypto_role */
     bool handshake_complete, handshake_confirmed, address_validated, retried, first_flight_received;
     bool peer_params_known, peer_cids_checked, detached, closed_told, machines_freed;
-    bool tls_done; /* nothing more is expected of TLS: it goes when the application had its turn */
-    bool in_tls; /* a TLS call is on the stack: the TLS object must not be freed now */
+    bool tls_done;               /* nothing more is expected of TLS: it goes when the application had its turn */
+    bool in_tls;                 /* a TLS call is on the stack: the TLS object must not be freed now */
     uint8_t want_handshake_done; /* enum quic_want */
     uint8_t want_new_token;
     bool control_wanted; /* some want_* of the connection or its IDs may be QUIC_WANTED */
     bool ping_wanted;
-    bool spin_enabled; /* RFC 9000 17.4 */
+    bool spin_enabled;           /* RFC 9000 17.4 */
     bool idle_restarted_by_send; /* RFC 9000 10.1: only the first ack-eliciting packet after receiving restarts it */
 
     struct quic_cid original_dcid, retry_scid; /* what the client first chose; what Retry gave */
-    struct quic_cid initial_dcid;              /* server: the ID of the Initial that made us; Initial keys come from it */
+    struct quic_cid initial_dcid; /* server: the ID of the Initial that made us; Initial keys come from it */
     struct quic_local_cids local_cids;
     struct quic_remote_cids remote_cids;
     struct quic_path *paths[QUIC_PATHS]; /* entries; the first lies here, others are made when needed and NULL before */
@@ -165,27 +166,27 @@ struct quic_conn {
     struct quic_ack acks[QUIC_SPACES];
     struct quic_recovery recovery;
     struct quic_streams streams;
-    struct quic_datagrams *datagrams; /* NULL before the first */
-    uint64_t largest_number;  /* highest 1-RTT packet number received, for migration; QUIC_NO_NUMBER = none */
-    uint64_t skip_number;     /* the next 1-RTT packet number to leave out (RFC 9000 21.4) */
+    struct quic_datagrams *datagrams;  /* NULL before the first */
+    uint64_t largest_number;           /* highest 1-RTT packet number received, for migration; QUIC_NO_NUMBER = none */
+    uint64_t skip_number;              /* the next 1-RTT packet number to leave out (RFC 9000 21.4) */
     struct quic_ack_policy ack_policy; /* 1-RTT */
     struct quic_ack_request ack_request;
-    uint32_t eliciting_in_batch;       /* ack-eliciting packets of the batch being processed */
+    uint32_t eliciting_in_batch; /* ack-eliciting packets of the batch being processed */
     struct quic_mtu mtu;
 
     struct quic_params peer_params;
-    char *alpn, *server_name; /* copies, NUL-terminated; NULL = none */
+    char *alpn, *server_name;             /* copies, NUL-terminated; NULL = none */
     const char *cipher_name, *group_name; /* static; NULL = not known yet */
     bool resumed;
-    uint8_t early_data; /* enum crypto_early: what became of 0-RTT */
+    uint8_t early_data;             /* enum crypto_early: what became of 0-RTT */
     struct quic_params *remembered; /* client while 0-RTT is pending: the server's limits it relies on */
     uint8_t *peer_certificate;
     size_t peer_certificate_len;
-    uint8_t *session;         /* client: newest ticket, serialised, with remembered parameters */
+    uint8_t *session; /* client: newest ticket, serialised, with remembered parameters */
     size_t session_len;
-    uint8_t *token;           /* client: to put into Initials (Retry or NEW_TOKEN) */
+    uint8_t *token; /* client: to put into Initials (Retry or NEW_TOKEN) */
     size_t token_len;
-    uint8_t *new_token;       /* client: received NEW_TOKEN, behind the version it was received in */
+    uint8_t *new_token; /* client: received NEW_TOKEN, behind the version it was received in */
     size_t new_token_len;
 
     struct quic_close close;
@@ -205,23 +206,26 @@ struct quic_connect {
     const struct quic_config *config;
     struct quic_socket *socket;
     struct quic_addr local, remote;
-    const char *server_name;  /* SNI and name to verify; NULL = the address is verified */
-    const uint8_t *session;   /* conn->session of an earlier connection, to resume, or NULL */
+    const char *server_name; /* SNI and name to verify; NULL = the address is verified */
+    const uint8_t *session;  /* conn->session of an earlier connection, to resume, or NULL */
     size_t session_len;
-    const uint8_t *token;     /* conn->new_token of an earlier connection, or NULL; good for one connection */
+    const uint8_t *token; /* conn->new_token of an earlier connection, or NULL; good for one connection */
     size_t token_len;
     void *user;
 };
 
 /* Starts a client connection: 0 and *out, or ERR_*. `why` (may be NULL) gets a text. */
-int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect *connect, base_time now, struct quic_conn **out,
-                      struct crypto_error *why);
+int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect *connect, base_time now,
+                      struct quic_conn **out, struct crypto_error *why);
 /* Ends the connection (RFC 9000 10.2). The streams hear of it, then CLOSED is raised. Idempotent: what ended it first stands. */
-void quic_conn_close(struct quic_conn *conn, bool app, uint64_t code, const char *reason, size_t reason_len, base_time now);
+void quic_conn_close(struct quic_conn *conn, bool app, uint64_t code, const char *reason, size_t reason_len,
+                     base_time now);
 /* What became of 0-RTT (RFC 9001 4.6). Client: PENDING right after connecting says that streams may be opened and written before CONNECTED; when
  * CONNECTED comes it is ACCEPTED or REJECTED, and what was written goes out again by itself if it was rejected. Server: ACCEPTED from the moment that
  * 0-RTT packets can be read; until CONNECTED what was read may be a replay (see quic_stream_may_be_replay). */
-static inline enum crypto_early quic_conn_early(const struct quic_conn *conn) { return (enum crypto_early)conn->early_data; }
+static inline enum crypto_early quic_conn_early(const struct quic_conn *conn) {
+    return (enum crypto_early)conn->early_data;
+}
 /* The bytes at the front of this stream may have come twice: they came as 0-RTT and the handshake is not complete. */
 static inline bool quic_stream_may_be_replay(const struct quic_conn *conn, const struct quic_stream *s) {
     return !conn->handshake_complete && s->recv.taken < s->early_to;

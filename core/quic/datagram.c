@@ -37,8 +37,8 @@ static void pool_open(struct quic_pool *pool, size_t room, uint32_t keep) {
     *pool = (struct quic_pool){.size = sizeof(struct quic_datagram_item) + room, .keep = keep};
 }
 
-void quic_datagrams_init(struct quic_datagrams *set, struct base_mem *mem, struct base_events *events, struct base_event *event,
-                         struct conn_stats *stats, const struct options *options) {
+void quic_datagrams_init(struct quic_datagrams *set, struct base_mem *mem, struct base_events *events,
+                         struct base_event *event, struct conn_stats *stats, const struct options *options) {
     *set = (struct quic_datagrams){
         .mem = mem, .events = events, .event = event, .stats = stats, .options = options, .free_ticket = NO_TICKET};
     pool_open(&set->slices, 0, 64);
@@ -49,7 +49,10 @@ void quic_datagrams_init(struct quic_datagrams *set, struct base_mem *mem, struc
 /* ---- items and queues ---- */
 
 static struct quic_pool *pool_of(struct quic_datagrams *set, size_t capacity) {
-    return capacity == 0 ? &set->slices : capacity == SMALL_ROOM ? &set->small : capacity == LARGE_ROOM ? &set->large : NULL;
+    return capacity == 0            ? &set->slices
+           : capacity == SMALL_ROOM ? &set->small
+           : capacity == LARGE_ROOM ? &set->large
+                                    : NULL;
 }
 
 static struct quic_datagram_item *item_new(struct quic_datagrams *set, size_t capacity) {
@@ -105,7 +108,8 @@ static struct quic_datagram_item *queue_pop(struct quic_datagram_queue *queue) {
 }
 
 /* One more of `len` bytes stays within the limits. An empty queue takes any size. */
-static bool queue_has_room(const struct quic_datagrams *set, const struct quic_datagram_queue *queue, uint64_t most, size_t len) {
+static bool queue_has_room(const struct quic_datagrams *set, const struct quic_datagram_queue *queue, uint64_t most,
+                           size_t len) {
     return queue->count == 0 || (queue->count < set->options->datagram_queue_count && queue->bytes + len <= most);
 }
 
@@ -334,7 +338,8 @@ int quic_datagrams_rx(struct quic_datagrams *set, const struct quic_frame *frame
 bool quic_datagrams_peek(const struct quic_datagrams *set, struct quic_datagram_view *view) {
     const struct quic_datagram_item *item = set->in.first;
     if (item)
-        *view = (struct quic_datagram_view){.data = item->data, .len = item->len, .buf = item->buf, .early = item->early};
+        *view =
+            (struct quic_datagram_view){.data = item->data, .len = item->len, .buf = item->buf, .early = item->early};
     return item != NULL;
 }
 
@@ -444,7 +449,8 @@ size_t quic_conn_datagram_max(const struct quic_conn *conn) {
 static struct quic_datagrams *conn_datagrams(struct quic_conn *conn) {
     struct base_mem *mem = conn->endpoint->mem;
     if (!conn->datagrams && (conn->datagrams = BASE_NEW(mem, struct quic_datagrams)) != NULL)
-        quic_datagrams_init(conn->datagrams, mem, conn->endpoint->events, &conn->event, &conn->stats, &conn->config->options);
+        quic_datagrams_init(conn->datagrams, mem, conn->endpoint->events, &conn->event, &conn->stats,
+                            &conn->config->options);
     return conn->datagrams;
 }
 

@@ -29,10 +29,10 @@ struct quic_conn;
 struct quic_frame;
 
 enum quic_datagram_fate { /* the last three are final */
-    QUIC_DATAGRAM_SENT = 1,
-    QUIC_DATAGRAM_ACKED,
-    QUIC_DATAGRAM_LOST,
-    QUIC_DATAGRAM_DROPPED, /* never sent: pushed out of the queue, too large for the path by now, or the connection ended */
+                          QUIC_DATAGRAM_SENT = 1,
+                          QUIC_DATAGRAM_ACKED,
+                          QUIC_DATAGRAM_LOST,
+                          QUIC_DATAGRAM_DROPPED, /* never sent: pushed out of the queue, too large for the path by now, or the connection ended */
 };
 
 struct quic_datagram_note {
@@ -71,7 +71,7 @@ struct quic_datagrams {
     uint32_t capacity;                     /* of both; a power of two, or 0 */
     uint32_t free_ticket;                  /* first of the free list */
     uint32_t live;                         /* tickets in use */
-    uint32_t owed;                         /* notes that will still come: two for what is queued, one for what is in flight */
+    uint32_t owed; /* notes that will still come: two for what is queued, one for what is in flight */
     uint32_t note_first, note_count;
     uint64_t sequence;
     bool refused; /* a send was refused: ROOM is owed */
@@ -87,8 +87,8 @@ struct quic_datagram_view {
     bool early;           /* came as 0-RTT: it may be a replay (RFC 9221 section 4) */
 };
 
-void quic_datagrams_init(struct quic_datagrams *set, struct base_mem *mem, struct base_events *events, struct base_event *event,
-                         struct conn_stats *stats, const struct options *options);
+void quic_datagrams_init(struct quic_datagrams *set, struct base_mem *mem, struct base_events *events,
+                         struct base_event *event, struct conn_stats *stats, const struct options *options);
 /* The connection is over: what was not sent is DROPPED, what is in flight LOST. What was received can still be taken. */
 void quic_datagrams_close(struct quic_datagrams *set);
 void quic_datagrams_clear(struct quic_datagrams *set);

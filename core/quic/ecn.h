@@ -17,16 +17,16 @@ enum quic_ecn_state {
     QUIC_ECN_TESTING, /* the first packets are marked */
     QUIC_ECN_UNKNOWN, /* enough were marked; nothing more is until one of them is acknowledged with its mark */
     QUIC_ECN_CAPABLE,
-    QUIC_ECN_PAUSED,  /* it was capable, then nothing came through any more: tested again when something does */
+    QUIC_ECN_PAUSED, /* it was capable, then nothing came through any more: tested again when something does */
     QUIC_ECN_FAILED,
 };
 
 struct quic_ecn_path {
-    uint8_t state;         /* enum quic_ecn_state */
-    uint32_t sent;         /* packets of the test: marked and in flight; ... */
-    uint32_t acked, lost;  /* ... of these, acknowledged as CE, and lost */
-    base_time test_start;  /* packets sent earlier do not belong to the test */
-    base_time test_end;    /* no more marks then, whatever was sent; 0 = the test has not sent anything yet */
+    uint8_t state;        /* enum quic_ecn_state */
+    uint32_t sent;        /* packets of the test: marked and in flight; ... */
+    uint32_t acked, lost; /* ... of these, acknowledged as CE, and lost */
+    base_time test_start; /* packets sent earlier do not belong to the test */
+    base_time test_end;   /* no more marks then, whatever was sent; 0 = the test has not sent anything yet */
 };
 
 /* What was marked in a packet number space, and what the peer has counted. */

@@ -38,7 +38,8 @@ struct quic_config {
     struct options options;
     struct crypto_tls_config *tls;
     enum crypto_role role;
-    struct quic_addr preferred_v4, preferred_v6; /* server: where clients are asked to move (RFC 9000 9.6); family 0 = none */
+    struct quic_addr preferred_v4,
+        preferred_v6;                    /* server: where clients are asked to move (RFC 9000 9.6); family 0 = none */
     const struct quic_cc_ops *custom_cc; /* governs instead of the congestion_control option; NULL = none */
     _Atomic uint32_t refs;
     void (*release)(struct quic_config *config);
@@ -58,8 +59,8 @@ struct quic_socket_ops {
 
 /* One UDP socket as the core sees it. io embeds it. */
 struct quic_socket {
-    struct quic_addr local;         /* bound address; ip all 0 = any */
-    struct quic_listener *listener; /* NULL: no new connections from here */
+    struct quic_addr local;            /* bound address; ip all 0 = any */
+    struct quic_listener *listener;    /* NULL: no new connections from here */
     const struct quic_socket_ops *ops; /* NULL: nothing is known */
 };
 

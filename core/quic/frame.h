@@ -13,29 +13,65 @@ struct quic_frame_ack {
     uint64_t largest;
     uint64_t delay; /* as on the wire: not yet scaled */
     uint64_t first_range;
-    uint64_t range_count;       /* further ranges, in `ranges`, all checked: no number below 0 */
-    struct base_reader ranges;  /* walk with quic_frame_ack_next */
-    uint64_t ect0, ect1, ce;    /* ACK_ECN only */
+    uint64_t range_count;      /* further ranges, in `ranges`, all checked: no number below 0 */
+    struct base_reader ranges; /* walk with quic_frame_ack_next */
+    uint64_t ect0, ect1, ce;   /* ACK_ECN only */
 };
 
 struct quic_frame {
     uint64_t type; /* STREAM: with its flag bits */
     union {
         struct quic_frame_ack ack;
-        struct { uint64_t offset, len; const uint8_t *data; } crypto;
-        struct { uint64_t id, offset, len; const uint8_t *data; bool fin; } stream;
-        struct { uint64_t id, code, final_size, reliable_size; } reset_stream; /* reliable_size: RESET_STREAM_AT, else 0 */
-        struct { uint64_t id, code; } stop_sending;
-        struct { const uint8_t *token; uint64_t len; } new_token;
-        struct { uint64_t id, max; } max;     /* MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS: id for streams only */
-        struct { uint64_t id, limit; } blocked; /* the three BLOCKED frames */
-        struct { uint64_t sequence, retire_prior_to; struct quic_cid cid; const uint8_t *reset_token; } new_cid;
-        struct { uint64_t sequence; } retire_cid;
-        struct { const uint8_t *data; } path; /* 8 bytes */
-        struct { uint64_t code, frame_type, reason_len; const uint8_t *reason; } close;
-        struct { uint64_t len; } padding; /* a run of PADDING is one frame */
-        struct { uint64_t len, size; const uint8_t *data; } datagram; /* size: of the whole frame, which is what is limited */
-        struct { uint64_t sequence, threshold, max_delay, reordering; } ack_frequency; /* max_delay: us */
+        struct {
+            uint64_t offset, len;
+            const uint8_t *data;
+        } crypto;
+        struct {
+            uint64_t id, offset, len;
+            const uint8_t *data;
+            bool fin;
+        } stream;
+        struct {
+            uint64_t id, code, final_size, reliable_size;
+        } reset_stream; /* reliable_size: RESET_STREAM_AT, else 0 */
+        struct {
+            uint64_t id, code;
+        } stop_sending;
+        struct {
+            const uint8_t *token;
+            uint64_t len;
+        } new_token;
+        struct {
+            uint64_t id, max;
+        } max; /* MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS: id for streams only */
+        struct {
+            uint64_t id, limit;
+        } blocked; /* the three BLOCKED frames */
+        struct {
+            uint64_t sequence, retire_prior_to;
+            struct quic_cid cid;
+            const uint8_t *reset_token;
+        } new_cid;
+        struct {
+            uint64_t sequence;
+        } retire_cid;
+        struct {
+            const uint8_t *data;
+        } path; /* 8 bytes */
+        struct {
+            uint64_t code, frame_type, reason_len;
+            const uint8_t *reason;
+        } close;
+        struct {
+            uint64_t len;
+        } padding; /* a run of PADDING is one frame */
+        struct {
+            uint64_t len, size;
+            const uint8_t *data;
+        } datagram; /* size: of the whole frame, which is what is limited */
+        struct {
+            uint64_t sequence, threshold, max_delay, reordering;
+        } ack_frequency; /* max_delay: us */
     } u;
 };
 
@@ -62,7 +98,8 @@ void quic_frame_write_stream_header(struct base_writer *out, uint64_t id, uint64
                                     size_t len_size, bool fin);
 void quic_frame_write_crypto(struct base_writer *out, uint64_t offset, const uint8_t *data, size_t len);
 void quic_frame_write_reset_stream(struct base_writer *out, uint64_t id, uint64_t code, uint64_t final_size);
-void quic_frame_write_reset_stream_at(struct base_writer *out, uint64_t id, uint64_t code, uint64_t final_size, uint64_t reliable_size);
+void quic_frame_write_reset_stream_at(struct base_writer *out, uint64_t id, uint64_t code, uint64_t final_size,
+                                      uint64_t reliable_size);
 void quic_frame_write_stop_sending(struct base_writer *out, uint64_t id, uint64_t code);
 void quic_frame_write_new_token(struct base_writer *out, const uint8_t *token, size_t len);
 /* MAX_DATA, DATA_BLOCKED, MAX_STREAMS_*, STREAMS_BLOCKED_*, RETIRE_CONNECTION_ID */
@@ -77,7 +114,8 @@ void quic_frame_write_close(struct base_writer *out, bool app, uint64_t code, ui
                             size_t reason_len);
 /* A DATAGRAM frame up to its data; `with_len` false: its data end the packet. */
 void quic_frame_write_datagram_header(struct base_writer *out, uint64_t len, bool with_len);
-void quic_frame_write_ack_frequency(struct base_writer *out, uint64_t sequence, uint64_t threshold, uint64_t max_delay, uint64_t reordering);
+void quic_frame_write_ack_frequency(struct base_writer *out, uint64_t sequence, uint64_t threshold, uint64_t max_delay,
+                                    uint64_t reordering);
 /* Name for logs: "STREAM", "ACK", ... or "unknown". */
 const char *quic_frame_name(uint64_t type);
 

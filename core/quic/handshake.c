@@ -17,7 +17,9 @@
 
 /* ---- keys ---- */
 
-static enum crypto_version version_of(uint32_t version) { return version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1; }
+static enum crypto_version version_of(uint32_t version) {
+    return version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1;
+}
 
 /* Both or neither: a level that can be opened or sealed halfway would be believed. */
 static bool key_pair(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret,
@@ -33,8 +35,8 @@ static bool key_pair(struct base_mem *mem, enum crypto_version version, const st
     return false;
 }
 
-static bool keys_make(struct quic_conn *conn, struct quic_keys *keys, enum crypto_version version, const struct crypto_secret *read,
-                      const struct crypto_secret *write) {
+static bool keys_make(struct quic_conn *conn, struct quic_keys *keys, enum crypto_version version,
+                      const struct crypto_secret *read, const struct crypto_secret *write) {
     struct base_mem *mem = conn->endpoint->mem;
     if (read && read->len) {
         if (!key_pair(mem, version, read, &keys->rx, &keys->rx_mask))
@@ -56,9 +58,12 @@ void quic_handshake_drop_keys(struct quic_conn *conn, struct quic_keys *keys) {
     *keys = (struct quic_keys){0};
 }
 
-void quic_handshake_free_keys(struct quic_conn *conn, enum crypto_level level) { quic_handshake_drop_keys(conn, &conn->keys[level]); }
+void quic_handshake_free_keys(struct quic_conn *conn, enum crypto_level level) {
+    quic_handshake_drop_keys(conn, &conn->keys[level]);
+}
 
-static bool initial_keys(struct quic_conn *conn, uint32_t version, const struct quic_cid *dcid, struct quic_keys *keys) {
+static bool initial_keys(struct quic_conn *conn, uint32_t version, const struct quic_cid *dcid,
+                         struct quic_keys *keys) {
     struct crypto_secret client, server;
     if (!crypto_initial_secrets(version_of(version), dcid->id, dcid->len, &client, &server))
         return false;
@@ -178,7 +183,8 @@ static bool on_send(void *user, enum crypto_level level, const uint8_t *data, si
     return true;
 }
 
-static bool on_secrets(void *user, enum crypto_level level, const struct crypto_secret *read, const struct crypto_secret *write) {
+static bool on_secrets(void *user, enum crypto_level level, const struct crypto_secret *read,
+                       const struct crypto_secret *write) {
     struct quic_conn *conn = user;
     uint32_t version = level == CRYPTO_EARLY ? conn->original_version : conn->version; /* RFC 9369 4.1 */
     bool ok = keys_make(conn, &conn->keys[level], version_of(version), read, write) &&
@@ -210,7 +216,8 @@ static const char *check_cids(const struct quic_conn *conn, const struct quic_pa
 static void params_apply(struct quic_conn *conn) {
     const struct quic_params *params = &conn->peer_params;
     conn->recovery.max_ack_delay = params->max_ack_delay * BASE_MS;
-    conn->local_cids.limit = (uint8_t)(params->active_connection_id_limit < QUIC_CIDS ? params->active_connection_id_limit : QUIC_CIDS);
+    conn->local_cids.limit =
+        (uint8_t)(params->active_connection_id_limit < QUIC_CIDS ? params->active_connection_id_limit : QUIC_CIDS);
     if (conn->early_data != CRYPTO_EARLY_PENDING) /* else when that is decided */
         quic_streams_set_peer(&conn->streams, params);
     if (params->has_reset_token) {
@@ -269,7 +276,8 @@ static void on_alert(void *user, uint8_t alert, const char *text) {
 
 bool quic_handshake_open(struct quic_conn *conn, const char *server_name, const uint8_t *session, size_t session_len,
                          struct crypto_error *why) {
-    static const struct crypto_tls_callbacks callbacks = {on_send, on_secrets, on_transport_params, on_session, on_alert};
+    static const struct crypto_tls_callbacks callbacks = {on_send, on_secrets, on_transport_params, on_session,
+                                                          on_alert};
     uint8_t bytes[PARAMS_MAX];
     struct quic_params params;
     own_params(conn, &params);
@@ -323,8 +331,8 @@ int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const s
     uint64_t end = frame->u.crypto.offset + frame->u.crypto.len;
     if (end > stream->recv.taken + CRYPTO_BUFFER_LIMIT)
         return QUIC_CRYPTO_BUFFER_EXCEEDED;
-    return quic_stream_recv_insert(&stream->recv, conn->endpoint->mem, NULL, frame->u.crypto.offset, frame->u.crypto.data,
-                                   (size_t)frame->u.crypto.len, false) == QUIC_RECV_OK
+    return quic_stream_recv_insert(&stream->recv, conn->endpoint->mem, NULL, frame->u.crypto.offset,
+                                   frame->u.crypto.data, (size_t)frame->u.crypto.len, false) == QUIC_RECV_OK
                ? 0
                : QUIC_RX_DROP;
 }

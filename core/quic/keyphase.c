@@ -16,13 +16,15 @@ static enum crypto_version phase_version(const struct quic_conn *conn) {
 }
 
 /* Makes the read key of the generation after the present one. */
-static struct crypto_key *phase_next_key(struct quic_conn *conn, const struct crypto_secret *present, struct crypto_secret *next) {
+static struct crypto_key *phase_next_key(struct quic_conn *conn, const struct crypto_secret *present,
+                                         struct crypto_secret *next) {
     if (!crypto_next_secret(phase_version(conn), present, next))
         return NULL;
     return crypto_key_new(conn->endpoint->mem, phase_version(conn), next);
 }
 
-bool quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *read, const struct crypto_secret *write) {
+bool quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *read,
+                           const struct crypto_secret *write) {
     struct quic_phase *phase = &conn->phase;
     phase->rx_first = QUIC_NO_NUMBER;
     if (write && write->len)
@@ -102,7 +104,8 @@ static int32_t phase_failed(struct quic_conn *conn, base_time now) {
     return -1;
 }
 
-int32_t quic_keyphase_open(struct quic_conn *conn, const struct crypto_open_item *item, uint64_t number, base_time now) {
+int32_t quic_keyphase_open(struct quic_conn *conn, const struct crypto_open_item *item, uint64_t number,
+                           base_time now) {
     struct quic_phase *phase = &conn->phase;
     bool bit = (item->first & 0x04) != 0;
     int32_t len;

@@ -79,7 +79,8 @@ static int migrate_to(struct quic_conn *conn, struct quic_socket *socket, const 
     return ERR_OK;
 }
 
-int quic_conn_migrate(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local, base_time now) {
+int quic_conn_migrate(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local,
+                      base_time now) {
     struct quic_addr remote = quic_path_active(conn)->remote;
     int result = migrate_check(conn);
     return result ? result : migrate_to(conn, socket, local, &remote, true, now);
@@ -121,7 +122,8 @@ void quic_preferred_offer(struct quic_conn *conn, struct quic_params *params) {
             continue;
         cid->want = QUIC_WANT_DONE; /* the parameter tells of it, no frame does */
         params->has_preferred_address = true;
-        params->preferred_address = (struct quic_preferred_address){config->preferred_v4, config->preferred_v6, cid->cid, {0}};
+        params->preferred_address =
+            (struct quic_preferred_address){config->preferred_v4, config->preferred_v6, cid->cid, {0}};
         crypto_reset_token(conn->endpoint->fleet, 0, cid->cid.id, cid->cid.len, params->preferred_address.reset_token);
     }
 }
@@ -131,7 +133,8 @@ bool quic_preferred_accept(struct quic_conn *conn) {
     unsigned retired;
     if (conn->role != CRYPTO_CLIENT || !conn->peer_params.has_preferred_address)
         return true;
-    return quic_remote_cids_add(&conn->remote_cids, 1, 0, &preferred->cid, preferred->reset_token, &retired) == QUIC_NO_ERROR;
+    return quic_remote_cids_add(&conn->remote_cids, 1, 0, &preferred->cid, preferred->reset_token, &retired) ==
+           QUIC_NO_ERROR;
 }
 
 /* One family's address. False: it has none, it was tried, or there is no way to it. */

@@ -17,8 +17,8 @@
 
 #include "quic/walk.h"
 
-#define MTU_STEP 16u              /* a gain below this is not worth a probe */
-#define MTU_UNKNOWN 1452u         /* Ethernet's, with IPv6 */
+#define MTU_STEP 16u      /* a gain below this is not worth a probe */
+#define MTU_UNKNOWN 1452u /* Ethernet's, with IPv6 */
 #define MTU_STRIKES 3u
 #define MTU_BLACK_HOLE_PTOS 3u
 #define MTU_RAISE (600 * BASE_SEC) /* PMTU_RAISE_TIMER */

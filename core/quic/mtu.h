@@ -18,10 +18,10 @@ struct quic_sent_packet;
 #define QUIC_MTU_MOST 65000u /* what fits into a train */
 
 struct quic_mtu {
-    uint32_t target;       /* the most we would send: option, interface and the peer's max_udp_payload_size */
-    uint32_t failed;       /* smallest size known not to pass; 0 = none */
-    uint32_t probing;      /* size of the probe in flight or wanted; 0 = none */
-    uint8_t tries;         /* probes of this size lost */
+    uint32_t target;  /* the most we would send: option, interface and the peer's max_udp_payload_size */
+    uint32_t failed;  /* smallest size known not to pass; 0 = none */
+    uint32_t probing; /* size of the probe in flight or wanted; 0 = none */
+    uint8_t tries;    /* probes of this size lost */
     bool in_flight;
     uint64_t probe;        /* its packet number */
     base_time raise_at;    /* the search ended below the target: again then; BASE_NEVER = not */

@@ -223,7 +223,8 @@ enum quic_error quic_params_parse(const uint8_t *data, size_t len, enum crypto_r
         *text = read_param(&in, &seen, role, params);
     if (!*text && params->has_preferred_address && params->has_initial_scid && params->initial_scid.len == 0)
         *text = "transport parameter preferred_address from a server with an empty connection ID";
-    if (!*text && params->min_ack_delay != QUIC_NO_MIN_ACK_DELAY && params->min_ack_delay > params->max_ack_delay * 1000)
+    if (!*text && params->min_ack_delay != QUIC_NO_MIN_ACK_DELAY &&
+        params->min_ack_delay > params->max_ack_delay * 1000)
         *text = "transport parameter min_ack_delay is above max_ack_delay";
     return *text ? QUIC_TRANSPORT_PARAMETER_ERROR : QUIC_NO_ERROR;
 }

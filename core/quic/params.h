@@ -37,8 +37,8 @@ struct quic_params {
     uint32_t chosen_version; /* RFC 9368; 0 = not given */
     uint32_t available_versions[QUIC_PARAMS_VERSIONS];
     uint8_t available_count;
-    bool grease_quic_bit; /* RFC 9287 */
-    bool reset_stream_at; /* draft-ietf-quic-reliable-stream-reset: RESET_STREAM_AT may come */
+    bool grease_quic_bit;   /* RFC 9287 */
+    bool reset_stream_at;   /* draft-ietf-quic-reliable-stream-reset: RESET_STREAM_AT may come */
     uint64_t min_ack_delay; /* draft-ietf-quic-ack-frequency: us; QUIC_NO_MIN_ACK_DELAY = not spoken */
 };
 

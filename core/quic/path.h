@@ -24,7 +24,8 @@ enum quic_path_state {
 };
 
 #define QUIC_PATH_RESPONSES 4u
-#define QUIC_PATH_LEAST 64u /* a smaller rest of the amplification limit holds no packet worth sending: it counts as nothing */
+#define QUIC_PATH_LEAST \
+    64u /* a smaller rest of the amplification limit holds no packet worth sending: it counts as nothing */
 #define QUIC_PATH_TRIES 3u /* challenges before a path has failed: one a PTO (8.2.4) */
 
 struct quic_path {
@@ -44,16 +45,16 @@ struct quic_path {
     base_time challenge_interval;              /* between tries */
     uint8_t responses[QUIC_PATH_RESPONSES][8]; /* challenges to answer; the newest wins when full */
     uint8_t response_count;
-    uint32_t mtu;       /* largest datagram known to pass */
+    uint32_t mtu;         /* largest datagram known to pass */
     uint64_t spin_cid;    /* the spin bit (17.4): sequence + 1 of the ID its value is for; 0 = none yet */
     uint64_t spin_number; /* highest 1-RTT packet number received here + 1 */
     bool spin;            /* what our next packets show */
-    bool expand;        /* datagrams with a challenge are padded to 1200 when the limit allows (8.2.1) */
-    bool chosen;        /* by us, of a peer whose address is known: no amplification limit */
-    bool move_there;    /* becomes the active path as soon as it is validated */
-    bool left;          /* was the active path: late packets may come, for a while */
-    base_time leave_at; /* then it is forgotten; BASE_NEVER = not yet */
-    base_time heard_at; /* when it was last found to be in use or validated */
+    bool expand;          /* datagrams with a challenge are padded to 1200 when the limit allows (8.2.1) */
+    bool chosen;          /* by us, of a peer whose address is known: no amplification limit */
+    bool move_there;      /* becomes the active path as soon as it is validated */
+    bool left;            /* was the active path: late packets may come, for a while */
+    base_time leave_at;   /* then it is forgotten; BASE_NEVER = not yet */
+    base_time heard_at;   /* when it was last found to be in use or validated */
 };
 
 /* Bytes that may go to this path now: UINT64_MAX when validated. */

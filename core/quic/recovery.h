@@ -70,8 +70,8 @@ struct quic_recovery {
     bool handshake_confirmed;
     bool handshake_acked; /* client: a Handshake ACK was received, or confirmed: the server has validated our address */
     bool has_handshake_keys, has_application_keys;
-    bool amplification_blocked;     /* set by the owner: nothing may be sent, so no PTO is armed */
-    base_time armed_at;             /* when the anti-deadlock timer was last restarted */
+    bool amplification_blocked; /* set by the owner: nothing may be sent, so no PTO is armed */
+    base_time armed_at;         /* when the anti-deadlock timer was last restarted */
     struct quic_ecn_counts ecn[QUIC_SPACES];
 };
 

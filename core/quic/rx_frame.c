@@ -76,7 +76,7 @@ static int rx_new_token(struct quic_rx *rx, const struct quic_frame *frame) {
     struct quic_conn *conn = rx->conn;
     struct base_mem *mem = conn->endpoint->mem;
     if (conn->role == CRYPTO_SERVER)
-        return QUIC_PROTOCOL_VIOLATION; /* 19.7 */
+        return QUIC_PROTOCOL_VIOLATION;              /* 19.7 */
     size_t len = 4 + (size_t)frame->u.new_token.len; /* a token is good for the version it came in (RFC 9369 5) */
     uint8_t *token = base_alloc(mem, len);
     if (!token)
@@ -100,7 +100,7 @@ static int rx_new_cid(struct quic_rx *rx, const struct quic_frame *frame) {
         return (int)error;
     if (!quic_path_replace_cids(conn, retired, rx->now))
         return QUIC_PROTOCOL_VIOLATION; /* every ID we could use is retired, and none was given */
-    conn->control_wanted = true; /* RETIRE_CONNECTION_ID may be owed */
+    conn->control_wanted = true;        /* RETIRE_CONNECTION_ID may be owed */
     quic_conn_mark_dirty(conn);
     return 0;
 }
@@ -153,8 +153,12 @@ static int rx_handshake_done(struct quic_rx *rx, const struct quic_frame *frame)
 
 /* ---- the table: RFC 9000 table 3, and the extensions ---- */
 
-enum { IN_INITIAL = 1u << CRYPTO_INITIAL, IN_0RTT = 1u << CRYPTO_EARLY, IN_HANDSHAKE = 1u << CRYPTO_HANDSHAKE,
-       IN_1RTT = 1u << CRYPTO_APPLICATION };
+enum {
+    IN_INITIAL = 1u << CRYPTO_INITIAL,
+    IN_0RTT = 1u << CRYPTO_EARLY,
+    IN_HANDSHAKE = 1u << CRYPTO_HANDSHAKE,
+    IN_1RTT = 1u << CRYPTO_APPLICATION
+};
 #define IN_ALL (IN_INITIAL | IN_0RTT | IN_HANDSHAKE | IN_1RTT)
 #define IN_KEYED (IN_INITIAL | IN_HANDSHAKE | IN_1RTT)
 #define IN_DATA (IN_0RTT | IN_1RTT)
@@ -166,7 +170,8 @@ struct rx_rule {
     uint8_t flags;
 };
 
-#define STREAM_RULE {rx_streams, IN_DATA, ELICITS}
+#define STREAM_RULE \
+    { rx_streams, IN_DATA, ELICITS }
 
 static const struct rx_rule rules[] = {
     [QUIC_FRAME_PADDING] = {rx_nothing, IN_ALL, PROBES},

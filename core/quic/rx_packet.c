@@ -65,7 +65,8 @@ static void rx_process(struct quic_rx *rx, struct rx_source *from, const uint8_t
     if (result || conn->state >= QUIC_CONN_CLOSING)
         return;
     conn->eliciting_in_batch += rx->eliciting;
-    if (!quic_ack_on_packet(ack, conn->endpoint->mem, rx->number, rx->eliciting, (enum quic_ecn)from->datagram->ecn, rx->now,
+    if (!quic_ack_on_packet(ack, conn->endpoint->mem, rx->number, rx->eliciting, (enum quic_ecn)from->datagram->ecn,
+                            rx->now,
                             rx->space == QUIC_APPLICATION && conn->handshake_complete ? &conn->ack_policy : NULL))
         return;
     bool is_largest = largest == QUIC_NO_NUMBER || rx->number > largest;
@@ -95,8 +96,10 @@ static void rx_on_reset(struct quic_conn *conn, base_time now) {
 
 /* ---- short headers, many at a time ---- */
 
-static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const struct crypto_open_item *item, base_time now) {
-    uint64_t number = quic_number_expand(quic_ack_largest(&conn->acks[QUIC_APPLICATION]), item->truncated, item->pn_len);
+static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const struct crypto_open_item *item,
+                          base_time now) {
+    uint64_t number =
+        quic_number_expand(quic_ack_largest(&conn->acks[QUIC_APPLICATION]), item->truncated, item->pn_len);
     int32_t len = quic_keyphase_open(conn, item, number, now);
     if (len < 0) {
         const struct quic_datagram *d = from->datagram;
@@ -111,8 +114,13 @@ static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const 
     }
     struct quic_cid dcid = {.len = QUIC_LOCAL_CID_LEN};
     memcpy(dcid.id, item->packet + 1, QUIC_LOCAL_CID_LEN);
-    struct quic_rx rx = {.conn = conn, .buf = from->datagram->buf, .dcid = &dcid, .level = CRYPTO_APPLICATION,
-                         .space = QUIC_APPLICATION, .number = number, .now = now};
+    struct quic_rx rx = {.conn = conn,
+                         .buf = from->datagram->buf,
+                         .dcid = &dcid,
+                         .level = CRYPTO_APPLICATION,
+                         .space = QUIC_APPLICATION,
+                         .number = number,
+                         .now = now};
     rx_process(&rx, from, item->packet + item->pn_offset + item->pn_len, (size_t)len);
     if (rx.path)
         quic_path_on_spin(conn, rx.path, number, item->first & 0x20);
@@ -169,7 +177,8 @@ static bool rx_can_read(const struct quic_conn *conn, enum crypto_level level) {
 
 static bool rx_may_come(const struct quic_conn *conn, enum crypto_level level) {
     if (level == CRYPTO_EARLY)
-        return conn->role == CRYPTO_SERVER && !conn->keys[CRYPTO_HANDSHAKE].tx && !conn->handshake_complete; /* by then it is decided */
+        return conn->role == CRYPTO_SERVER && !conn->keys[CRYPTO_HANDSHAKE].tx &&
+               !conn->handshake_complete; /* by then it is decided */
     return level != CRYPTO_INITIAL && !conn->handshake_confirmed;
 }
 
@@ -209,8 +218,8 @@ static bool rx_version_fits(const struct quic_conn *conn, const struct quic_head
 }
 
 /* Unmasks and opens. Length of the plaintext, or -1. */
-static int32_t rx_unprotect(struct quic_conn *conn, const struct quic_keys *keys, enum quic_space space, struct crypto_open_item *item,
-                            uint64_t *number) {
+static int32_t rx_unprotect(struct quic_conn *conn, const struct quic_keys *keys, enum quic_space space,
+                            struct crypto_open_item *item, uint64_t *number) {
     if (!crypto_unmask(keys->rx_mask, item, 1))
         return -1;
     *number = quic_number_expand(quic_ack_largest(&conn->acks[space]), item->truncated, item->pn_len);
@@ -219,7 +228,8 @@ static int32_t rx_unprotect(struct quic_conn *conn, const struct quic_keys *keys
 
 /* An Initial in another version than the one in use. A server that has changed the version still reads the original one; a client takes the
  * first authentic one for the news of the change. */
-static int32_t rx_unprotect_other(struct quic_conn *conn, const struct quic_header *header, struct crypto_open_item *item, uint64_t *number) {
+static int32_t rx_unprotect_other(struct quic_conn *conn, const struct quic_header *header,
+                                  struct crypto_open_item *item, uint64_t *number) {
     if (conn->role == CRYPTO_SERVER)
         return rx_unprotect(conn, &conn->original_keys, QUIC_INITIAL, item, number);
     struct quic_keys keys = {0};
@@ -233,11 +243,13 @@ static int32_t rx_unprotect_other(struct quic_conn *conn, const struct quic_head
     return len;
 }
 
-static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const struct quic_header *header, base_time now) {
+static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const struct quic_header *header,
+                         base_time now) {
     enum crypto_level level = rx_level(header->type);
     enum quic_space space = quic_space_of(level);
     struct crypto_open_item item = {.packet = from->datagram->data + (header->packet - from->datagram->data),
-                                    .len = (uint32_t)header->packet_len, .pn_offset = (uint16_t)header->pn_offset};
+                                    .len = (uint32_t)header->packet_len,
+                                    .pn_offset = (uint16_t)header->pn_offset};
     uint64_t number;
     int32_t len = -1;
     if (from->path && rx_check_scid(conn, header, false))
@@ -257,10 +269,16 @@ static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const s
         quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, 0, "Initial with a token from a server", now); /* 17.2.2 */
         return;
     }
-    struct quic_rx rx = {.conn = conn, .buf = from->datagram->buf, .dcid = &header->dcid, .level = level,
-                         .space = space, .number = number, .now = now};
+    struct quic_rx rx = {.conn = conn,
+                         .buf = from->datagram->buf,
+                         .dcid = &header->dcid,
+                         .level = level,
+                         .space = space,
+                         .number = number,
+                         .now = now};
     rx_process(&rx, from, item.packet + item.pn_offset + item.pn_len, (size_t)len);
-    if (level == CRYPTO_HANDSHAKE && conn->role == CRYPTO_SERVER && conn->state < QUIC_CONN_CLOSING && conn->keys[CRYPTO_INITIAL].rx)
+    if (level == CRYPTO_HANDSHAKE && conn->role == CRYPTO_SERVER && conn->state < QUIC_CONN_CLOSING &&
+        conn->keys[CRYPTO_INITIAL].rx)
         quic_handshake_discard(conn, QUIC_INITIAL); /* RFC 9001 4.9.1 */
 }
 
@@ -341,7 +359,8 @@ static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct r
         } else if (rx_can_read(conn, CRYPTO_APPLICATION)) {
             batch->items[batch->count] =
                 (struct crypto_open_item){.packet = from->datagram->data + (header.packet - from->datagram->data),
-                                          .len = (uint32_t)header.packet_len, .pn_offset = (uint16_t)header.pn_offset};
+                                          .len = (uint32_t)header.packet_len,
+                                          .pn_offset = (uint16_t)header.pn_offset};
             batch->sources[batch->count++] = *from;
             if (batch->count == RX_BATCH)
                 rx_flush(conn, batch, now);

@@ -265,7 +265,8 @@ void quic_stream_schedule(struct quic_stream *s) {
         return;
     }
     quic_sched_remove(&s->set->sched, &s->sched);
-    if (!s->set->closed && !quic_stream_is_held(s) && s->send.state < QUIC_SEND_DATA_SENT && s->send.sent < s->send.written)
+    if (!s->set->closed && !quic_stream_is_held(s) && s->send.state < QUIC_SEND_DATA_SENT &&
+        s->send.sent < s->send.written)
         stream_note_blocked(s);
 }
 

@@ -65,7 +65,7 @@ struct quic_stream {
     uint64_t stop_code, stop_code_received;
     base_time deadline; /* when what is not done is broken off; 0 = never */
     uint64_t deadline_code;
-    uint64_t early_to;  /* bytes below it came, at least in part, as 0-RTT: until the handshake is complete they may be a replay */
+    uint64_t early_to;  /* bytes below it came, in part, as 0-RTT: may be a replay until the handshake is complete */
     uint64_t *released; /* tokens the application is still to be told of; whoever tells sets released_count to 0 */
     uint32_t released_count, released_capacity;
     uint32_t references;                                        /* tokens still to come: released[] has room for them */
@@ -117,11 +117,11 @@ struct quic_streams {
     bool want_send;    /* something to say: the connection is dirty. Set here, cleared by the owner */
     bool open_blocked; /* the application was refused a stream: on more credit set `streams_available` */
     bool streams_available;
-    bool closed;     /* the connection has ended: nothing is sent or accepted any more */
-    bool peer_known; /* quic_streams_set_peer was called */
+    bool closed;        /* the connection has ended: nothing is sent or accepted any more */
+    bool peer_known;    /* quic_streams_set_peer was called */
     bool peer_reset_at; /* the peer knows RESET_STREAM_AT */
-    bool starved;    /* a stream waits for the connection's credit */
-    bool rx_early;   /* the frames being handed in are those of a 0-RTT packet. Set by the owner */
+    bool starved;       /* a stream waits for the connection's credit */
+    bool rx_early;      /* the frames being handed in are those of a 0-RTT packet. Set by the owner */
     uint64_t peer_initial_bidi_local, peer_initial_bidi_remote, peer_initial_uni; /* the peer's, for new streams */
     void (*on_available)(void *user); /* more streams may be opened now (after a refusal); may be NULL */
     void (*on_want)(void *user);      /* want_send was set; may be NULL */

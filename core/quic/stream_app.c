@@ -126,7 +126,8 @@ int quic_stream_reset(struct quic_stream *s, uint64_t code) {
 int quic_stream_reset_at(struct quic_stream *s, uint64_t code, uint64_t reliable) {
     if (s->set->closed)
         return ERR_CLOSED;
-    if (code > BASE_VARINT_MAX || reliable > s->send.written || (s->send.reset_at && (code != s->send.reset_code || reliable > s->send.reliable)))
+    if (code > BASE_VARINT_MAX || reliable > s->send.written ||
+        (s->send.reset_at && (code != s->send.reset_code || reliable > s->send.reliable)))
         return ERR_INVALID;
     if (s->send.state >= QUIC_SEND_RESET_SENT || s->send.reset_acked)
         return ERR_STREAM_CLOSED;

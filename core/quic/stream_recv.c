@@ -75,8 +75,8 @@ static void piece_cut(struct recv_piece *piece, uint64_t to) {
 /* Room of a copy of `len` bytes. In order, more of the same kind is likely to follow: leave room. Behind a gap take what it
  * needs, or a peer that sends every other byte would make us hold far more than it sent; but each segment that goes on
  * where another copy ends is larger than that, or a peer that sends every byte alone would make us hold a segment for each. */
-static uint32_t recv_room(const struct quic_stream_recv *r, const struct quic_segment *prev, const struct recv_piece *piece,
-                          uint32_t len) {
+static uint32_t recv_room(const struct quic_stream_recv *r, const struct quic_segment *prev,
+                          const struct recv_piece *piece, uint32_t len) {
     const uint32_t most = (uint32_t)QUIC_SEGMENT_ROOM;
     if (len >= most)
         return len;
@@ -90,7 +90,8 @@ static uint32_t recv_room(const struct quic_stream_recv *r, const struct quic_se
 
 /* A segment for `len` bytes at the head of the piece, filled, to stand behind `prev`. */
 static struct quic_segment *recv_new_segment(const struct quic_stream_recv *r, struct base_mem *mem,
-                                             const struct quic_segment *prev, const struct recv_piece *piece, uint32_t len) {
+                                             const struct quic_segment *prev, const struct recv_piece *piece,
+                                             uint32_t len) {
     struct quic_segment *segment;
     if (piece->buf && len >= SMALL) {
         segment = quic_segment_new_slice(r->pools, mem, piece->buf, piece->data, len);

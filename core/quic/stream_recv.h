@@ -39,7 +39,7 @@ struct quic_stream_recv {
     uint64_t highest;             /* highest offset + 1 seen */
     uint64_t final_size;          /* UINT64_MAX = not known */
     uint64_t reset_code;
-    uint64_t reset_at;            /* reset once everything below it was taken; UINT64_MAX = no such thing */
+    uint64_t reset_at; /* reset once everything below it was taken; UINT64_MAX = no such thing */
     uint32_t gaps;
     uint8_t state;   /* enum quic_recv_state */
     bool discarding; /* nobody wants the bytes any more */

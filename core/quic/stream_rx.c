@@ -80,7 +80,8 @@ static int rx_reset_stream(const struct rx *rx, struct quic_stream *s) {
     int error = rx_check_end(s, final_size, true);
     if (error)
         return error;
-    bool now = quic_stream_recv_reset_at(&s->recv, rx->set->mem, code, final_size, rx->frame->u.reset_stream.reliable_size);
+    bool now =
+        quic_stream_recv_reset_at(&s->recv, rx->set->mem, code, final_size, rx->frame->u.reset_stream.reliable_size);
     rx_count(s);
     if (!now) {
         quic_stream_recv_moved(s);

@@ -169,7 +169,8 @@ void quic_stream_send_reset_at(struct quic_stream_send *s, struct base_mem *mem,
     send_forgive(s, mem);
 }
 
-bool quic_stream_send_reset_at_done(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release, void *user) {
+bool quic_stream_send_reset_at_done(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release,
+                                    void *user) {
     if (!s->reset_at || !s->reset_acked || s->acked_to < s->reliable || s->state >= QUIC_SEND_RESET_SENT)
         return false;
     s->state = QUIC_SEND_RESET_RECVD;

@@ -45,7 +45,7 @@ struct quic_stream_send {
     bool fin;            /* the application has finished: final_size == written */
     bool fin_sent, fin_lost, fin_acked;
     bool reset_at, reset_acked; /* RESET_STREAM_AT is decided; was acknowledged */
-    struct quic_pools *pools; /* where chunks come from and go; NULL (as after init): allocated one by one */
+    struct quic_pools *pools;   /* where chunks come from and go; NULL (as after init): allocated one by one */
 };
 
 void quic_stream_send_init(struct quic_stream_send *s);
@@ -68,7 +68,8 @@ void quic_stream_send_reset(struct quic_stream_send *s, struct base_mem *mem, ui
  * rest was sent once, so that the final size (then `written`) is within every limit. */
 void quic_stream_send_reset_at(struct quic_stream_send *s, struct base_mem *mem, uint64_t code, uint64_t reliable);
 /* True when frame and reliable bytes have arrived: the half is done. */
-bool quic_stream_send_reset_at_done(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release, void *user);
+bool quic_stream_send_reset_at_done(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release,
+                                    void *user);
 static inline bool quic_stream_send_reset_at_due(const struct quic_stream_send *s) {
     return s->reset_at && s->sent == s->written && s->state < QUIC_SEND_RESET_SENT && !s->reset_acked;
 }

@@ -113,7 +113,8 @@ static void tx_new_token(struct quic_tx *tx) {
     if (conn->want_new_token != QUIC_WANTED)
         return;
     uint8_t token[CRYPTO_TOKEN_MAX];
-    size_t len = quic_endpoint_new_token(conn->endpoint, conn->version, &tx->path->remote, token, sizeof token, tx->now);
+    size_t len =
+        quic_endpoint_new_token(conn->endpoint, conn->version, &tx->path->remote, token, sizeof token, tx->now);
     uint8_t *before = tx->out.pos;
     if (!len)
         return;
@@ -146,7 +147,8 @@ static void tx_retire_cids(struct quic_tx *tx) {
             continue;
         uint8_t *before = tx->out.pos;
         quic_frame_write_number(&tx->out, QUIC_FRAME_RETIRE_CONNECTION_ID, set->retire[i].sequence);
-        struct quic_sent_frame record = {.kind = QUIC_FRAME_RETIRE_CONNECTION_ID, .extra = i, .value = set->retire[i].sequence};
+        struct quic_sent_frame record = {
+            .kind = QUIC_FRAME_RETIRE_CONNECTION_ID, .extra = i, .value = set->retire[i].sequence};
         if (!tx_record(tx, before, record))
             return;
         set->retire[i].want = QUIC_IN_FLIGHT;
@@ -154,7 +156,8 @@ static void tx_retire_cids(struct quic_tx *tx) {
 }
 
 static bool control_wanted(const struct quic_conn *conn) {
-    if (conn->want_handshake_done == QUIC_WANTED || conn->want_new_token == QUIC_WANTED || conn->ack_request.want == QUIC_WANTED)
+    if (conn->want_handshake_done == QUIC_WANTED || conn->want_new_token == QUIC_WANTED ||
+        conn->ack_request.want == QUIC_WANTED)
         return true;
     for (unsigned i = 0; i < QUIC_CIDS; i++)
         if (conn->local_cids.list[i].used && conn->local_cids.list[i].want == QUIC_WANTED)
@@ -191,7 +194,8 @@ static void tx_data(struct quic_tx *tx) {
     bool datagrams = quic_datagrams_sendable(conn->datagrams), after = conn->config->options.datagram_priority != 0;
     if (datagrams)
         tx_streams(tx, after);
-    if (datagrams && quic_datagrams_tx(conn->datagrams, &tx->out, &conn->recovery.spaces[tx->space], quic_conn_datagram_max(conn)))
+    if (datagrams &&
+        quic_datagrams_tx(conn->datagrams, &tx->out, &conn->recovery.spaces[tx->space], quic_conn_datagram_max(conn)))
         tx->eliciting = true;
     if (!datagrams || !after)
         tx_streams(tx, true);
@@ -255,7 +259,8 @@ static void fate_ack(struct quic_conn *conn, enum quic_space space, const struct
         quic_ack_on_acked(&conn->acks[space], frame->value);
 }
 
-static void fate_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+static void fate_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,
+                        bool acked) {
     struct quic_crypto_stream *stream = conn->crypto[space];
     if (!stream)
         return;
@@ -274,26 +279,30 @@ static void fate_want(struct quic_conn *conn, uint8_t *want, bool acked) {
     }
 }
 
-static void fate_handshake_done(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+static void fate_handshake_done(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,
+                                bool acked) {
     (void)space;
     (void)frame;
     fate_want(conn, &conn->want_handshake_done, acked);
 }
 
-static void fate_new_token(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+static void fate_new_token(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,
+                           bool acked) {
     (void)space;
     (void)frame;
     fate_want(conn, &conn->want_new_token, acked);
 }
 
-static void fate_new_cid(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+static void fate_new_cid(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,
+                         bool acked) {
     (void)space;
     struct quic_local_cid *cid = &conn->local_cids.list[frame->extra];
     if (cid->used && cid->sequence == frame->value)
         fate_want(conn, &cid->want, acked);
 }
 
-static void fate_retire_cid(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+static void fate_retire_cid(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,
+                            bool acked) {
     (void)space;
     struct quic_remote_cids *set = &conn->remote_cids;
     if (set->retire[frame->extra].sequence != frame->value || set->retire[frame->extra].want == QUIC_WANT_NOT)
@@ -303,12 +312,14 @@ static void fate_retire_cid(struct quic_conn *conn, enum quic_space space, const
         set->retire[frame->extra].want = QUIC_WANT_NOT; /* the entry is free again */
 }
 
-static void fate_datagram(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+static void fate_datagram(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,
+                          bool acked) {
     (void)space;
     quic_conn_datagram_fate(conn, frame, acked);
 }
 
-static void fate_ack_frequency(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame, bool acked) {
+static void fate_ack_frequency(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,
+                               bool acked) {
     (void)space;
     quic_ack_frequency_fate(conn, frame, acked);
 }
@@ -332,7 +343,8 @@ void quic_tx_on_fate(void *user, enum quic_space space, const struct quic_sent_f
         fates[frame->kind](conn, space, frame, acked);
 }
 
-void quic_tx_on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet, enum quic_fate fate) {
+void quic_tx_on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet,
+                       enum quic_fate fate) {
     struct quic_conn *conn = user;
     if (space != QUIC_APPLICATION)
         return;

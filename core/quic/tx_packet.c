@@ -12,12 +12,12 @@
 
 #include "quic/walk.h"
 
-#define TX_SEAL_BATCH 16u      /* packets sealed together: about what fits into the L1 cache */
-#define TX_TRAIN_BYTES 65000u  /* below the largest UDP payload, with GSO too */
-#define TX_SKIP_LEAST 128u     /* packet numbers between two that are skipped */
+#define TX_SEAL_BATCH 16u     /* packets sealed together: about what fits into the L1 cache */
+#define TX_TRAIN_BYTES 65000u /* below the largest UDP payload, with GSO too */
+#define TX_SKIP_LEAST 128u    /* packet numbers between two that are skipped */
 #define TX_SKIP_SPREAD 2048u
 
-struct tx_packet { /* written, not yet committed */
+struct tx_packet {                    /* written, not yet committed */
     uint8_t *start, *length_at, *end; /* end: of the payload, before the tag */
     uint16_t pn_offset;
     uint8_t pn_len;
@@ -31,7 +31,7 @@ struct tx_train {
     struct quic_train *out;
     const struct quic_cid *dcid;
     base_time now;
-    uint64_t pace; /* bytes the pacer still allows */
+    uint64_t pace;                           /* bytes the pacer still allows */
     struct tx_packet packets[CRYPTO_LEVELS]; /* of the datagram being written */
     unsigned packet_count;
     bool pad, mtu_probe, spin;
@@ -40,8 +40,8 @@ struct tx_train {
     struct crypto_seal_item items[TX_SEAL_BATCH];
     unsigned item_count;
     enum crypto_level item_level;
-    unsigned sealed; /* 1-RTT packets; told to the key phase when the train is complete, for an update must not come between header and seal */
-    bool failed; /* the cipher failed: nothing of this train may go out */
+    unsigned sealed; /* 1-RTT packets; told to the key phase with the train: no update comes between header and seal */
+    bool failed;     /* the cipher failed: nothing of this train may go out */
 };
 
 /* ---- sealing ---- */
@@ -74,8 +74,8 @@ static void tx_seal_later(struct tx_train *t, const struct tx_packet *packet, ui
 /* ---- one packet ---- */
 
 static enum quic_packet_type tx_type(enum crypto_level level) {
-    static const enum quic_packet_type types[CRYPTO_LEVELS] = {QUIC_PACKET_INITIAL, QUIC_PACKET_0RTT, QUIC_PACKET_HANDSHAKE,
-                                                               QUIC_PACKET_1RTT};
+    static const enum quic_packet_type types[CRYPTO_LEVELS] = {QUIC_PACKET_INITIAL, QUIC_PACKET_0RTT,
+                                                               QUIC_PACKET_HANDSHAKE, QUIC_PACKET_1RTT};
     return types[level];
 }
 
@@ -87,8 +87,9 @@ static void tx_header(struct tx_train *t, struct base_writer *out, struct tx_pac
     } else {
         bool token = packet->level == CRYPTO_INITIAL;
         uint32_t version = packet->level == CRYPTO_EARLY ? conn->original_version : conn->version; /* RFC 9369 4.1 */
-        quic_header_write_long(out, version, tx_type(packet->level), packet->pn_len, t->dcid, &conn->local_cids.list[0].cid,
-                               token ? conn->token : NULL, token ? conn->token_len : 0, &packet->length_at);
+        quic_header_write_long(out, version, tx_type(packet->level), packet->pn_len, t->dcid,
+                               &conn->local_cids.list[0].cid, token ? conn->token : NULL, token ? conn->token_len : 0,
+                               &packet->length_at);
     }
     packet->pn_offset = (uint16_t)(out->pos - packet->start);
     base_write_uint(out, number & (UINT64_MAX >> (64 - 8 * packet->pn_len)), packet->pn_len);
@@ -104,7 +105,8 @@ static void tx_skip_number(struct quic_conn *conn) {
 }
 
 /* Opens the log and writes the header. NULL: no memory, or no room. */
-static struct tx_packet *tx_open(struct tx_train *t, struct base_writer *out, uint8_t *at, uint8_t *limit, enum crypto_level level) {
+static struct tx_packet *tx_open(struct tx_train *t, struct base_writer *out, uint8_t *at, uint8_t *limit,
+                                 enum crypto_level level) {
     struct quic_conn *conn = t->conn;
     struct quic_sent *log = &conn->recovery.spaces[quic_space_of(level)];
     struct tx_packet *packet = &t->packets[t->packet_count];
@@ -140,8 +142,14 @@ static bool tx_packet(struct tx_train *t, uint8_t *at, uint8_t *limit, enum cryp
     if (!packet)
         return false;
     enum quic_space space = quic_space_of(level);
-    struct quic_tx tx = {.conn = conn, .path = t->path, .out = out, .level = level, .space = space, .now = t->now,
-                         .window_open = window_open, .probe = level != CRYPTO_EARLY && conn->recovery.probes[space] > 0};
+    struct quic_tx tx = {.conn = conn,
+                         .path = t->path,
+                         .out = out,
+                         .level = level,
+                         .space = space,
+                         .now = t->now,
+                         .window_open = window_open,
+                         .probe = level != CRYPTO_EARLY && conn->recovery.probes[space] > 0};
     if (!quic_tx_fill(&tx)) {
         quic_sent_abort(&conn->recovery.spaces[space]);
         return false;
@@ -172,8 +180,8 @@ static void tx_commit_packet(struct tx_train *t, struct tx_packet *packet) {
     uint32_t bytes = (uint32_t)(packet->end - packet->start) + CRYPTO_TAG_SIZE;
     if (packet->length_at)
         quic_header_patch_length(packet->length_at, bytes - packet->pn_offset);
-    uint64_t number = quic_recovery_on_sent_over(&conn->recovery, t->path->index, space, t->now, bytes, packet->eliciting,
-                                                packet->in_flight, t->ecn);
+    uint64_t number = quic_recovery_on_sent_over(&conn->recovery, t->path->index, space, t->now, bytes,
+                                                 packet->eliciting, packet->in_flight, t->ecn);
     if (t->mtu_probe)
         quic_sent_at(&conn->recovery.spaces[space], number)->mtu_probe = true;
     if (packet->eliciting)
@@ -282,7 +290,8 @@ void quic_tx_address(const struct quic_path *path, struct quic_train *train, siz
     }
 }
 
-static bool tx_begin(struct tx_train *t, struct quic_conn *conn, struct quic_path *path, struct quic_train *out, base_time now) {
+static bool tx_begin(struct tx_train *t, struct quic_conn *conn, struct quic_path *path, struct quic_train *out,
+                     base_time now) {
     struct quic_remote_cid *remote = quic_remote_cids_of_path(&conn->remote_cids, path->index);
     t->conn = conn;
     t->path = path;
@@ -324,7 +333,8 @@ static bool tx_probe_path(struct quic_conn *conn, struct quic_path *path, struct
     if (!conn->keys[CRYPTO_APPLICATION].tx || size < 64 || !tx_begin(&t, conn, path, train, now) ||
         !(packet = tx_open(&t, &out, train->data, train->data + size, CRYPTO_APPLICATION)))
         return false;
-    struct quic_tx tx = {.conn = conn, .path = path, .out = out, .level = CRYPTO_APPLICATION, .space = QUIC_APPLICATION, .now = now};
+    struct quic_tx tx = {
+        .conn = conn, .path = path, .out = out, .level = CRYPTO_APPLICATION, .space = QUIC_APPLICATION, .now = now};
     quic_tx_path_frames(&tx);
     packet->eliciting = tx.eliciting;
     tx_close_packet(&t, packet, &tx.out);
@@ -335,7 +345,8 @@ static bool tx_probe_path(struct quic_conn *conn, struct quic_path *path, struct
     return tx_end(&t);
 }
 
-static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, uint32_t size, base_time now) {
+static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, uint32_t size,
+                         base_time now) {
     struct tx_train t;
     struct base_writer out;
     struct tx_packet *packet;
@@ -371,7 +382,8 @@ static void tx_rest(struct tx_train *t, bool said_all) {
     struct quic_conn *conn = t->conn;
     struct quic_path_control *control = &t->path->control;
     if (!t->pace && quic_recovery_window_left(&conn->recovery))
-        quic_conn_set_timer(conn, QUIC_TIMER_PACING, quic_pacer_deadline(&control->pacer, &control->cc, &control->rtt, t->now));
+        quic_conn_set_timer(conn, QUIC_TIMER_PACING,
+                            quic_pacer_deadline(&control->pacer, &control->cc, &control->rtt, t->now));
     else if (said_all)
         quic_recovery_on_app_limited(&conn->recovery);
 }
@@ -384,7 +396,8 @@ static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct qui
     t.pace = quic_pacer_allowance(&control->pacer, &control->cc, &control->rtt, now);
     t.may_mark = true;
     bool said_all = false;
-    while (train->count < train->max_segments && conn->state < QUIC_CONN_CLOSING && (!train->count || t.ecn == tx_mark(&t))) {
+    while (train->count < train->max_segments && conn->state < QUIC_CONN_CLOSING &&
+           (!train->count || t.ecn == tx_mark(&t))) {
         size_t size = tx_datagram_size(&t);
         if (!size)
             break;

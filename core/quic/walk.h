@@ -41,7 +41,8 @@ void quic_rx_early(struct quic_conn *conn, base_time now);
 int quic_rx_frames(struct quic_rx *rx, const uint8_t *payload, size_t len);
 
 /* --- handshake.c: TLS and the connection --- */
-bool quic_handshake_open(struct quic_conn *conn, const char *server_name, const uint8_t *session, size_t session_len, struct crypto_error *why);
+bool quic_handshake_open(struct quic_conn *conn, const char *server_name, const uint8_t *session, size_t session_len,
+                         struct crypto_error *why);
 /* A CRYPTO frame: bytes join the space's stream. 0, QUIC_RX_DROP or CRYPTO_BUFFER_EXCEEDED. */
 int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_frame *frame);
 /* CRYPTO bytes that are in order go to TLS. */
@@ -125,9 +126,9 @@ struct quic_tx { /* one packet being written */
     base_time now;
     bool eliciting, in_flight; /* out */
     bool has_ack;
-    bool window_open;  /* congestion control allows more than ACKs (or this is a probe) */
-    bool probe;        /* a PTO probe: must be ack-eliciting */
-    bool pad;          /* the datagram must be filled up to 1200 bytes */
+    bool window_open; /* congestion control allows more than ACKs (or this is a probe) */
+    bool probe;       /* a PTO probe: must be ack-eliciting */
+    bool pad;         /* the datagram must be filled up to 1200 bytes */
 };
 /* Frames of tx->path alone: PATH_RESPONSE, PATH_CHALLENGE. */
 void quic_tx_path_frames(struct quic_tx *tx);
@@ -137,7 +138,8 @@ bool quic_tx_fill(struct quic_tx *tx);
 bool quic_tx_wants(struct quic_conn *conn, enum crypto_level level, bool window_open, base_time now);
 /* What became of a frame of ours: the recovery's callback. */
 void quic_tx_on_fate(void *user, enum quic_space space, const struct quic_sent_frame *frame, enum quic_fate fate);
-void quic_tx_on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet, enum quic_fate fate);
+void quic_tx_on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet,
+                       enum quic_fate fate);
 
 /* --- close.c --- */
 void quic_close_begin(struct quic_conn *conn, const struct quic_close *close, base_time now);
@@ -153,10 +155,12 @@ bool quic_close_tx(struct quic_conn *conn, struct quic_train *train, base_time n
 
 /* --- conn.c --- */
 /* Allocates a connection with everything both roles share; NULL: out of memory. */
-struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct quic_config *config, enum crypto_role role, uint32_t version, base_time now);
+struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct quic_config *config, enum crypto_role role,
+                                uint32_t version, base_time now);
 /* Server: from a client's first Initial. `odcid`: the ID the client first chose (from the token after a Retry), `retry_scid` NULL without Retry. */
-struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_listener *listener, const struct quic_header *header,
-                                   const struct quic_datagram *datagram, const struct quic_cid *odcid, const struct quic_cid *retry_scid,
+struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_listener *listener,
+                                   const struct quic_header *header, const struct quic_datagram *datagram,
+                                   const struct quic_cid *odcid, const struct quic_cid *retry_scid,
                                    bool address_validated, base_time now);
 void quic_conn_free(struct quic_conn *conn);
 void quic_conn_free_machines(struct quic_conn *conn); /* TLS, streams, recovery, keys: on entering closing */

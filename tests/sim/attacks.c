@@ -3,7 +3,7 @@
 
 static struct attack {
     struct stage *stage;
-    double chance;     /* of each datagram */
+    double chance; /* of each datagram */
     bool replay, spoof, mutate, garbage, truncate;
     uint64_t injected;
     base_time from; /* not earlier */
@@ -52,7 +52,8 @@ static void begin(struct stage *stage, struct sim_world *world, uint64_t seed) {
     world->filter = on_wire;
     stage->link.loss = (double)(seed % 3) * 0.02;
     if (seed % 2)
-        stage->t = (struct transfer){.streams = 3, .upload = 100000, .download = 100000, .eager = true, .close_when_done = true};
+        stage->t = (struct transfer){
+            .streams = 3, .upload = 100000, .download = 100000, .eager = true, .close_when_done = true};
     else
         stage->t.download = 400000;
 }

@@ -20,7 +20,8 @@ static void run_both_ways(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
     stage_bad_link(&stage, seed % 2 ? 0.05 : 0);
-    stage.t = (struct transfer){.streams = 4, .upload = 200000, .download = 200000, .eager = true, .close_when_done = true};
+    stage.t =
+        (struct transfer){.streams = 4, .upload = 200000, .download = 200000, .eager = true, .close_when_done = true};
     stage_play(&stage);
 }
 
@@ -28,7 +29,8 @@ static void run_many(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
     stage_bad_link(&stage, seed % 2 ? 0.10 : 0);
-    stage.t = (struct transfer){.streams = 300, .upload = seed % 3000, .download = seed % 7000, .close_when_done = true};
+    stage.t =
+        (struct transfer){.streams = 300, .upload = seed % 3000, .download = seed % 7000, .close_when_done = true};
     stage_play(&stage);
 }
 
@@ -37,7 +39,8 @@ static void run_slow_reader(struct sim_world *world, uint64_t seed) {
     stage_init(&stage, world, seed);
     stage_bad_link(&stage, seed % 2 ? 0.10 : 0);
     struct options *small = &stage.client;
-    small->initial_max_data = small->initial_max_stream_data_bidi_local = small->initial_max_stream_data_bidi_remote = 65536;
+    small->initial_max_data = small->initial_max_stream_data_bidi_local = small->initial_max_stream_data_bidi_remote =
+        65536;
     small->max_data_window = small->max_stream_data_window = 65536;
     stage.t.reader_stops_at = BASE_SEC + 200 * BASE_MS;
     stage.t.reader_stops_for = 2 * BASE_SEC;
@@ -48,8 +51,10 @@ static void run_slow_reader(struct sim_world *world, uint64_t seed) {
 static void run_asymmetric(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
-    stage.link = (struct sim_link){.delay = 5 * BASE_MS, .bits_per_second = 256000, .loss = (double)(seed % 3) * 0.01, .jitter = 3 * BASE_MS};
-    stage.back = (struct sim_link){.delay = 80 * BASE_MS, .bits_per_second = 50000000, .loss = (double)(seed % 5) * 0.005};
+    stage.link = (struct sim_link){
+        .delay = 5 * BASE_MS, .bits_per_second = 256000, .loss = (double)(seed % 3) * 0.01, .jitter = 3 * BASE_MS};
+    stage.back =
+        (struct sim_link){.delay = 80 * BASE_MS, .bits_per_second = 50000000, .loss = (double)(seed % 5) * 0.005};
     stage_play(&stage);
 }
 
@@ -66,7 +71,8 @@ static const struct scenario list[] = {
     {"bad-network", "1 MiB with 10 % loss, 5 % reordering, 2 % duplicates, 1 % corruption each way", 300, run_bad},
     {"both-ways", "four streams with 200 KB in both directions at once", 60, run_both_ways},
     {"many-streams", "300 streams, clean and bad links", 100, run_many},
-    {"slow-reader", "a 64 KiB window and a reader that stops for 2 s: nothing lost, 4 MiB of memory suffice", 60, run_slow_reader},
+    {"slow-reader", "a 64 KiB window and a reader that stops for 2 s: nothing lost, 4 MiB of memory suffice", 60,
+     run_slow_reader},
     {"asymmetric", "fast and far one way, slow and near the other", 30, run_asymmetric},
     {"jitter", "every datagram is late by up to 15 ms: order means nothing", 50, run_jitter},
 };

@@ -25,8 +25,12 @@ static struct part *part_of(struct sim_node *node, struct quic_stream *s) {
 }
 
 static bool is_own(const struct sim_node *node, const struct quic_stream *s) { return (s->id & 1) == node->index; }
-static bool can_send(const struct sim_node *node, const struct quic_stream *s) { return !(s->id & 2) || is_own(node, s); }
-static bool can_read(const struct sim_node *node, const struct quic_stream *s) { return !(s->id & 2) || !is_own(node, s); }
+static bool can_send(const struct sim_node *node, const struct quic_stream *s) {
+    return !(s->id & 2) || is_own(node, s);
+}
+static bool can_read(const struct sim_node *node, const struct quic_stream *s) {
+    return !(s->id & 2) || !is_own(node, s);
+}
 static uint8_t byte_at(uint64_t id, unsigned sender, uint64_t offset) { return transfer_byte(id * 2 + sender, offset); }
 
 static void chaos_write(struct sim_node *node, struct quic_stream *s) {
@@ -54,7 +58,8 @@ static void chaos_read(struct sim_node *node, struct quic_stream *s, uint64_t mo
         size_t len = slice.len < most ? slice.len : (size_t)most;
         for (size_t i = 0; i < len; i++)
             if (slice.data[i] != byte_at(s->id, !node->index, part->taken + i)) {
-                sim_fail(node->world, "stream %llu: wrong byte at %llu", (unsigned long long)s->id, (unsigned long long)(part->taken + i));
+                sim_fail(node->world, "stream %llu: wrong byte at %llu", (unsigned long long)s->id,
+                         (unsigned long long)(part->taken + i));
                 return;
             }
         part->taken += len;
@@ -165,7 +170,8 @@ static void on_stream(struct sim_node *node, struct quic_stream *s, uint32_t bit
     if (bits & QUIC_STREAM_EV_RESET) {
         uint64_t code = s->recv.reset_code;
         if (code != 1000 + s->id && !(part->stopped && code == 2000 + s->id))
-            sim_fail(node->world, "stream %llu: reset with code %llu", (unsigned long long)s->id, (unsigned long long)code);
+            sim_fail(node->world, "stream %llu: reset with code %llu", (unsigned long long)s->id,
+                     (unsigned long long)code);
         if (part->heard_reset || part->ended)
             sim_fail(node->world, "stream %llu: RESET twice or after the end", (unsigned long long)s->id);
         part->heard_reset = true;
@@ -173,7 +179,8 @@ static void on_stream(struct sim_node *node, struct quic_stream *s, uint32_t bit
     }
     if (bits & QUIC_STREAM_EV_STOPPED) {
         if (s->stop_code_received != 2000 + s->id)
-            sim_fail(node->world, "stream %llu: stopped with code %llu", (unsigned long long)s->id, (unsigned long long)s->stop_code_received);
+            sim_fail(node->world, "stream %llu: stopped with code %llu", (unsigned long long)s->id,
+                     (unsigned long long)s->stop_code_received);
         part->heard_stop = true;
         side->stops++;
     }

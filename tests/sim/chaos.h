@@ -11,12 +11,12 @@
 
 struct chaos_side {
     struct quic_conn *conn;
-    unsigned acts;                  /* left to do */
-    unsigned opened, closed;        /* streams that were known here, and that were told to be closed */
-    unsigned resets, stops, ends;   /* heard of */
+    unsigned acts;                /* left to do */
+    unsigned opened, closed;      /* streams that were known here, and that were told to be closed */
+    unsigned resets, stops, ends; /* heard of */
     uint64_t received;
     bool connected, conn_closed, key_updates;
-    base_time pause;                /* most time between two acts */
+    base_time pause; /* most time between two acts */
     struct quic_close close;
 };
 

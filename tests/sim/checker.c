@@ -103,7 +103,8 @@ void checker_keylog(void *user, const char *line) {
     s->len = (uint8_t)hex_bytes(bytes + 1, s->bytes, sizeof s->bytes);
 }
 
-const struct check_secret *check_secret_find(const struct checker *c, const struct check_conn *conn, const char *label) {
+const struct check_secret *check_secret_find(const struct checker *c, const struct check_conn *conn,
+                                             const char *label) {
     for (uint32_t i = c->secret_count; i-- > 0;)
         if (memcmp(c->secrets[i].random, conn->random, 32) == 0 && strcmp(c->secrets[i].label, label) == 0)
             return &c->secrets[i];
@@ -170,7 +171,8 @@ struct check_stream *check_stream_of(struct checker *c, struct check_conn *conn,
     if (sequence >= s->stream_capacity[kind]) {
         uint64_t capacity = 2 * sequence + 16;
         s->streams[kind] = realloc(s->streams[kind], capacity * sizeof **s->streams);
-        memset(s->streams[kind] + s->stream_capacity[kind], 0, (capacity - s->stream_capacity[kind]) * sizeof **s->streams);
+        memset(s->streams[kind] + s->stream_capacity[kind], 0,
+               (capacity - s->stream_capacity[kind]) * sizeof **s->streams);
         s->stream_capacity[kind] = capacity;
     }
     struct check_stream *stream = &s->streams[kind][sequence];
@@ -178,8 +180,9 @@ struct check_stream *check_stream_of(struct checker *c, struct check_conn *conn,
         stream->touched = true;
         stream->final_size = UINT64_MAX;
         const struct quic_params *p = &peer->params;
-        uint64_t limit = id & 2 ? p->initial_max_stream_data_uni
-                                : (id & 1) == side ? p->initial_max_stream_data_bidi_remote : p->initial_max_stream_data_bidi_local;
+        uint64_t limit = id & 2             ? p->initial_max_stream_data_uni
+                         : (id & 1) == side ? p->initial_max_stream_data_bidi_remote
+                                            : p->initial_max_stream_data_bidi_local;
         if (limit > stream->limit)
             stream->limit = limit;
     }
@@ -312,8 +315,8 @@ static void arrive_effect(struct checker *c, struct check_conn *conn, unsigned s
     }
 }
 
-void checker_on_arrival(struct checker *c, struct sim_node *node, const struct quic_addr *from, const uint8_t *data, size_t len,
-                        uint32_t tag, bool intact) {
+void checker_on_arrival(struct checker *c, struct sim_node *node, const struct quic_addr *from, const uint8_t *data,
+                        size_t len, uint32_t tag, bool intact) {
     larger(&c->biggest[node->index], len);
     struct check_conn *conn = NULL;
     unsigned leads_to = 0;
@@ -364,8 +367,8 @@ static void idle_conn(struct checker *c, struct sim_node *node, struct quic_conn
         return;
     struct quic_path *path = quic_path_active(conn);
     struct quic_path_control *control = &path->control;
-    if (quic_path_allowance(path) < path->mtu || quic_recovery_window_left(&conn->recovery) < path->mtu || !conn->handshake_confirmed ||
-        (node->mem.limit && node->mem.used > node->mem.limit / 2) || node->mem.refusals)
+    if (quic_path_allowance(path) < path->mtu || quic_recovery_window_left(&conn->recovery) < path->mtu ||
+        !conn->handshake_confirmed || (node->mem.limit && node->mem.used > node->mem.limit / 2) || node->mem.refusals)
         return;
     if (!stream_forgotten(&conn->streams) && !quic_streams_sendable(&conn->streams))
         return;
@@ -373,7 +376,8 @@ static void idle_conn(struct checker *c, struct sim_node *node, struct quic_conn
     base_time pacing = conn->deadlines[QUIC_TIMER_PACING], rate = quic_pacer_rate(&control->cc, &control->rtt);
     base_time most = c->world->now + 64 * (uint64_t)path->mtu * BASE_SEC / rate + BASE_MS;
     if (pacing <= c->world->now || pacing > most)
-        check_fail(c, "idle-with-bytes", "node %u waits %.3f s though it could send", node->index, (double)(next - c->world->now) / 1e9);
+        check_fail(c, "idle-with-bytes", "node %u waits %.3f s though it could send", node->index,
+                   (double)(next - c->world->now) / 1e9);
 }
 
 static void idle_acks(struct checker *c, struct check_conn *conn, base_time next) {
@@ -387,14 +391,16 @@ static void idle_acks(struct checker *c, struct check_conn *conn, base_time next
             continue;
         }
         struct quic_conn *object = check_object(owes);
-        if (!object || object->state != QUIC_CONN_ESTABLISHED || object->acks[QUIC_APPLICATION].deadline == BASE_NEVER ||
+        if (!object || object->state != QUIC_CONN_ESTABLISHED ||
+            object->acks[QUIC_APPLICATION].deadline == BASE_NEVER ||
             quic_path_allowance(quic_path_active(object)) < 100) {
             s->owed_since = 0; /* not taken in, or it may not speak */
             continue;
         }
         base_time most = owes->params.max_ack_delay * BASE_MS + 2 * BASE_MS;
         if (next > s->owed_since + most)
-            check_fail(c, "ack-promptness", "an ACK owed since %.6f will not go before %.6f", (double)s->owed_since / 1e9, (double)next / 1e9);
+            check_fail(c, "ack-promptness", "an ACK owed since %.6f will not go before %.6f",
+                       (double)s->owed_since / 1e9, (double)next / 1e9);
     }
 }
 

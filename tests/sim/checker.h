@@ -73,18 +73,18 @@ struct check_side {
     struct check_stream *streams[4]; /* by sequence */
     uint64_t stream_capacity[4];
     uint64_t stream_sum, max_data, max_streams[2]; /* limits that have arrived here; [1]: unidirectional */
-    struct quic_params params;                      /* that it sent */
+    struct quic_params params;                     /* that it sent */
     bool params_known;
-    bool early_judged; /* client: what became of its 0-RTT was looked at */
+    bool early_judged;                  /* client: what became of its 0-RTT was looked at */
     bool sent_handshake, got_handshake; /* a Handshake packet went out, came in */
     bool confirmed;                     /* HANDSHAKE_DONE has arrived, or was sent */
     bool closing, heard_close;          /* CONNECTION_CLOSE went out; came in readably */
     uint64_t closes, arrivals;          /* datagrams with CONNECTION_CLOSE; datagrams that arrived since the first */
-    uint64_t close_hash;                /* of the datagram with CONNECTION_CLOSE: it may be sent again as it is (10.2.1) */
-    uint64_t challenges[64];            /* that have arrived and were not answered */
+    uint64_t close_hash;     /* of the datagram with CONNECTION_CLOSE: it may be sent again as it is (10.2.1) */
+    uint64_t challenges[64]; /* that have arrived and were not answered */
     unsigned challenge_count;
-    uint64_t ptos;      /* as counted by the connection */
-    int64_t probes;     /* datagrams that may pass the window */
+    uint64_t ptos;  /* as counted by the connection */
+    int64_t probes; /* datagrams that may pass the window */
 };
 
 struct check_addr { /* where a client seems to be, as the server sees it */
@@ -102,7 +102,8 @@ struct check_conn {
     struct quic_cid key_id; /* what the Initial keys were made of */
     uint32_t version;
     uint8_t random[32];
-    bool random_known, token_known, muddled, early_accepted, early_settled; /* muddled: the server has started again: not judged any more */
+    bool random_known, token_known, muddled, early_accepted,
+        early_settled; /* muddled: the server has started again: not judged any more */
     uint8_t *token;
     size_t token_len;
     uint8_t *retry_tokens[16];
@@ -115,8 +116,18 @@ struct check_conn {
 
 /* What a datagram does when it arrives. */
 enum check_effect_kind {
-    EFFECT_PACKET, EFFECT_ACK, EFFECT_MAX_DATA, EFFECT_MAX_STREAM_DATA, EFFECT_MAX_STREAMS, EFFECT_NEW_CID, EFFECT_RETIRE_CID, EFFECT_CHALLENGE,
-    EFFECT_RESPONSE, EFFECT_DONE, EFFECT_CLOSE, EFFECT_TOKEN
+    EFFECT_PACKET,
+    EFFECT_ACK,
+    EFFECT_MAX_DATA,
+    EFFECT_MAX_STREAM_DATA,
+    EFFECT_MAX_STREAMS,
+    EFFECT_NEW_CID,
+    EFFECT_RETIRE_CID,
+    EFFECT_CHALLENGE,
+    EFFECT_RESPONSE,
+    EFFECT_DONE,
+    EFFECT_CLOSE,
+    EFFECT_TOKEN
 };
 struct check_effect {
     uint8_t kind, level;
@@ -124,7 +135,7 @@ struct check_effect {
 };
 
 struct check_record { /* a datagram under way */
-    uint32_t conn; /* index + 1; 0 = none */
+    uint32_t conn;    /* index + 1; 0 = none */
     uint8_t side;
     uint32_t first, count; /* effects */
 };
@@ -169,7 +180,7 @@ struct seen_datagram {
 struct checker {
     struct sim_world *world;
     struct base_mem mem;
-    struct base_map ids; /* connection ID -> conn index * 2 + side it leads to */
+    struct base_map ids;  /* connection ID -> conn index * 2 + side it leads to */
     struct base_map sent; /* hash of a datagram -> tag */
     struct check_conn **conns;
     uint32_t conn_count;
@@ -199,8 +210,8 @@ extern bool checker_trace; /* print what is seen */
 /* ---- hooks of the world ---- */
 /* Returns a tag that comes back when the datagram (or a copy of it) arrives. */
 uint32_t checker_on_sent(struct checker *checker, const struct sim_datagram *datagram);
-void checker_on_arrival(struct checker *checker, struct sim_node *node, const struct quic_addr *from, const uint8_t *data, size_t len,
-                        uint32_t tag, bool intact);
+void checker_on_arrival(struct checker *checker, struct sim_node *node, const struct quic_addr *from,
+                        const uint8_t *data, size_t len, uint32_t tag, bool intact);
 /* The tag of the datagram with these bytes that was sent while a filter looked on; 0 = there is none. */
 uint32_t checker_tag_of(const struct checker *checker, const uint8_t *data, size_t len);
 /* Nothing is left to do at this instant; the clock will move to `next`. */
@@ -212,17 +223,21 @@ void checker_keylog(void *user, const char *line);
 unsigned long checker_selftest(unsigned long *passed);
 
 /* ---- among the checker's files ---- */
-void check_fail(struct checker *checker, const char *rule, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void check_fail(struct checker *checker, const char *rule, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 struct quic_conn *check_object(struct check_side *side);
 bool check_open(struct checker *checker, struct seen_datagram *datagram);
-const struct check_secret *check_secret_find(const struct checker *checker, const struct check_conn *conn, const char *label);
+const struct check_secret *check_secret_find(const struct checker *checker, const struct check_conn *conn,
+                                             const char *label);
 void check_tls(struct checker *checker, struct check_conn *conn, unsigned side, enum quic_space space);
 void check_datagram(struct checker *checker, struct seen_datagram *datagram);
 void check_frames(struct checker *checker, struct seen_datagram *datagram, struct seen_packet *packet);
-void check_effect_add(struct checker *checker, enum check_effect_kind kind, enum crypto_level level, uint64_t a, uint64_t b);
+void check_effect_add(struct checker *checker, enum check_effect_kind kind, enum crypto_level level, uint64_t a,
+                      uint64_t b);
 struct check_stream *check_stream_of(struct checker *checker, struct check_conn *conn, unsigned side, uint64_t id);
 struct check_addr *check_addr_of(struct check_conn *conn, const struct quic_addr *addr);
-bool check_id_add(struct checker *checker, const struct quic_cid *cid, const struct check_conn *conn, unsigned leads_to);
+bool check_id_add(struct checker *checker, const struct quic_cid *cid, const struct check_conn *conn,
+                  unsigned leads_to);
 struct check_conn *check_id_find(struct checker *checker, const uint8_t *id, size_t len, unsigned *leads_to);
 struct check_cid *check_cid_find(struct check_side *owner, const struct quic_cid *cid);
 

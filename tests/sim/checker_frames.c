@@ -62,8 +62,9 @@ static void frame_ack(struct view *v, const struct quic_frame *f) {
     uint64_t high = ack.largest, low = high - ack.first_range;
     do {
         if (!base_ranges_covers(&acked->delivered, low, high + 1)) {
-            check_fail(v->c, "ack-of-received", "side %u acknowledges %llu..%llu of space %u, not all of which has arrived", v->p->side, ull(low),
-                       ull(high), v->p->space);
+            check_fail(v->c, "ack-of-received",
+                       "side %u acknowledges %llu..%llu of space %u, not all of which has arrived", v->p->side,
+                       ull(low), ull(high), v->p->space);
             return;
         }
     } while (quic_frame_ack_next(&ack, &low, &high));
@@ -71,9 +72,11 @@ static void frame_ack(struct view *v, const struct quic_frame *f) {
     unsigned exponent = v->p->space == QUIC_APPLICATION ? (unsigned)v->self->params.ack_delay_exponent : 0;
     uint64_t delay = (ack.delay << exponent) * BASE_US, real = v->c->world->now - largest->delivered_at;
     if (v->p->space == QUIC_APPLICATION && v->self->params_known && delay > real + BASE_US)
-        check_fail(v->c, "ack-delay", "a delay of %llu us is told, it was %llu us", ull(delay / BASE_US), ull(real / BASE_US));
+        check_fail(v->c, "ack-delay", "a delay of %llu us is told, it was %llu us", ull(delay / BASE_US),
+                   ull(real / BASE_US));
     if (v->p->level == CRYPTO_APPLICATION && largest->generation > v->p->generation)
-        check_fail(v->c, "ack-key", "a packet of generation %u is acknowledged under generation %u", largest->generation, v->p->generation);
+        check_fail(v->c, "ack-key", "a packet of generation %u is acknowledged under generation %u",
+                   largest->generation, v->p->generation);
     if (v->p->space == QUIC_APPLICATION)
         acked->owed_since = 0;
     check_effect_add(v->c, EFFECT_ACK, v->p->level, v->p->space, f->u.ack.largest);
@@ -101,7 +104,8 @@ static bool bytes_same(struct check_bytes *b, uint64_t offset, const uint8_t *da
 static void frame_crypto(struct view *v, const struct quic_frame *f) {
     struct check_bytes *b = &v->self->crypto[v->p->space];
     if (!bytes_same(b, f->u.crypto.offset, f->u.crypto.data, f->u.crypto.len))
-        check_fail(v->c, "crypto-bytes", "side %u: other bytes at CRYPTO offset %llu", v->p->side, ull(f->u.crypto.offset));
+        check_fail(v->c, "crypto-bytes", "side %u: other bytes at CRYPTO offset %llu", v->p->side,
+                   ull(f->u.crypto.offset));
 }
 
 /* RFC 9000 2.1, 4.6: direction, and who may open it. */
@@ -112,7 +116,8 @@ static bool stream_allowed(struct view *v, uint64_t id, bool sends) {
         return false;
     }
     if (own && v->p->level == CRYPTO_APPLICATION && id >> 2 >= v->self->max_streams[id >> 1 & 1]) {
-        check_fail(v->c, "stream-limit", "side %u uses stream %llu, it may open %llu", v->p->side, ull(id), ull(v->self->max_streams[id >> 1 & 1]));
+        check_fail(v->c, "stream-limit", "side %u uses stream %llu, it may open %llu", v->p->side, ull(id),
+                   ull(v->self->max_streams[id >> 1 & 1]));
         return false;
     }
     return true;
@@ -121,7 +126,8 @@ static bool stream_allowed(struct view *v, uint64_t id, bool sends) {
 /* The stream reaches to `end`: final size and both limits. */
 static void stream_reaches(struct view *v, struct check_stream *s, uint64_t id, uint64_t end, bool final) {
     if (end > s->final_size || (final && (end < s->highest || (s->final_size != UINT64_MAX && s->final_size != end))))
-        check_fail(v->c, "final-size", "stream %llu: %llu, final size %llu, highest %llu", ull(id), ull(end), ull(s->final_size), ull(s->highest));
+        check_fail(v->c, "final-size", "stream %llu: %llu, final size %llu, highest %llu", ull(id), ull(end),
+                   ull(s->final_size), ull(s->highest));
     if (final)
         s->final_size = end;
     if (end <= s->highest)
@@ -131,9 +137,11 @@ static void stream_reaches(struct view *v, struct check_stream *s, uint64_t id, 
     if (v->p->level == CRYPTO_EARLY)
         return; /* under remembered limits */
     if (end > s->limit)
-        check_fail(v->c, "stream-credit", "stream %llu: %llu bytes, allowed are %llu", ull(id), ull(end), ull(s->limit));
+        check_fail(v->c, "stream-credit", "stream %llu: %llu bytes, allowed are %llu", ull(id), ull(end),
+                   ull(s->limit));
     if (v->self->stream_sum > v->self->max_data)
-        check_fail(v->c, "connection-credit", "%llu bytes on all streams, allowed are %llu", ull(v->self->stream_sum), ull(v->self->max_data));
+        check_fail(v->c, "connection-credit", "%llu bytes on all streams, allowed are %llu", ull(v->self->stream_sum),
+                   ull(v->self->max_data));
 }
 
 static void frame_stream(struct view *v, const struct quic_frame *f) {
@@ -144,7 +152,8 @@ static void frame_stream(struct view *v, const struct quic_frame *f) {
     if (s->reset)
         check_fail(v->c, "after-reset", "STREAM after RESET_STREAM on stream %llu", ull(id));
     if (s->reset_at && end > s->reliable)
-        check_fail(v->c, "after-reset", "STREAM up to %llu after RESET_STREAM_AT %llu on stream %llu", ull(end), ull(s->reliable), ull(id));
+        check_fail(v->c, "after-reset", "STREAM up to %llu after RESET_STREAM_AT %llu on stream %llu", ull(end),
+                   ull(s->reliable), ull(id));
     stream_reaches(v, s, id, end, f->u.stream.fin);
     if (f->u.stream.len && !bytes_same(&s->bytes, f->u.stream.offset, f->u.stream.data, f->u.stream.len))
         check_fail(v->c, "stream-bytes", "stream %llu: other bytes at offset %llu", ull(id), ull(f->u.stream.offset));
@@ -157,7 +166,8 @@ static void frame_reset(struct view *v, const struct quic_frame *f) {
     struct check_stream *s = check_stream_of(v->c, v->conn, v->p->side, id);
     stream_reaches(v, s, id, f->u.reset_stream.final_size, true);
     if ((s->reset || s->reset_at) && s->reset_code != f->u.reset_stream.code)
-        check_fail(v->c, "reset-code", "stream %llu: code %llu, before it was %llu", ull(id), ull(f->u.reset_stream.code), ull(s->reset_code));
+        check_fail(v->c, "reset-code", "stream %llu: code %llu, before it was %llu", ull(id),
+                   ull(f->u.reset_stream.code), ull(s->reset_code));
     s->reset = true;
     s->reset_code = f->u.reset_stream.code;
 }
@@ -168,9 +178,10 @@ static void frame_reset_at(struct view *v, const struct quic_frame *f) {
     if (!stream_allowed(v, id, true))
         return;
     struct check_stream *s = check_stream_of(v->c, v->conn, v->p->side, id);
-    if (reliable > s->highest || s->reset || (s->reset_at && (reliable > s->reliable || s->reset_code != f->u.reset_stream.code)))
-        check_fail(v->c, "reset-at", "stream %llu: RESET_STREAM_AT %llu of %llu, code %llu", ull(id), ull(reliable), ull(s->highest),
-                   ull(f->u.reset_stream.code));
+    if (reliable > s->highest || s->reset ||
+        (s->reset_at && (reliable > s->reliable || s->reset_code != f->u.reset_stream.code)))
+        check_fail(v->c, "reset-at", "stream %llu: RESET_STREAM_AT %llu of %llu, code %llu", ull(id), ull(reliable),
+                   ull(s->highest), ull(f->u.reset_stream.code));
     if (v->peer->params_known && !v->peer->params.reset_stream_at)
         check_fail(v->c, "reset-at", "stream %llu: the peer does not know RESET_STREAM_AT", ull(id));
     stream_reaches(v, s, id, f->u.reset_stream.final_size, true);
@@ -192,13 +203,16 @@ static void frame_max_stream_data(struct view *v, const struct quic_frame *f) {
     if (stream_allowed(v, f->u.max.id, false))
         check_effect_add(v->c, EFFECT_MAX_STREAM_DATA, v->p->level, f->u.max.id, f->u.max.max);
 }
-static void frame_max_data(struct view *v, const struct quic_frame *f) { check_effect_add(v->c, EFFECT_MAX_DATA, v->p->level, f->u.max.max, 0); }
+static void frame_max_data(struct view *v, const struct quic_frame *f) {
+    check_effect_add(v->c, EFFECT_MAX_DATA, v->p->level, f->u.max.max, 0);
+}
 static void frame_max_streams(struct view *v, const struct quic_frame *f) {
     check_effect_add(v->c, EFFECT_MAX_STREAMS, v->p->level, f->type == QUIC_FRAME_MAX_STREAMS_UNI, f->u.max.max);
 }
 static void frame_blocked(struct view *v, const struct quic_frame *f) {
     if (v->peer->params_known && f->u.blocked.limit > v->self->max_data)
-        check_fail(v->c, "blocked", "blocked at %llu, the limit is %llu", ull(f->u.blocked.limit), ull(v->self->max_data));
+        check_fail(v->c, "blocked", "blocked at %llu, the limit is %llu", ull(f->u.blocked.limit),
+                   ull(v->self->max_data));
 }
 static void frame_streams_blocked(struct view *v, const struct quic_frame *f) {
     if (v->peer->params_known && f->u.blocked.limit > v->self->max_streams[f->type == QUIC_FRAME_STREAMS_BLOCKED_UNI])
@@ -227,8 +241,8 @@ static void frame_new_cid(struct view *v, const struct quic_frame *f) {
         active += !s->cids[i].retire_delivered && s->cids[i].sequence >= s->retire_prior_to;
     }
     if (v->peer->params_known && active + 1 > v->peer->params.active_connection_id_limit)
-        check_fail(v->c, "id-limit", "side %u issues its %uth connection ID, the peer takes %llu", v->p->side, active + 1,
-                   ull(v->peer->params.active_connection_id_limit));
+        check_fail(v->c, "id-limit", "side %u issues its %uth connection ID, the peer takes %llu", v->p->side,
+                   active + 1, ull(v->peer->params.active_connection_id_limit));
     if (s->cid_count == 64) { /* forget the oldest retired one */
         memmove(s->cids + 1, s->cids + 2, 62 * sizeof *s->cids);
         s->cid_count--;
@@ -249,7 +263,8 @@ static void frame_retire_cid(struct view *v, const struct quic_frame *f) {
         cid->retired = true;
     }
     if (!found)
-        check_fail(v->c, "retire-id", "side %u retires ID %llu, which it was not given", v->p->side, ull(f->u.retire_cid.sequence));
+        check_fail(v->c, "retire-id", "side %u retires ID %llu, which it was not given", v->p->side,
+                   ull(f->u.retire_cid.sequence));
     check_effect_add(v->c, EFFECT_RETIRE_CID, v->p->level, f->u.retire_cid.sequence, 0);
 }
 
@@ -266,8 +281,8 @@ static void frame_challenge(struct view *v, const struct quic_frame *f) {
             check_fail(v->c, "challenge", "the same challenge twice"); /* 8.2.1: unpredictable, each */
     addr->challenges[addr->challenge_count < 32 ? addr->challenge_count++ : 31] = data;
     if (v->d->len < QUIC_MIN_INITIAL && !addr->validated && 3 * addr->received >= addr->sent + QUIC_MIN_INITIAL)
-        check_fail(v->c, "path-size", "PATH_CHALLENGE in %zu bytes; %llu received, %llu sent, validated %d", v->d->len, ull(addr->received),
-                   ull(addr->sent), addr->validated);
+        check_fail(v->c, "path-size", "PATH_CHALLENGE in %zu bytes; %llu received, %llu sent, validated %d", v->d->len,
+                   ull(addr->received), ull(addr->sent), addr->validated);
 }
 
 static void frame_response(struct view *v, const struct quic_frame *f) {
@@ -286,8 +301,8 @@ static void frame_response(struct view *v, const struct quic_frame *f) {
 
 static void frame_close(struct view *v, const struct quic_frame *f) {
     check_effect_add(v->c, EFFECT_CLOSE, v->p->level, f->u.close.code, 0);
-    if (f->type == QUIC_FRAME_CONNECTION_CLOSE && v->p->level != CRYPTO_APPLICATION && f->u.close.code == QUIC_APPLICATION_ERROR &&
-        f->u.close.reason_len)
+    if (f->type == QUIC_FRAME_CONNECTION_CLOSE && v->p->level != CRYPTO_APPLICATION &&
+        f->u.close.code == QUIC_APPLICATION_ERROR && f->u.close.reason_len)
         check_fail(v->c, "close-hidden", "an application's reason is shown before the handshake is over"); /* 10.2.3 */
 }
 
@@ -304,12 +319,13 @@ static void frame_token(struct view *v, const struct quic_frame *f) {
 
 static void frame_datagram(struct view *v, const struct quic_frame *f) {
     if (v->peer->params_known && f->u.datagram.size > v->peer->params.max_datagram_frame_size)
-        check_fail(v->c, "datagram-size", "a DATAGRAM frame of %llu bytes, the peer takes %llu", ull(f->u.datagram.size),
-                   ull(v->peer->params.max_datagram_frame_size));
+        check_fail(v->c, "datagram-size", "a DATAGRAM frame of %llu bytes, the peer takes %llu",
+                   ull(f->u.datagram.size), ull(v->peer->params.max_datagram_frame_size));
 }
 
 static void frame_ack_frequency(struct view *v, const struct quic_frame *f) {
-    if (v->peer->params_known && (v->peer->params.min_ack_delay == QUIC_NO_MIN_ACK_DELAY || f->u.ack_frequency.max_delay < v->peer->params.min_ack_delay))
+    if (v->peer->params_known && (v->peer->params.min_ack_delay == QUIC_NO_MIN_ACK_DELAY ||
+                                  f->u.ack_frequency.max_delay < v->peer->params.min_ack_delay))
         check_fail(v->c, "ack-frequency", "a delay of %llu us is asked for", ull(f->u.ack_frequency.max_delay));
 }
 
@@ -380,8 +396,10 @@ void check_frames(struct checker *c, struct seen_datagram *d, struct seen_packet
             check_fail(c, "frame-syntax", "side %u: a malformed frame of type %llu", p->side, ull(frame.type));
             return;
         }
-        uint64_t type = frame.type >= QUIC_FRAME_STREAM && frame.type < QUIC_FRAME_STREAM + 8 ? QUIC_FRAME_STREAM : frame.type;
-        if (type >= sizeof places / sizeof *places || !(places[type].levels & (1u << p->level)) || !(places[type].roles & (p->side == CHECK_CLIENT ? C : S))) {
+        uint64_t type =
+            frame.type >= QUIC_FRAME_STREAM && frame.type < QUIC_FRAME_STREAM + 8 ? QUIC_FRAME_STREAM : frame.type;
+        if (type >= sizeof places / sizeof *places || !(places[type].levels & (1u << p->level)) ||
+            !(places[type].roles & (p->side == CHECK_CLIENT ? C : S))) {
             check_fail(c, "frame-place", "%s from side %u at level %u", quic_frame_name(type), p->side, p->level);
             return;
         }

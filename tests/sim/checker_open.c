@@ -101,7 +101,8 @@ static bool open_packet(struct checker *c, struct seen_packet *p, uint8_t *packe
         check_fail(c, "opens", "a packet of level %u, for which no secret was logged", p->level);
         return false;
     }
-    struct crypto_open_item item = {.packet = packet, .len = (uint32_t)header->packet_len, .pn_offset = (uint16_t)header->pn_offset};
+    struct crypto_open_item item = {
+        .packet = packet, .len = (uint32_t)header->packet_len, .pn_offset = (uint16_t)header->pn_offset};
     if (!crypto_unmask(s->masks[p->level], &item, 1))
         return false;
     p->first = item.first;
@@ -125,7 +126,8 @@ static bool open_packet(struct checker *c, struct seen_packet *p, uint8_t *packe
 }
 
 /* A server's Initial that does not open with the keys we think of may belong to another of the IDs a client has used (a refusal without connection). */
-static bool open_initial(struct checker *c, struct seen_packet *p, const uint8_t *packet, const struct quic_header *header) {
+static bool open_initial(struct checker *c, struct seen_packet *p, const uint8_t *packet,
+                         const struct quic_header *header) {
     struct check_conn *conn = p->conn;
     static uint8_t work[QUIC_MAX_DATAGRAM];
     struct quic_cid before = conn->key_id;
@@ -147,7 +149,8 @@ static bool open_initial(struct checker *c, struct seen_packet *p, const uint8_t
 }
 
 static enum crypto_level level_of(enum quic_packet_type type) {
-    static const enum crypto_level levels[] = {CRYPTO_INITIAL, CRYPTO_EARLY, CRYPTO_HANDSHAKE, CRYPTO_INITIAL, CRYPTO_INITIAL, CRYPTO_APPLICATION};
+    static const enum crypto_level levels[] = {CRYPTO_INITIAL, CRYPTO_EARLY,   CRYPTO_HANDSHAKE,
+                                               CRYPTO_INITIAL, CRYPTO_INITIAL, CRYPTO_APPLICATION};
     return levels[type];
 }
 
@@ -175,7 +178,8 @@ static void follow_server_id(struct checker *c, struct check_conn *conn, const s
     }
 }
 
-static void seen_retry(struct checker *c, struct seen_datagram *d, struct check_conn *conn, const struct quic_header *header) {
+static void seen_retry(struct checker *c, struct seen_datagram *d, struct check_conn *conn,
+                       const struct quic_header *header) {
     d->unprotected = true;
     if (c->world->tampered && !quic_header_retry_valid(header, &conn->initial_ids[0]))
         return; /* it answers an Initial that was changed on its way */
@@ -205,7 +209,8 @@ static bool owns_id(struct sim_node *node, const struct quic_cid *cid) {
 
 /* A server answers the same client from another ID. That is another connection, born of a first Initial that came again when the first connection had forgotten
  * its beginning; or no connection at all, and an Initial that was changed on its way. */
-static bool foreign_answer(const struct checker *c, struct check_conn *conn, unsigned side, const struct quic_header *header) {
+static bool foreign_answer(const struct checker *c, struct check_conn *conn, unsigned side,
+                           const struct quic_header *header) {
     struct check_side *s = &conn->sides[CHECK_SERVER];
     if (side == CHECK_CLIENT || !header->is_long || !s->cid_count || quic_cid_equal(&s->cids[0].cid, &header->scid))
         return false;
@@ -255,8 +260,14 @@ static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, co
         return false;
     }
     struct seen_packet *p = &d->packets[d->count];
-    *p = (struct seen_packet){.conn = conn, .side = side, .level = level_of(header->type), .is_long = header->is_long, .dcid = header->dcid,
-                              .scid = header->scid, .token = header->token, .token_len = header->token_len};
+    *p = (struct seen_packet){.conn = conn,
+                              .side = side,
+                              .level = level_of(header->type),
+                              .is_long = header->is_long,
+                              .dcid = header->dcid,
+                              .scid = header->scid,
+                              .token = header->token,
+                              .token_len = header->token_len};
     p->space = quic_space_of(p->level);
     if (foreign_answer(c, conn, side, header)) {
         d->foreign = true;
@@ -302,8 +313,8 @@ static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, co
 }
 
 static void trace(struct checker *c, const struct seen_datagram *d) {
-    printf("%10.6f  %u -> %d  %4zu%s", (double)c->world->now / 1e9, d->raw->from->index, d->raw->to ? (int)d->raw->to->index : -1, d->len,
-           d->unprotected ? " (unprotected)" : "");
+    printf("%10.6f  %u -> %d  %4zu%s", (double)c->world->now / 1e9, d->raw->from->index,
+           d->raw->to ? (int)d->raw->to->index : -1, d->len, d->unprotected ? " (unprotected)" : "");
     for (unsigned i = 0; i < d->count; i++) {
         const struct seen_packet *p = &d->packets[i];
         static const char *const names[] = {"I", "E", "H", "A"};
@@ -315,8 +326,8 @@ static void trace(struct checker *c, const struct seen_datagram *d) {
         while (in.pos < in.end && !quic_frame_parse(&in, &f)) {
             printf(" %s", quic_frame_name(f.type));
             if ((f.type & ~1u) == QUIC_FRAME_ACK)
-                printf("(%llu-%llu+%llu)", (unsigned long long)(f.u.ack.largest - f.u.ack.first_range), (unsigned long long)f.u.ack.largest,
-                       (unsigned long long)f.u.ack.range_count);
+                printf("(%llu-%llu+%llu)", (unsigned long long)(f.u.ack.largest - f.u.ack.first_range),
+                       (unsigned long long)f.u.ack.largest, (unsigned long long)f.u.ack.range_count);
             else if (f.type >= QUIC_FRAME_STREAM && f.type < QUIC_FRAME_STREAM + 8)
                 printf("(%llu:%llu+%llu%s)", (unsigned long long)f.u.stream.id, (unsigned long long)f.u.stream.offset,
                        (unsigned long long)f.u.stream.len, f.u.stream.fin ? " fin" : "");

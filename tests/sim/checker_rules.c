@@ -22,15 +22,15 @@ static struct check_number *number_at(struct check_space *s, uint64_t number) {
 static void packet_number(struct checker *c, struct seen_packet *p) {
     struct check_space *s = &p->conn->sides[p->side].spaces[p->space];
     if (p->number < s->next)
-        check_fail(c, "number-grows", "side %u space %u: number %llu after %llu", p->side, p->space, (unsigned long long)p->number,
-                   (unsigned long long)s->next - 1);
+        check_fail(c, "number-grows", "side %u space %u: number %llu after %llu", p->side, p->space,
+                   (unsigned long long)p->number, (unsigned long long)s->next - 1);
     if (p->number > s->next + 1)
-        check_fail(c, "number-dense", "side %u space %u: number %llu after %llu", p->side, p->space, (unsigned long long)p->number,
-                   (unsigned long long)s->next - 1);
+        check_fail(c, "number-dense", "side %u space %u: number %llu after %llu", p->side, p->space,
+                   (unsigned long long)p->number, (unsigned long long)s->next - 1);
     uint32_t truncated = (uint32_t)(p->number & (UINT64_MAX >> (64 - 8 * p->pn_len)));
     if (quic_number_expand(s->largest_acked, truncated, p->pn_len) != p->number)
-        check_fail(c, "number-length", "side %u space %u: %u bytes of number %llu, acknowledged %llu", p->side, p->space, p->pn_len,
-                   (unsigned long long)p->number, (unsigned long long)s->largest_acked);
+        check_fail(c, "number-length", "side %u space %u: %u bytes of number %llu, acknowledged %llu", p->side,
+                   p->space, p->pn_len, (unsigned long long)p->number, (unsigned long long)s->largest_acked);
     if (c->world->failure)
         return;
     struct check_number *n = number_at(s, p->number);
@@ -55,9 +55,11 @@ static void packet_ids(struct checker *c, const struct seen_packet *p) {
     const struct check_cid *cid = check_cid_find(owner, &p->dcid);
     if (cid) {
         if (cid->retired)
-            check_fail(c, "destination-id", "side %u sends to ID %llu, which it has retired", p->side, (unsigned long long)cid->sequence);
+            check_fail(c, "destination-id", "side %u sends to ID %llu, which it has retired", p->side,
+                       (unsigned long long)cid->sequence);
         if (!cid->delivered)
-            check_fail(c, "destination-id", "side %u sends to ID %llu, which it cannot know", p->side, (unsigned long long)cid->sequence);
+            check_fail(c, "destination-id", "side %u sends to ID %llu, which it cannot know", p->side,
+                       (unsigned long long)cid->sequence);
         if (p->is_long && cid->sequence)
             check_fail(c, "destination-id", "long header with ID %llu", (unsigned long long)cid->sequence);
     } else if (!p->is_long || p->side == CHECK_SERVER || p->level == CRYPTO_HANDSHAKE) {
@@ -86,7 +88,8 @@ static void packet_token(struct checker *c, const struct seen_packet *p) {
             check_fail(c, "token", "an Initial after Retry without the token it brought");
     if (conn->initial_count > 1 && !quic_cid_equal(&conn->initial_ids[0], &conn->key_id))
         return;
-    if (conn->token_known && (p->token_len != conn->token_len || (p->token_len && memcmp(p->token, conn->token, p->token_len) != 0)))
+    if (conn->token_known &&
+        (p->token_len != conn->token_len || (p->token_len && memcmp(p->token, conn->token, p->token_len) != 0)))
         check_fail(c, "token", "an Initial with another token than the first");
     if (conn->token_known)
         return;
@@ -102,9 +105,11 @@ static void packet_level(struct checker *c, const struct seen_packet *p) {
     bool client = p->side == CHECK_CLIENT;
     if (p->level == CRYPTO_EARLY && !client)
         check_fail(c, "level", "0-RTT from a server");
-    if (p->level == CRYPTO_HANDSHAKE && self->confirmed && !self->node->mem.refusals) /* what memory refuses is not heard */
+    if (p->level == CRYPTO_HANDSHAKE && self->confirmed &&
+        !self->node->mem.refusals) /* what memory refuses is not heard */
         check_fail(c, "level", "side %u sends a Handshake packet after the handshake was confirmed", p->side);
-    if (p->level == CRYPTO_EARLY && self->spaces[QUIC_APPLICATION].next && self->keys[CRYPTO_APPLICATION] && self->generation_first)
+    if (p->level == CRYPTO_EARLY && self->spaces[QUIC_APPLICATION].next && self->keys[CRYPTO_APPLICATION] &&
+        self->generation_first)
         check_fail(c, "level", "0-RTT after 1-RTT");
 }
 
@@ -124,7 +129,8 @@ static void packet_phase(struct checker *c, struct seen_packet *p) {
     if (!follows && !self->confirmed && p->side == CHECK_CLIENT) /* the server's may overtake its HANDSHAKE_DONE */
         check_fail(c, "key-phase", "key update before the handshake is confirmed");
     if (!follows && self->generation && (acked == QUIC_NO_NUMBER || acked < self->generation_first))
-        check_fail(c, "key-phase", "side %u updates again before generation %u was acknowledged", p->side, self->generation);
+        check_fail(c, "key-phase", "side %u updates again before generation %u was acknowledged", p->side,
+                   self->generation);
     self->generation = p->generation;
     self->generation_first = p->number;
 }
@@ -191,11 +197,13 @@ static void datagram_size(struct checker *c, const struct seen_datagram *d) {
     const struct check_side *peer = &d->conn->sides[!d->side];
     bool initial = false;
     for (unsigned i = 0; i < d->count; i++)
-        initial |= d->packets[i].level == CRYPTO_INITIAL && !d->packets[i].stateless && (d->side == CHECK_CLIENT || d->packets[i].eliciting);
+        initial |= d->packets[i].level == CRYPTO_INITIAL && !d->packets[i].stateless &&
+                   (d->side == CHECK_CLIENT || d->packets[i].eliciting);
     if (initial && d->len < QUIC_MIN_INITIAL)
         check_fail(c, "initial-size", "side %u sends an Initial in %zu bytes", d->side, d->len);
     if (peer->params_known && d->len > peer->params.max_udp_payload_size)
-        check_fail(c, "datagram-size", "%zu bytes, the peer takes %llu", d->len, (unsigned long long)peer->params.max_udp_payload_size);
+        check_fail(c, "datagram-size", "%zu bytes, the peer takes %llu", d->len,
+                   (unsigned long long)peer->params.max_udp_payload_size);
 }
 
 /* RFC 9000 12.2: one connection ID, 1-RTT last, a level once (ours does). */
@@ -217,8 +225,8 @@ static void datagram_amplification(struct checker *c, const struct seen_datagram
     struct check_addr *addr = check_addr_of(d->conn, &d->raw->dst);
     addr->sent += d->len;
     if (!addr->validated && addr->sent > 3 * addr->received)
-        check_fail(c, "amplification", "%llu bytes sent for %llu received, not validated", (unsigned long long)addr->sent,
-                   (unsigned long long)addr->received);
+        check_fail(c, "amplification", "%llu bytes sent for %llu received, not validated",
+                   (unsigned long long)addr->sent, (unsigned long long)addr->received);
 }
 
 /* RFC 9002 7: nothing ack-eliciting beyond the window but two probes a time-out and space (6.2.4). */
@@ -243,8 +251,8 @@ static void datagram_window(struct checker *c, const struct seen_datagram *d) {
     if (control->bytes_in_flight <= control->cc.window || elsewhere)
         return;
     if (--self->probes < 0)
-        check_fail(c, "window", "side %u has %llu bytes in flight, its window is %llu", d->side, (unsigned long long)control->bytes_in_flight,
-                   (unsigned long long)control->cc.window);
+        check_fail(c, "window", "side %u has %llu bytes in flight, its window is %llu", d->side,
+                   (unsigned long long)control->bytes_in_flight, (unsigned long long)control->cc.window);
 }
 
 static uint64_t datagram_hash(const struct seen_datagram *d) {
@@ -269,10 +277,12 @@ static void datagram_closes(struct checker *c, const struct seen_datagram *d, bo
 
 /* What a node says without a connection is never longer than what it answers (RFC 9000 6, 10.3). */
 static void datagram_unprotected(struct checker *c, const struct seen_datagram *d) {
-    if ((d->raw->data[0] & 0x80) && base_load_u32(d->raw->data + 1) && !quic_version_known(base_load_u32(d->raw->data + 1)))
+    if ((d->raw->data[0] & 0x80) && base_load_u32(d->raw->data + 1) &&
+        !quic_version_known(base_load_u32(d->raw->data + 1)))
         return;
     if (d->len >= c->biggest[d->raw->from->index] + (d->raw->data[0] & 0x80 ? 1 : 0))
-        check_fail(c, "stateless-size", "%zu bytes answer %llu", d->len, (unsigned long long)c->biggest[d->raw->from->index]);
+        check_fail(c, "stateless-size", "%zu bytes answer %llu", d->len,
+                   (unsigned long long)c->biggest[d->raw->from->index]);
 }
 
 void check_datagram(struct checker *c, struct seen_datagram *d) {
@@ -285,7 +295,8 @@ void check_datagram(struct checker *c, struct seen_datagram *d) {
     struct check_side *self = &d->conn->sides[d->side];
     for (unsigned i = 0; i < d->count; i++) {
         struct seen_packet *p = &d->packets[i];
-        p->stateless = p->is_long && d->side == CHECK_SERVER && self->cid_count && !quic_cid_equal(&p->scid, &self->cids[0].cid);
+        p->stateless =
+            p->is_long && d->side == CHECK_SERVER && self->cid_count && !quic_cid_equal(&p->scid, &self->cids[0].cid);
         p->stateless |= p->is_long && d->side == CHECK_SERVER && !self->cid_count;
     }
     if (self->closing && datagram_hash(d) == self->close_hash) {

@@ -16,7 +16,8 @@ static void take_params(struct checker *c, struct check_conn *conn, unsigned sid
     }
     s->params_known = true;
     if (s->params.has_preferred_address && s->cid_count == 1) { /* 5.1.1: the ID with sequence number 1 */
-        s->cids[s->cid_count++] = (struct check_cid){.cid = s->params.preferred_address.cid, .sequence = 1, .delivered = true};
+        s->cids[s->cid_count++] =
+            (struct check_cid){.cid = s->params.preferred_address.cid, .sequence = 1, .delivered = true};
         check_id_add(c, &s->params.preferred_address.cid, conn, side);
     }
     peer->max_data = peer->max_data > s->params.initial_max_data ? peer->max_data : s->params.initial_max_data;

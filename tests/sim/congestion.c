@@ -36,7 +36,8 @@ static void client_conn(struct sim_node *node, struct quic_conn *conn, uint32_t 
     struct quic_stream *stream;
     if (!(bits & QUIC_CONN_EV_CONNECTED))
         return;
-    if (quic_streams_open(&conn->streams, false, &stream) || quic_stream_write(stream, (const uint8_t *)"?", 1, true) != 1)
+    if (quic_streams_open(&conn->streams, false, &stream) ||
+        quic_stream_write(stream, (const uint8_t *)"?", 1, true) != 1)
         sim_fail(node->world, "no stream");
 }
 
@@ -274,8 +275,8 @@ static void run_rate_changes(struct sim_world *world, uint64_t seed) {
     bench_run(&b, 15 * BASE_SEC);
     bench_mark(&b);
     bench_run(&b, 10 * BASE_SEC);
-    printf("    %s, 100 Mbit/s to 10 and back: %.1f %% of 10 (queue %.1f ms), %.1f %% of 100\n", names[controller], 100 * low,
-           queue, 100 * bench_use(&b));
+    printf("    %s, 100 Mbit/s to 10 and back: %.1f %% of 10 (queue %.1f ms), %.1f %% of 100\n", names[controller],
+           100 * low, queue, 100 * bench_use(&b));
     expect_least(&b, "use of the slow link", low, 0.9);
     expect_least(&b, "use of the fast link", bench_use(&b), 0.9);
     bench_close(&b);

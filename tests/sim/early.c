@@ -238,7 +238,8 @@ static void run_upgraded(struct sim_world *world, uint64_t seed) {
 static unsigned cut_off;
 static bool cut_handshake(struct sim_world *world, const struct sim_datagram *d) {
     struct quic_header header;
-    if (d->from->index != 1 || cut_off || !quic_header_parse(d->data, d->len, QUIC_LOCAL_CID_LEN, &header) || header.packet_len == d->len)
+    if (d->from->index != 1 || cut_off || !quic_header_parse(d->data, d->len, QUIC_LOCAL_CID_LEN, &header) ||
+        header.packet_len == d->len)
         return true;
     cut_off++;
     sim_inject_changed(d->to, &d->src, d->data, header.packet_len, 10 * BASE_MS, d);

@@ -30,7 +30,8 @@ static void play(struct stage *stage) {
 
 static void expect(struct stage *stage, enum quic_ecn_state client, enum quic_ecn_state server) {
     if (ends.client != client || ends.server != server)
-        sim_fail(stage->world, "the client's path ended in state %u, not %u; the server's in %u, not %u", ends.client, client, ends.server, server);
+        sim_fail(stage->world, "the client's path ended in state %u, not %u; the server's in %u, not %u", ends.client,
+                 client, ends.server, server);
 }
 
 static void run_clean(struct sim_world *world, uint64_t seed) {
@@ -41,8 +42,10 @@ static void run_clean(struct sim_world *world, uint64_t seed) {
     play(&stage);
     expect(&stage, QUIC_ECN_CAPABLE, QUIC_ECN_CAPABLE);
     if (stage.t.client_stats.ecn_marked * 2 < stage.t.client_stats.packets_sent || stage.t.client_stats.ecn_ce)
-        sim_fail(world, "%llu of %llu packets were marked, %llu came as CE", (unsigned long long)stage.t.client_stats.ecn_marked,
-                 (unsigned long long)stage.t.client_stats.packets_sent, (unsigned long long)stage.t.client_stats.ecn_ce);
+        sim_fail(world, "%llu of %llu packets were marked, %llu came as CE",
+                 (unsigned long long)stage.t.client_stats.ecn_marked,
+                 (unsigned long long)stage.t.client_stats.packets_sent,
+                 (unsigned long long)stage.t.client_stats.ecn_ce);
 }
 
 static void run_off(struct sim_world *world, uint64_t seed) {
@@ -121,7 +124,8 @@ static void run_later(struct sim_world *world, uint64_t seed) {
 static const struct scenario list[] = {
     {"ecn", "marks arrive and are used, with and without loss", 40, run_clean},
     {"ecn-off", "the option turns one side's marks off", 8, run_off},
-    {"ecn-spoilt", "marks are cleared, changed to ECT(1) or CE, or cost the packet its life: given up in time", 160, run_spoilt},
+    {"ecn-spoilt", "marks are cleared, changed to ECT(1) or CE, or cost the packet its life: given up in time", 160,
+     run_spoilt},
     {"ecn-queue", "a queue marks instead of dropping: the window follows", 40, run_queue},
     {"ecn-later", "a network begins to drop marked packets in mid transfer", 40, run_later},
 };

@@ -8,7 +8,8 @@ static void nothing_left(struct stage *stage) {
     for (unsigned i = 0; i < 2; i++) {
         const struct sim_node *node = i ? stage->s : stage->c;
         if (node->alive && (node->endpoint.conn_count || node->slots.live))
-            sim_fail(stage->world, "node %u: %u connections, %u handles are left", i, node->endpoint.conn_count, node->slots.live);
+            sim_fail(stage->world, "node %u: %u connections, %u handles are left", i, node->endpoint.conn_count,
+                     node->slots.live);
     }
 }
 
@@ -45,9 +46,12 @@ static void run_close(struct sim_world *world, uint64_t seed) {
     const struct quic_close *theirs = by_server ? &stage.t.client_close : &stage.t.server_close;
     if (mine->cause != QUIC_CAUSE_LOCAL || mine->code != code || !reason_is(mine, "by design"))
         sim_fail(world, "the closer heard cause %u code %llu", mine->cause, (unsigned long long)mine->code);
-    if (other && theirs->cause == QUIC_CAUSE_PEER && confirmed && (theirs->code != code || theirs->app != app || !reason_is(theirs, "by design")))
-        sim_fail(world, "the peer heard code %llu app %d %.*s", (unsigned long long)theirs->code, theirs->app, theirs->reason_len, theirs->reason);
-    if (other && theirs->cause == QUIC_CAUSE_PEER && !confirmed && app && theirs->code != code && theirs->code != QUIC_APPLICATION_ERROR)
+    if (other && theirs->cause == QUIC_CAUSE_PEER && confirmed &&
+        (theirs->code != code || theirs->app != app || !reason_is(theirs, "by design")))
+        sim_fail(world, "the peer heard code %llu app %d %.*s", (unsigned long long)theirs->code, theirs->app,
+                 theirs->reason_len, theirs->reason);
+    if (other && theirs->cause == QUIC_CAUSE_PEER && !confirmed && app && theirs->code != code &&
+        theirs->code != QUIC_APPLICATION_ERROR)
         sim_fail(world, "the peer heard code %llu before confirmation", (unsigned long long)theirs->code);
     bool lossless = stage.link.loss == 0;
     if (other && lossless && theirs->cause != QUIC_CAUSE_PEER)
@@ -116,7 +120,8 @@ static void run_detach(struct sim_world *world, uint64_t seed) {
     stage_open(&stage);
     stage_wait(&stage, stage_time(&stage, 100 * BASE_MS));
     if (stage.t.client) {
-        for (struct base_node *n = base_list_first(&stage.t.client->streams.all); n; n = base_list_next(&stage.t.client->streams.all, n)) {
+        for (struct base_node *n = base_list_first(&stage.t.client->streams.all); n;
+             n = base_list_next(&stage.t.client->streams.all, n)) {
             struct quic_stream *s = BASE_CONTAINER(n, struct quic_stream, all);
             free(s->user);
             s->user = NULL;

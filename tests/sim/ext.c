@@ -9,22 +9,24 @@
 struct talker { /* one side: what it has sent, and what the other has of it */
     struct sim_node *node;
     struct quic_conn *conn;
-    unsigned burst;        /* datagrams each time */
-    base_time every;       /* 0 = says nothing */
-    uint64_t most;         /* sizes up to this */
-    uint64_t asked;        /* tokens 1 .. asked were taken */
+    unsigned burst;  /* datagrams each time */
+    base_time every; /* 0 = says nothing */
+    uint64_t most;   /* sizes up to this */
+    uint64_t asked;  /* tokens 1 .. asked were taken */
     bool sent[TOKENS], received[TOKENS];
-    uint8_t end[TOKENS];   /* enum quic_datagram_fate; 0 = not heard */
+    uint8_t end[TOKENS]; /* enum quic_datagram_fate; 0 = not heard */
     uint64_t highest, count[QUIC_DATAGRAM_DROPPED + 1], refused, rooms, taken;
-    bool in_order;         /* the link keeps order: so must the datagrams */
-    bool deaf;             /* takes nothing */
-    bool waits;            /* was refused: until there is room */
+    bool in_order; /* the link keeps order: so must the datagrams */
+    bool deaf;     /* takes nothing */
+    bool waits;    /* was refused: until there is room */
 };
 
 static struct talker talkers[2]; /* client, server */
 static struct stage *present;
 
-static uint8_t talk_byte(unsigned side, uint64_t token, size_t at) { return transfer_byte(1000 + side * 50000 + token, at); }
+static uint8_t talk_byte(unsigned side, uint64_t token, size_t at) {
+    return transfer_byte(1000 + side * 50000 + token, at);
+}
 
 static void talk_send(struct talker *k) {
     uint8_t data[2000];
@@ -61,14 +63,17 @@ static void talk_take(struct talker *k) {
     while (!k->deaf && quic_conn_datagram_peek(k->conn, &view)) {
         uint64_t token = view.len < 8 ? 0 : base_load_u64(view.data);
         if (!token || token > other->asked || other->received[token])
-            sim_fail(k->node->world, "datagram %llu of %llu arrived twice or was never sent", (unsigned long long)token, (unsigned long long)other->asked);
+            sim_fail(k->node->world, "datagram %llu of %llu arrived twice or was never sent", (unsigned long long)token,
+                     (unsigned long long)other->asked);
         for (size_t b = 8; b < view.len; b++)
             if (view.data[b] != talk_byte(side, token, b)) {
-                sim_fail(k->node->world, "datagram %llu: wrong byte at %zu of %zu", (unsigned long long)token, b, view.len);
+                sim_fail(k->node->world, "datagram %llu: wrong byte at %zu of %zu", (unsigned long long)token, b,
+                         view.len);
                 break;
             }
         if (other->in_order && token < other->highest)
-            sim_fail(k->node->world, "datagram %llu came after %llu", (unsigned long long)token, (unsigned long long)other->highest);
+            sim_fail(k->node->world, "datagram %llu came after %llu", (unsigned long long)token,
+                     (unsigned long long)other->highest);
         if (token > other->highest)
             other->highest = token;
         if (token < TOKENS)
@@ -84,9 +89,11 @@ static void talk_note(struct talker *k, const struct quic_datagram_note *n) {
         return;
     }
     if (k->end[n->token] || (n->fate == QUIC_DATAGRAM_SENT && k->sent[n->token]))
-        sim_fail(k->node->world, "datagram %llu: fate %u after %u", (unsigned long long)n->token, n->fate, k->end[n->token]);
+        sim_fail(k->node->world, "datagram %llu: fate %u after %u", (unsigned long long)n->token, n->fate,
+                 k->end[n->token]);
     if ((n->fate == QUIC_DATAGRAM_DROPPED) == k->sent[n->token] && n->fate != QUIC_DATAGRAM_SENT)
-        sim_fail(k->node->world, "datagram %llu: fate %u, sent %d", (unsigned long long)n->token, n->fate, k->sent[n->token]);
+        sim_fail(k->node->world, "datagram %llu: fate %u, sent %d", (unsigned long long)n->token, n->fate,
+                 k->sent[n->token]);
     k->count[n->fate]++;
     if (n->fate == QUIC_DATAGRAM_SENT)
         k->sent[n->token] = true;
@@ -128,7 +135,8 @@ static void ext_closed(struct sim_node *node, struct quic_conn *conn) {
     talk_hear(k);
     for (uint64_t token = 1; token <= k->asked; token++)
         if (!k->end[token])
-            sim_fail(node->world, "side %d never hears what became of datagram %llu", node == present->s, (unsigned long long)token);
+            sim_fail(node->world, "side %d never hears what became of datagram %llu", node == present->s,
+                     (unsigned long long)token);
     k->conn = NULL;
     k->every = 0;
     (node == present->s ? &transfer_server_app : &transfer_client_app)->on_closed(node, conn);
@@ -220,10 +228,11 @@ static void run_overflow(struct sim_world *world, uint64_t seed) {
     ext_judge(&stage, false);
     const struct talker *k = &talkers[0];
     if (newest && (!k->refused || !k->rooms || stage.t.client_stats.datagram_frames_dropped > 40))
-        sim_fail(world, "refused %llu times, told of room %llu times, %llu dropped", (unsigned long long)k->refused, (unsigned long long)k->rooms,
-                 (unsigned long long)stage.t.client_stats.datagram_frames_dropped);
+        sim_fail(world, "refused %llu times, told of room %llu times, %llu dropped", (unsigned long long)k->refused,
+                 (unsigned long long)k->rooms, (unsigned long long)stage.t.client_stats.datagram_frames_dropped);
     if (!newest && (k->refused || k->count[QUIC_DATAGRAM_DROPPED] < 40))
-        sim_fail(world, "refused %llu times, %llu dropped", (unsigned long long)k->refused, (unsigned long long)k->count[QUIC_DATAGRAM_DROPPED]);
+        sim_fail(world, "refused %llu times, %llu dropped", (unsigned long long)k->refused,
+                 (unsigned long long)k->count[QUIC_DATAGRAM_DROPPED]);
     if (talkers[1].taken > 40 || !stage.t.server_stats.datagram_frames_dropped)
         sim_fail(world, "%llu datagrams waited, %llu were dropped", (unsigned long long)talkers[1].taken,
                  (unsigned long long)stage.t.server_stats.datagram_frames_dropped);
@@ -301,7 +310,8 @@ static void run_spin(struct sim_world *world, uint64_t seed) {
     for (unsigned i = 3; both && i < spin.count; i++) { /* the first wait for the handshake */
         base_time period = spin.at[i] - spin.at[i - 1], rtt = 2 * stage.link.delay;
         if (period < rtt || period > 2 * rtt + 130 * BASE_MS)
-            sim_fail(world, "a period of %llu us, the RTT is %llu us", (unsigned long long)period / 1000, (unsigned long long)rtt / 1000);
+            sim_fail(world, "a period of %llu us, the RTT is %llu us", (unsigned long long)period / 1000,
+                     (unsigned long long)rtt / 1000);
     }
     if (talkers[0].conn)
         quic_conn_close(talkers[0].conn, true, 0, NULL, 0, world->now);
@@ -372,8 +382,9 @@ static void reset_hear(struct sim_node *node, struct quic_stream *stream, uint32
     if (bits & QUIC_STREAM_EV_RESET) {
         resets[i].reset = true;
         if (resets[i].taken < resets[i].promised || stream->recv.reset_code != i)
-            sim_fail(node->world, "stream %llu: reset after %llu of %llu bytes, code %llu", (unsigned long long)stream->id,
-                     (unsigned long long)resets[i].taken, (unsigned long long)resets[i].promised, (unsigned long long)stream->recv.reset_code);
+            sim_fail(node->world, "stream %llu: reset after %llu of %llu bytes, code %llu",
+                     (unsigned long long)stream->id, (unsigned long long)resets[i].taken,
+                     (unsigned long long)resets[i].promised, (unsigned long long)stream->recv.reset_code);
     }
     if (bits & QUIC_STREAM_EV_CLOSED && !resets[i].closed) {
         resets[i].closed = true;
@@ -407,8 +418,9 @@ static void run_reset_at(struct sim_world *world, uint64_t seed) {
     stage_run(&stage, 120 * BASE_SEC);
     for (unsigned i = 0; i < RESETS && !world->failure; i++)
         if (!resets[i].closed || resets[i].reset == resets[i].ended)
-            sim_fail(world, "stream %u: closed %d, reset %d, ended %d after %llu of %llu", i, resets[i].closed, resets[i].reset, resets[i].ended,
-                     (unsigned long long)resets[i].taken, (unsigned long long)resets[i].promised);
+            sim_fail(world, "stream %u: closed %d, reset %d, ended %d after %llu of %llu", i, resets[i].closed,
+                     resets[i].reset, resets[i].ended, (unsigned long long)resets[i].taken,
+                     (unsigned long long)resets[i].promised);
     stage_close(&stage);
 }
 
@@ -442,11 +454,17 @@ static void run_ack_frequency(struct sim_world *world, uint64_t seed) {
 }
 
 static const struct scenario list[] = {
-    {"datagrams", "datagrams both ways beside a stream, on good and bad links: at most once, and one true end for each", 300, run_datagrams},
-    {"datagram-overflow", "more than line and receiver take: queues stay bounded, by dropping the oldest or refusing the newest", 60, run_overflow},
+    {"datagrams", "datagrams both ways beside a stream, on good and bad links: at most once, and one true end for each",
+     300, run_datagrams},
+    {"datagram-overflow",
+     "more than line and receiver take: queues stay bounded, by dropping the oldest or refusing the newest", 60,
+     run_overflow},
     {"datagram-unwanted", "no datagrams to a peer that takes none", 2, run_unwanted},
     {"spin-bit", "an observer measures the round trip by the spin bit, if both sides let it", 160, run_spin},
-    {"reset-at", "streams that are reset from an offset on, under loss and little credit: every byte below it comes first", 200, run_reset_at},
-    {"ack-frequency", "a sender in bulk asks for fewer ACKs where the peer speaks the extension, and gets them", 40, run_ack_frequency},
+    {"reset-at",
+     "streams that are reset from an offset on, under loss and little credit: every byte below it comes first", 200,
+     run_reset_at},
+    {"ack-frequency", "a sender in bulk asks for fewer ACKs where the peer speaks the extension, and gets them", 40,
+     run_ack_frequency},
 };
 SCENARIOS(scenarios_ext, list);

@@ -3,9 +3,7 @@
 
 /* ---- losing chosen datagrams ---- */
 
-static struct {
-    uint64_t number, drop[2];
-} chosen;
+static struct { uint64_t number, drop[2]; } chosen;
 
 static bool drop_chosen(struct sim_world *world, const struct sim_datagram *d) {
     (void)world;
@@ -109,8 +107,9 @@ static void run_unknown_version(struct sim_world *world, uint64_t seed) {
     if (len < sizeof ask) {
         if (heard_len)
             sim_fail(world, "a datagram of 1199 bytes was answered");
-    } else if (!heard_len || !quic_header_parse(heard, heard_len, 8, &header) || header.type != QUIC_PACKET_VERSION_NEGOTIATION ||
-               header.dcid.len != ask[26] || memcmp(header.dcid.id, ask + 27, ask[26]) != 0 || header.scid.len != 20 ||
+    } else if (!heard_len || !quic_header_parse(heard, heard_len, 8, &header) ||
+               header.type != QUIC_PACKET_VERSION_NEGOTIATION || header.dcid.len != ask[26] ||
+               memcmp(header.dcid.id, ask + 27, ask[26]) != 0 || header.scid.len != 20 ||
                memcmp(header.scid.id, ask + 6, 20) != 0 || quic_header_version_count(&header) < 2) {
         sim_fail(world, "no Version Negotiation, or a wrong one (%zu bytes)", heard_len);
     }
@@ -142,7 +141,8 @@ static bool negotiate(struct sim_world *world, const struct sim_datagram *d) {
     cause.long_scid = cause.scid.id, cause.long_scid_len = cause.scid.len;
     const uint32_t versions[2] = {0x1a1a1a1a, negotiation.with_own ? QUIC_VERSION_1 : 0x2a2a2a2a};
     heard_len = quic_header_write_version_negotiation(heard, sizeof heard, &cause, 0x2a, versions, 2);
-    sim_inject(&world->nodes[client->index], &world->nodes[1].socket.local, heard, heard_len, d->from->index == 1 ? 12 * BASE_MS : BASE_MS);
+    sim_inject(&world->nodes[client->index], &world->nodes[1].socket.local, heard, heard_len,
+               d->from->index == 1 ? 12 * BASE_MS : BASE_MS);
     return true;
 }
 
@@ -255,7 +255,8 @@ static void run_crowd(struct sim_world *world, uint64_t seed) {
     sim_run(world, world->now + 300 * BASE_SEC, crowd_gone); /* the first, with nothing to do, idles out */
     for (unsigned i = 0; i < 200; i++)
         if (!transfer_done(&transfers[i]))
-            sim_fail(world, "client %u: %u of 2 streams, cause %u", i, transfers[i].finished, transfers[i].client_close.cause);
+            sim_fail(world, "client %u: %u of 2 streams, cause %u", i, transfers[i].finished,
+                     transfers[i].client_close.cause);
     stage_wait(&stage, 60 * BASE_SEC);
     if (stage.c->endpoint.conn_count || stage.s->endpoint.conn_count || stage.s->listener.connections)
         sim_fail(world, "%u and %u connections are left", stage.c->endpoint.conn_count, stage.s->endpoint.conn_count);
@@ -263,15 +264,19 @@ static void run_crowd(struct sim_world *world, uint64_t seed) {
 }
 
 static const struct scenario list[] = {
-    {"handshake-loss", "each single datagram lost, then each pair: the handshake and a small transfer succeed", 420, run_loss},
+    {"handshake-loss", "each single datagram lost, then each pair: the handshake and a small transfer succeed", 420,
+     run_loss},
     {"handshake-heavy-loss", "35 % loss, 10 % corruption", 100, run_heavy_loss},
-    {"large-chain", "a certificate chain of 16 KB: the amplification limit holds, and does not lock", 40, run_large_chain},
+    {"large-chain", "a certificate chain of 16 KB: the amplification limit holds, and does not lock", 40,
+     run_large_chain},
     {"long-rtt", "a second for a round trip", 20, run_long_rtt},
     {"retry", "every address is validated by Retry, clean and lossy", 60, run_retry},
-    {"unknown-version", "a client of another version is told which there are, if it has paid for the answer", 25, run_unknown_version},
+    {"unknown-version", "a client of another version is told which there are, if it has paid for the answer", 25,
+     run_unknown_version},
     {"negotiation", "a client gives up on Version Negotiation, but not on a forged or late one", 12, run_negotiation},
     {"version-2", "clients that begin with either version, servers that prefer either", 48, run_version_2},
-    {"silence", "nobody answers, or the answers are lost: both sides give up in time and keep nothing", 20, run_silence},
+    {"silence", "nobody answers, or the answers are lost: both sides give up in time and keep nothing", 20,
+     run_silence},
     {"half-way", "the server vanishes in the middle of the handshake", 40, run_half_way},
     {"crowd", "200 clients at one server", 4, run_crowd},
 };

@@ -7,7 +7,8 @@ static void run_updates(struct sim_world *world, uint64_t seed) {
     stage_bad_link(&stage, (double)(seed % 4) * 0.05);
     stage.link.bits_per_second = 10000000;
     stage.client.handshake_timeout = stage.server.handshake_timeout = 60 * BASE_SEC;
-    stage.t = (struct transfer){.streams = 2, .upload = 400000, .download = 400000, .eager = true, .close_when_done = true};
+    stage.t =
+        (struct transfer){.streams = 2, .upload = 400000, .download = 400000, .eager = true, .close_when_done = true};
     stage_open(&stage);
     unsigned updates = 0;
     while (!stage.t.client_closed && !stage.t.server_closed && world->now < 300 * BASE_SEC && !world->failure) {
@@ -15,14 +16,16 @@ static void run_updates(struct sim_world *world, uint64_t seed) {
         struct quic_conn *server = stage_server_conn(&stage), *client = stage.t.client;
         if (client && seed / 4 % 3 != 1 && sim_roll(&stage.dice) % 2)
             updates += quic_conn_update_keys(client) == ERR_OK;
-        if (server && server->state == QUIC_CONN_ESTABLISHED && seed / 4 % 3 != 2 && (seed / 12 % 2 || sim_roll(&stage.dice) % 2))
+        if (server && server->state == QUIC_CONN_ESTABLISHED && seed / 4 % 3 != 2 &&
+            (seed / 12 % 2 || sim_roll(&stage.dice) % 2))
             updates += quic_conn_update_keys(server) == ERR_OK;
     }
     stage_finish(&stage);
     if (!updates)
         sim_fail(world, "no update was made");
     if (stage.t.client_stats.key_updates > updates || stage.t.server_stats.key_updates > updates)
-        sim_fail(world, "%u updates were asked for, %llu and %llu made", updates, (unsigned long long)stage.t.client_stats.key_updates,
+        sim_fail(world, "%u updates were asked for, %llu and %llu made", updates,
+                 (unsigned long long)stage.t.client_stats.key_updates,
                  (unsigned long long)stage.t.server_stats.key_updates);
     stage_close(&stage);
 }

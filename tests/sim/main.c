@@ -30,17 +30,18 @@ static void run_one(const struct scenario *scenario, uint64_t seed) {
     sim_world_clear(&world);
     if (world.failure) {
         failed++;
-        printf("FAILED %s at %.6f s: %s\n    repeat: sim --scenario %s --seed %llu\n", scenario->name, (double)world.now / 1e9,
-               world.failure_text, scenario->name, (unsigned long long)seed);
+        printf("FAILED %s at %.6f s: %s\n    repeat: sim --scenario %s --seed %llu\n", scenario->name,
+               (double)world.now / 1e9, world.failure_text, scenario->name, (unsigned long long)seed);
     } else {
         passed++;
     }
 }
 
 static const struct scenarios *const themes[] = {
-    &scenarios_basics, &scenarios_handshake, &scenarios_paths, &scenarios_attacks, &scenarios_streams, &scenarios_ends,
-    &scenarios_keys, &scenarios_speed, &scenarios_memory, &scenarios_versions, &scenarios_early, &scenarios_ext,
-    &scenarios_ecn, &scenarios_congestion, &scenarios_idle, &scenarios_migration, &scenarios_mtu,
+    &scenarios_basics,    &scenarios_handshake, &scenarios_paths, &scenarios_attacks,    &scenarios_streams,
+    &scenarios_ends,      &scenarios_keys,      &scenarios_speed, &scenarios_memory,     &scenarios_versions,
+    &scenarios_early,     &scenarios_ext,       &scenarios_ecn,   &scenarios_congestion, &scenarios_idle,
+    &scenarios_migration, &scenarios_mtu,
 };
 #define THEMES (sizeof themes / sizeof *themes)
 

@@ -34,7 +34,8 @@ static void run_small_budget(struct sim_world *world, uint64_t seed) {
     stage_init(&stage, world, seed);
     stage.limit = 200000 + sim_roll(&stage.dice) % 1500000;
     stage.client.handshake_timeout = stage.server.handshake_timeout = 5 * BASE_SEC;
-    stage.t = (struct transfer){.streams = 40, .upload = 30000, .download = 30000, .eager = true, .close_when_done = true};
+    stage.t =
+        (struct transfer){.streams = 40, .upload = 30000, .download = 30000, .eager = true, .close_when_done = true};
     world->fail_at = UINT64_MAX; /* whatever fails, fails cleanly */
     world->fail_node = (unsigned)(seed % 2);
     stage_open(&stage);
@@ -43,7 +44,8 @@ static void run_small_budget(struct sim_world *world, uint64_t seed) {
     for (unsigned i = 0; i < 2; i++) {
         const struct sim_node *at = i ? stage.s : stage.c;
         if (at->alive && at->mem.peak > stage.limit)
-            sim_fail(world, "node %u held %llu of %llu bytes", i, (unsigned long long)at->mem.peak, (unsigned long long)stage.limit);
+            sim_fail(world, "node %u held %llu of %llu bytes", i, (unsigned long long)at->mem.peak,
+                     (unsigned long long)stage.limit);
     }
     stage_close(&stage);
 }
@@ -67,7 +69,8 @@ static void run_determinism(struct sim_world *world, uint64_t seed) {
     sim_world_init(world, seed);
     uint64_t second = hash_of_run(world, seed);
     if (first != second)
-        sim_fail(world, "two runs of a seed differ: %016llx, %016llx", (unsigned long long)first, (unsigned long long)second);
+        sim_fail(world, "two runs of a seed differ: %016llx, %016llx", (unsigned long long)first,
+                 (unsigned long long)second);
     if (first == other)
         sim_fail(world, "two seeds do the same");
 }

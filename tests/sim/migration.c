@@ -42,8 +42,10 @@ static void expect_tidy(struct stage *stage) {
     for (unsigned i = 0; i < 2 && !stage->world->failure; i++) {
         if (!ends[i])
             sim_fail(stage->world, "side %u has closed", i);
-        else if (paths_of(ends[i]) != 1 || spares_of(ends[i]) + 1 != ends[i]->config->options.active_connection_id_limit)
-            sim_fail(stage->world, "side %u has %u paths and %u unused connection IDs", i, paths_of(ends[i]), spares_of(ends[i]));
+        else if (paths_of(ends[i]) != 1 ||
+                 spares_of(ends[i]) + 1 != ends[i]->config->options.active_connection_id_limit)
+            sim_fail(stage->world, "side %u has %u paths and %u unused connection IDs", i, paths_of(ends[i]),
+                     spares_of(ends[i]));
     }
 }
 
@@ -94,7 +96,8 @@ static void run_migrate(struct sim_world *world, uint64_t seed) {
 
 static bool drop_other(struct sim_world *world, const struct sim_datagram *datagram) {
     const struct stage *stage = world->user;
-    return !quic_addr_equal(&datagram->src, &stage->c->other.local) && !quic_addr_equal(&datagram->dst, &stage->s->other.local);
+    return !quic_addr_equal(&datagram->src, &stage->c->other.local) &&
+           !quic_addr_equal(&datagram->dst, &stage->s->other.local);
 }
 
 /* A move to where nothing comes through is not made, and costs nothing but connection IDs, which are replaced. */
@@ -109,7 +112,8 @@ static void run_dead_end(struct sim_world *world, uint64_t seed) {
     if (quic_conn_migrate(stage.t.client, &stage.c->other, &stage.c->other.local, world->now))
         sim_fail(world, "migrate");
     stage_wait(&stage, 10 * BASE_SEC);
-    if (!client(&stage) || quic_path_active(stage.t.client)->socket != &stage.c->socket || news_of(&stage, QUIC_PATH_NEWS_FAILED) != 1)
+    if (!client(&stage) || quic_path_active(stage.t.client)->socket != &stage.c->socket ||
+        news_of(&stage, QUIC_PATH_NEWS_FAILED) != 1)
         sim_fail(world, "the move was made, or is not told to have failed");
     if (!transfer_done(&stage.t) || stage.t.done_at > 5 * BASE_SEC)
         sim_fail(world, "the transfer suffered");
@@ -182,7 +186,8 @@ static void run_preferred(struct sim_world *world, uint64_t seed) {
     open_preferred(&stage, six ? 6 : 4);
     stage_wait(&stage, 3 * BASE_SEC);
     struct quic_conn *server = stage_server_conn(&stage);
-    if (!client(&stage) || !server || !quic_addr_equal(&quic_path_active(stage.t.client)->remote, &stage.s->other.local) ||
+    if (!client(&stage) || !server ||
+        !quic_addr_equal(&quic_path_active(stage.t.client)->remote, &stage.s->other.local) ||
         !quic_addr_equal(&quic_path_active(server)->local, &stage.s->other.local))
         sim_fail(world, "they did not meet at the preferred address");
     else if (!six && (stage.c->other.local.family = 4,

@@ -89,8 +89,10 @@ static void run_no_hole(struct sim_world *world, uint64_t seed) {
     stage.t.upload = stage.t.download = 2 << 20;
     stage.t.eager = true;
     stage_play(&stage);
-    if (stage.t.server_stats.mtu_black_holes > (seed % 3 == 2) || stage.t.client_stats.mtu_black_holes > (seed % 3 == 2))
-        sim_fail(world, "%llu and %llu black holes where there is none", (unsigned long long)stage.t.client_stats.mtu_black_holes,
+    if (stage.t.server_stats.mtu_black_holes > (seed % 3 == 2) ||
+        stage.t.client_stats.mtu_black_holes > (seed % 3 == 2))
+        sim_fail(world, "%llu and %llu black holes where there is none",
+                 (unsigned long long)stage.t.client_stats.mtu_black_holes,
                  (unsigned long long)stage.t.server_stats.mtu_black_holes);
 }
 
@@ -131,6 +133,7 @@ static const struct scenario list[] = {
     {"mtu-jumbo", "as large as path and interface take, up to 65000 bytes", 60, run_jumbo},
     {"mtu-hole", "the path takes less in mid transfer: noticed within seconds, the new size found", 80, run_hole},
     {"mtu-no-hole", "loss and full queues are not taken for a black hole", 30, run_no_hole},
-    {"mtu-raise", "ten minutes later larger datagrams are tried again, but no idle connection wakes for it", 10, run_raise},
+    {"mtu-raise", "ten minutes later larger datagrams are tried again, but no idle connection wakes for it", 10,
+     run_raise},
 };
 SCENARIOS(scenarios_mtu, list);

@@ -15,7 +15,8 @@ static void choose_direction(struct stage *stage, uint64_t seed) {
     if (seed % 3 == 1)
         stage->t = (struct transfer){.streams = 2, .upload = 500000, .download = 10, .close_when_done = true};
     if (seed % 3 == 2)
-        stage->t = (struct transfer){.streams = 2, .upload = 300000, .download = 300000, .eager = true, .close_when_done = true};
+        stage->t = (struct transfer){
+            .streams = 2, .upload = 300000, .download = 300000, .eager = true, .close_when_done = true};
 }
 
 static void run_outage(struct sim_world *world, uint64_t seed) {
@@ -138,7 +139,11 @@ static void run_idle(struct sim_world *world, uint64_t seed) {
     stage_init(&stage, world, seed);
     stage.client.max_idle_timeout = periods[seed % 4];
     stage.server.max_idle_timeout = periods[seed / 4 % 4];
-    base_time a = stage.client.max_idle_timeout, b = stage.server.max_idle_timeout, least = !a ? b : !b ? a : a < b ? a : b;
+    base_time a = stage.client.max_idle_timeout, b = stage.server.max_idle_timeout,
+              least = !a      ? b
+                      : !b    ? a
+                      : a < b ? a
+                              : b;
     stage.t.close_when_done = false;
     stage_open(&stage);
     stage_wait(&stage, BASE_SEC);
@@ -148,13 +153,15 @@ static void run_idle(struct sim_world *world, uint64_t seed) {
     stage_run(&stage, 200 * BASE_SEC);
     if (!least) {
         if (stage.t.client_closed || stage.t.server_closed)
-            sim_fail(world, "closed without an idle time-out: causes %u %u", stage.t.client_close.cause, stage.t.server_close.cause);
+            sim_fail(world, "closed without an idle time-out: causes %u %u", stage.t.client_close.cause,
+                     stage.t.server_close.cause);
     } else if (!stage.t.client_closed || !stage.t.server_closed) {
         sim_fail(world, "not closed by the idle time-out");
     } else if (stage.t.client_close.cause != QUIC_CAUSE_IDLE || stage.t.server_close.cause != QUIC_CAUSE_IDLE) {
         sim_fail(world, "closed with causes %u %u", stage.t.client_close.cause, stage.t.server_close.cause);
     } else if (world->now > quiet + least || world->now + BASE_SEC < quiet + least) {
-        sim_fail(world, "closed %.3f s after the last packet, not %.3f", (double)(world->now - quiet) / 1e9, (double)least / 1e9);
+        sim_fail(world, "closed %.3f s after the last packet, not %.3f", (double)(world->now - quiet) / 1e9,
+                 (double)least / 1e9);
     }
     stage_close(&stage);
 }
@@ -169,7 +176,8 @@ static void run_keep_alive(struct sim_world *world, uint64_t seed) {
     stage_open(&stage);
     stage_wait(&stage, 100 * BASE_SEC);
     if (stage.t.client_closed || stage.t.server_closed)
-        sim_fail(world, "closed in spite of keep-alive: causes %u %u", stage.t.client_close.cause, stage.t.server_close.cause);
+        sim_fail(world, "closed in spite of keep-alive: causes %u %u", stage.t.client_close.cause,
+                 stage.t.server_close.cause);
     stage_close(&stage);
 }
 
@@ -225,6 +233,7 @@ static const struct scenario list[] = {
     {"idle", "idle time-outs of both sides, equal, different and none", 16, run_idle},
     {"keep-alive", "either side's keep-alive holds an idle connection", 12, run_keep_alive},
     {"dead-peer", "the other side dies without a word", 20, run_dead_peer},
-    {"restart", "the server starts again with the fleet's secret: its stateless reset ends the connection at once", 30, run_restart},
+    {"restart", "the server starts again with the fleet's secret: its stateless reset ends the connection at once", 30,
+     run_restart},
 };
 SCENARIOS(scenarios_paths, list);

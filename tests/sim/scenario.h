@@ -6,8 +6,8 @@
 
 struct scenario {
     const char *name;
-    const char *text;   /* what must hold, for people */
-    unsigned seeds;     /* how many seeds `make test` runs */
+    const char *text;                                    /* what must hold, for people */
+    unsigned seeds;                                      /* how many seeds `make test` runs */
     void (*run)(struct sim_world *world, uint64_t seed); /* reports by sim_fail */
 };
 
@@ -17,8 +17,9 @@ struct scenarios {
 };
 #define SCENARIOS(name, array) const struct scenarios name = {array, sizeof array / sizeof *array}
 
-extern const struct scenarios scenarios_basics, scenarios_handshake, scenarios_paths, scenarios_attacks, scenarios_streams, scenarios_ends,
-    scenarios_keys, scenarios_speed, scenarios_memory, scenarios_versions, scenarios_early, scenarios_ext, scenarios_ecn, scenarios_congestion, scenarios_idle,
-    scenarios_migration, scenarios_mtu;
+extern const struct scenarios scenarios_basics, scenarios_handshake, scenarios_paths, scenarios_attacks,
+    scenarios_streams, scenarios_ends, scenarios_keys, scenarios_speed, scenarios_memory, scenarios_versions,
+    scenarios_early, scenarios_ext, scenarios_ecn, scenarios_congestion, scenarios_idle, scenarios_migration,
+    scenarios_mtu;
 
 #endif

@@ -31,8 +31,8 @@ static void doctor_idle(struct checker *c) { done = done || breach->idle(c); }
 /* ---- helpers ---- */
 
 static bool is_app(const struct seen_packet *p, unsigned side) {
-    return p->conn && p->level == CRYPTO_APPLICATION && p->side == side && p->conn->sides[side].confirmed && p->conn->sides[!side].confirmed &&
-           p->conn->sides[side].spaces[QUIC_APPLICATION].next > 3;
+    return p->conn && p->level == CRYPTO_APPLICATION && p->side == side && p->conn->sides[side].confirmed &&
+           p->conn->sides[!side].confirmed && p->conn->sides[side].spaces[QUIC_APPLICATION].next > 3;
 }
 static struct base_writer begin(void) { return base_writer_of(payload, sizeof payload); }
 static bool end(struct seen_packet *p, const struct base_writer *w) {
@@ -48,8 +48,14 @@ enum { CL = CHECK_CLIENT, SV = CHECK_SERVER };
 
 /* ---- packets ---- */
 
-BREACH(number_grows) { UNUSED; return is_app(p, SV) && (p->number -= 2, true); }
-BREACH(number_dense) { UNUSED; return is_app(p, SV) && (p->number += 5, true); }
+BREACH(number_grows) {
+    UNUSED;
+    return is_app(p, SV) && (p->number -= 2, true);
+}
+BREACH(number_dense) {
+    UNUSED;
+    return is_app(p, SV) && (p->number += 5, true);
+}
 BREACH(number_length) {
     UNUSED;
     if (!is_app(p, SV))
@@ -58,10 +64,22 @@ BREACH(number_length) {
     p->pn_len = 1;
     return true;
 }
-BREACH(fixed_bit) { UNUSED; return is_app(p, SV) && (p->first &= 0xbf, true); }
-BREACH(reserved_bits) { UNUSED; return is_app(p, SV) && (p->first |= 0x18, true); }
-BREACH(empty_packet) { UNUSED; return is_app(p, SV) && (p->payload_len = 0, true); }
-BREACH(destination_id) { UNUSED; return is_app(p, SV) && (p->dcid.id[3] ^= 1, true); }
+BREACH(fixed_bit) {
+    UNUSED;
+    return is_app(p, SV) && (p->first &= 0xbf, true);
+}
+BREACH(reserved_bits) {
+    UNUSED;
+    return is_app(p, SV) && (p->first |= 0x18, true);
+}
+BREACH(empty_packet) {
+    UNUSED;
+    return is_app(p, SV) && (p->payload_len = 0, true);
+}
+BREACH(destination_id) {
+    UNUSED;
+    return is_app(p, SV) && (p->dcid.id[3] ^= 1, true);
+}
 BREACH(destination_retired) {
     UNUSED;
     if (!is_app(p, SV))
@@ -69,7 +87,10 @@ BREACH(destination_retired) {
     check_cid_find(peer_of(p), &p->dcid)->retired = true;
     return true;
 }
-BREACH(source_id) { UNUSED; return p->conn && p->level == CRYPTO_HANDSHAKE && p->side == CL && (p->scid.id[3] ^= 1, true); }
+BREACH(source_id) {
+    UNUSED;
+    return p->conn && p->level == CRYPTO_HANDSHAKE && p->side == CL && (p->scid.id[3] ^= 1, true);
+}
 BREACH(token_of_server) {
     UNUSED;
     p->token = payload;
@@ -89,25 +110,43 @@ BREACH(late_handshake) {
     p->number = self_of(p)->spaces[QUIC_HANDSHAKE].next;
     return true;
 }
-BREACH(phase_skips) { UNUSED; return is_app(p, SV) && (p->generation += 2, true); }
+BREACH(phase_skips) {
+    UNUSED;
+    return is_app(p, SV) && (p->generation += 2, true);
+}
 BREACH(phase_back) {
     UNUSED;
     return is_app(p, SV) && (self_of(p)->generation = 1, true);
 }
-BREACH(closing) { UNUSED; return is_app(p, SV) && (self_of(p)->closing = true); }
-BREACH(draining) { UNUSED; return is_app(p, SV) && (self_of(p)->heard_close = true); }
+BREACH(closing) {
+    UNUSED;
+    return is_app(p, SV) && (self_of(p)->closing = true);
+}
+BREACH(draining) {
+    UNUSED;
+    return is_app(p, SV) && (self_of(p)->heard_close = true);
+}
 
 /* ---- datagrams ---- */
 
-BREACH(coalesced) { UNUSED; return d->count > 1 && (d->packets[1].dcid.id[2] ^= 1, true); }
-BREACH(initial_size) { UNUSED; return p->conn && p->level == CRYPTO_INITIAL && p->side == CL && (d->len = 1199, true); }
+BREACH(coalesced) {
+    UNUSED;
+    return d->count > 1 && (d->packets[1].dcid.id[2] ^= 1, true);
+}
+BREACH(initial_size) {
+    UNUSED;
+    return p->conn && p->level == CRYPTO_INITIAL && p->side == CL && (d->len = 1199, true);
+}
 BREACH(server_initial_size) {
     UNUSED;
     struct base_writer w = begin();
     base_write_u8(&w, QUIC_FRAME_PING);
     return p->conn && p->level == CRYPTO_INITIAL && p->side == SV && (d->len = 1199, end(p, &w));
 }
-BREACH(datagram_size) { UNUSED; return is_app(p, SV) && (peer_of(p)->params.max_udp_payload_size = 30, true); }
+BREACH(datagram_size) {
+    UNUSED;
+    return is_app(p, SV) && (peer_of(p)->params.max_udp_payload_size = 30, true);
+}
 BREACH(amplification) {
     UNUSED;
     if (!p->conn || p->side != SV)
@@ -125,7 +164,10 @@ BREACH(window) {
     self_of(p)->probes = 0;
     return true;
 }
-BREACH(stateless_size) { UNUSED; return d->unprotected && (c->biggest[d->raw->from->index] = 20, true); }
+BREACH(stateless_size) {
+    UNUSED;
+    return d->unprotected && (c->biggest[d->raw->from->index] = 20, true);
+}
 
 /* ---- frames ---- */
 
@@ -156,14 +198,22 @@ static bool write_ack(struct seen_packet *p, uint64_t largest, uint64_t delay) {
     base_write_varint(&w, 0);
     return end(p, &w);
 }
-BREACH(ack_of_unsent) { UNUSED; return is_app(p, CL) && write_ack(p, peer_of(p)->spaces[QUIC_APPLICATION].next + 5, 0); }
+BREACH(ack_of_unsent) {
+    UNUSED;
+    return is_app(p, CL) && write_ack(p, peer_of(p)->spaces[QUIC_APPLICATION].next + 5, 0);
+}
 BREACH(ack_of_lost) {
     UNUSED;
     struct check_space *s = is_app(p, CL) ? &peer_of(p)->spaces[QUIC_APPLICATION] : NULL;
     return s && !base_ranges_contains(&s->delivered, s->next - 1) && write_ack(p, s->next - 1, 0);
 }
-static uint64_t last_delivered(const struct check_space *s) { return s->delivered.list[s->delivered.count - 1].end - 1; }
-BREACH(ack_delay) { UNUSED; return is_app(p, CL) && write_ack(p, last_delivered(&peer_of(p)->spaces[QUIC_APPLICATION]), 100000); }
+static uint64_t last_delivered(const struct check_space *s) {
+    return s->delivered.list[s->delivered.count - 1].end - 1;
+}
+BREACH(ack_delay) {
+    UNUSED;
+    return is_app(p, CL) && write_ack(p, last_delivered(&peer_of(p)->spaces[QUIC_APPLICATION]), 100000);
+}
 BREACH(ack_key) {
     UNUSED;
     struct check_space *s = is_app(p, CL) ? &peer_of(p)->spaces[QUIC_APPLICATION] : NULL;
@@ -182,11 +232,25 @@ static bool write_stream(struct seen_packet *p, uint64_t id, uint64_t offset, ui
     memset(base_write_space(&w, (size_t)len), 0x5a, (size_t)len);
     return end(p, &w);
 }
-static struct check_stream *first_stream(struct checker *c, struct seen_packet *p) { return check_stream_of(c, p->conn, p->side, 0); }
-BREACH(stream_bytes) { UNUSED; return is_app(p, SV) && first_stream(c, p)->highest > 100 && write_stream(p, 0, 0, 50, false); }
-BREACH(stream_direction) { UNUSED; return is_app(p, CL) && write_stream(p, 3, 0, 5, false); }
-BREACH(stream_limit) { UNUSED; return is_app(p, CL) && write_stream(p, 4 * self_of(p)->max_streams[0], 0, 5, false); }
-BREACH(stream_credit) { UNUSED; return is_app(p, SV) && write_stream(p, 0, first_stream(c, p)->limit, 5, false); }
+static struct check_stream *first_stream(struct checker *c, struct seen_packet *p) {
+    return check_stream_of(c, p->conn, p->side, 0);
+}
+BREACH(stream_bytes) {
+    UNUSED;
+    return is_app(p, SV) && first_stream(c, p)->highest > 100 && write_stream(p, 0, 0, 50, false);
+}
+BREACH(stream_direction) {
+    UNUSED;
+    return is_app(p, CL) && write_stream(p, 3, 0, 5, false);
+}
+BREACH(stream_limit) {
+    UNUSED;
+    return is_app(p, CL) && write_stream(p, 4 * self_of(p)->max_streams[0], 0, 5, false);
+}
+BREACH(stream_credit) {
+    UNUSED;
+    return is_app(p, SV) && write_stream(p, 0, first_stream(c, p)->limit, 5, false);
+}
 BREACH(connection_credit) {
     UNUSED;
     return is_app(p, SV) && (self_of(p)->max_data = 1) && write_stream(p, 0, first_stream(c, p)->highest, 5, false);
@@ -197,7 +261,10 @@ static bool write_reset(struct seen_packet *p, uint64_t final_size, unsigned tim
         quic_frame_write_reset_stream(&w, 0, i, final_size);
     return end(p, &w);
 }
-BREACH(final_size) { UNUSED; return is_app(p, SV) && first_stream(c, p)->highest > 100 && write_reset(p, 50, 1); }
+BREACH(final_size) {
+    UNUSED;
+    return is_app(p, SV) && first_stream(c, p)->highest > 100 && write_reset(p, 50, 1);
+}
 BREACH(final_size_moves) {
     UNUSED;
     if (!is_app(p, SV) || !first_stream(c, p)->highest)
@@ -205,15 +272,27 @@ BREACH(final_size_moves) {
     first_stream(c, p)->final_size = first_stream(c, p)->highest;
     return write_stream(p, 0, first_stream(c, p)->highest, 5, false);
 }
-BREACH(reset_code) { UNUSED; return is_app(p, SV) && write_reset(p, first_stream(c, p)->highest, 2); }
-BREACH(after_reset) { UNUSED; return is_app(p, SV) && (first_stream(c, p)->reset = true) && write_stream(p, 0, 0, 1, false); }
+BREACH(reset_code) {
+    UNUSED;
+    return is_app(p, SV) && write_reset(p, first_stream(c, p)->highest, 2);
+}
+BREACH(after_reset) {
+    UNUSED;
+    return is_app(p, SV) && (first_stream(c, p)->reset = true) && write_stream(p, 0, 0, 1, false);
+}
 static bool write_number(struct seen_packet *p, uint64_t type, uint64_t value) {
     struct base_writer w = begin();
     quic_frame_write_number(&w, type, value);
     return end(p, &w);
 }
-BREACH(blocked) { UNUSED; return is_app(p, SV) && write_number(p, QUIC_FRAME_DATA_BLOCKED, BASE_VARINT_MAX); }
-BREACH(streams_blocked) { UNUSED; return is_app(p, SV) && write_number(p, QUIC_FRAME_STREAMS_BLOCKED_UNI, QUIC_MAX_STREAMS); }
+BREACH(blocked) {
+    UNUSED;
+    return is_app(p, SV) && write_number(p, QUIC_FRAME_DATA_BLOCKED, BASE_VARINT_MAX);
+}
+BREACH(streams_blocked) {
+    UNUSED;
+    return is_app(p, SV) && write_number(p, QUIC_FRAME_STREAMS_BLOCKED_UNI, QUIC_MAX_STREAMS);
+}
 static bool write_ids(struct seen_packet *p, uint64_t first, unsigned count) {
     struct base_writer w = begin();
     for (unsigned i = 0; i < count; i++) {
@@ -223,12 +302,22 @@ static bool write_ids(struct seen_packet *p, uint64_t first, unsigned count) {
     }
     return end(p, &w);
 }
-BREACH(new_id) { UNUSED; return is_app(p, SV) && write_ids(p, 0, 1); }
-BREACH(id_limit) { UNUSED; return is_app(p, SV) && write_ids(p, 50, 9); }
-BREACH(retire_unknown) { UNUSED; return is_app(p, SV) && write_number(p, QUIC_FRAME_RETIRE_CONNECTION_ID, 99); }
+BREACH(new_id) {
+    UNUSED;
+    return is_app(p, SV) && write_ids(p, 0, 1);
+}
+BREACH(id_limit) {
+    UNUSED;
+    return is_app(p, SV) && write_ids(p, 50, 9);
+}
+BREACH(retire_unknown) {
+    UNUSED;
+    return is_app(p, SV) && write_number(p, QUIC_FRAME_RETIRE_CONNECTION_ID, 99);
+}
 BREACH(retire_in_use) {
     UNUSED;
-    return is_app(p, SV) && write_number(p, QUIC_FRAME_RETIRE_CONNECTION_ID, check_cid_find(peer_of(p), &p->dcid)->sequence);
+    return is_app(p, SV) &&
+           write_number(p, QUIC_FRAME_RETIRE_CONNECTION_ID, check_cid_find(peer_of(p), &p->dcid)->sequence);
 }
 static bool write_path(struct seen_packet *p, uint64_t type, unsigned times) {
     struct base_writer w = begin();
@@ -237,8 +326,14 @@ static bool write_path(struct seen_packet *p, uint64_t type, unsigned times) {
         quic_frame_write_path(&w, type, data);
     return end(p, &w);
 }
-BREACH(response) { UNUSED; return is_app(p, SV) && write_path(p, QUIC_FRAME_PATH_RESPONSE, 1); }
-BREACH(challenge) { UNUSED; return is_app(p, SV) && (d->len = 1200, write_path(p, QUIC_FRAME_PATH_CHALLENGE, 2)); }
+BREACH(response) {
+    UNUSED;
+    return is_app(p, SV) && write_path(p, QUIC_FRAME_PATH_RESPONSE, 1);
+}
+BREACH(challenge) {
+    UNUSED;
+    return is_app(p, SV) && (d->len = 1200, write_path(p, QUIC_FRAME_PATH_CHALLENGE, 2));
+}
 BREACH(path_size) {
     UNUSED;
     if (!is_app(p, SV))
@@ -279,7 +374,8 @@ static bool raw_retry(struct checker *c, uint8_t *data, size_t len) {
 }
 static struct quic_conn *server_conn(struct checker *c) {
     struct check_conn *conn = c->conn_count ? c->conns[0] : NULL;
-    struct quic_conn *object = conn && conn->sides[0].confirmed && conn->sides[1].confirmed ? check_object(&conn->sides[SV]) : NULL;
+    struct quic_conn *object =
+        conn && conn->sides[0].confirmed && conn->sides[1].confirmed ? check_object(&conn->sides[SV]) : NULL;
     return object && object->state == QUIC_CONN_ESTABLISHED ? object : NULL;
 }
 /* Bytes are written, and nobody is told. */
@@ -287,8 +383,9 @@ static bool idle_with_bytes(struct checker *c) {
     struct quic_conn *conn = server_conn(c);
     struct quic_stream *stream;
     static const uint8_t bytes[100];
-    if (!conn || c->packets < 20 || c->idle_next <= c->world->now + BASE_MS || quic_recovery_window_left(&conn->recovery) < 3000 ||
-        quic_streams_open(&conn->streams, true, &stream) || quic_stream_write(stream, bytes, sizeof bytes, false) <= 0)
+    if (!conn || c->packets < 20 || c->idle_next <= c->world->now + BASE_MS ||
+        quic_recovery_window_left(&conn->recovery) < 3000 || quic_streams_open(&conn->streams, true, &stream) ||
+        quic_stream_write(stream, bytes, sizeof bytes, false) <= 0)
         return false;
     base_list_remove(&conn->dirty);
     conn->deadlines[QUIC_TIMER_PACING] = BASE_NEVER;
@@ -395,8 +492,8 @@ unsigned long checker_selftest(unsigned long *passed) {
             continue;
         }
         missed++;
-        printf("FAILED self-test: rule %s (breach %zu) was %s: %s\n", breach->rule, i, done ? "broken, unnoticed" : "never broken",
-               world.failure ? world.failure_text : "nothing was found");
+        printf("FAILED self-test: rule %s (breach %zu) was %s: %s\n", breach->rule, i,
+               done ? "broken, unnoticed" : "never broken", world.failure ? world.failure_text : "nothing was found");
     }
     return missed;
 }

@@ -37,7 +37,9 @@ void stage_open(struct stage *stage) {
     stage->t.client = sim_connect(stage->c, stage->s, stage->cc, NULL);
 }
 
-bool stage_run(struct stage *stage, base_time span) { return sim_run(stage->world, stage->world->now + span, both_closed); }
+bool stage_run(struct stage *stage, base_time span) {
+    return sim_run(stage->world, stage->world->now + span, both_closed);
+}
 
 void stage_wait(struct stage *stage, base_time span) {
     base_time until = stage->world->now + span;
@@ -50,13 +52,18 @@ void stage_finish(struct stage *stage) {
     const struct transfer *t = &stage->t;
     stage_run(stage, 600 * BASE_SEC);
     if (!transfer_done(t))
-        sim_fail(stage->world, "%u of %u streams finished, %llu bytes, connected %d, client closed %d (cause %u code %llu %.*s), server closed %d (cause %u code %llu %.*s)",
-                 t->finished, t->streams, (unsigned long long)t->received, t->connected, t->client_closed, t->client_close.cause,
-                 (unsigned long long)t->client_close.code, t->client_close.reason_len, t->client_close.reason, t->server_closed,
-                 t->server_close.cause, (unsigned long long)t->server_close.code, t->server_close.reason_len, t->server_close.reason);
+        sim_fail(stage->world,
+                 "%u of %u streams finished, %llu bytes, connected %d, client closed %d (cause %u code %llu %.*s), "
+                 "server closed %d (cause %u code %llu %.*s)",
+                 t->finished, t->streams, (unsigned long long)t->received, t->connected, t->client_closed,
+                 t->client_close.cause, (unsigned long long)t->client_close.code, t->client_close.reason_len,
+                 t->client_close.reason, t->server_closed, t->server_close.cause,
+                 (unsigned long long)t->server_close.code, t->server_close.reason_len, t->server_close.reason);
     else if (t->close_when_done && t->client_close.cause != QUIC_CAUSE_LOCAL)
-        sim_fail(stage->world, "client closed with cause %u code %llu", t->client_close.cause, (unsigned long long)t->client_close.code);
-    else if (t->close_when_done && (!t->server_closed || (t->server_close.cause != QUIC_CAUSE_PEER && t->server_close.cause != QUIC_CAUSE_IDLE)))
+        sim_fail(stage->world, "client closed with cause %u code %llu", t->client_close.cause,
+                 (unsigned long long)t->client_close.code);
+    else if (t->close_when_done && (!t->server_closed || (t->server_close.cause != QUIC_CAUSE_PEER &&
+                                                          t->server_close.cause != QUIC_CAUSE_IDLE)))
         sim_fail(stage->world, "server closed: %d, cause %u", t->server_closed, t->server_close.cause);
 }
 

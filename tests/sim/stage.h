@@ -10,7 +10,7 @@ struct stage {
     struct sim_world *world;
     struct sim_dice dice; /* of the scenario's own decisions */
     struct transfer t;
-    struct sim_link link;  /* client to server, and back unless `back` has a delay */
+    struct sim_link link; /* client to server, and back unless `back` has a delay */
     struct sim_link back;
     struct options client, server;
     bool large_chain;

@@ -24,15 +24,19 @@ static void chaos_open(struct stage *stage, struct chaos *chaos, unsigned acts) 
 
 static void chaos_finish(struct stage *stage, struct chaos *chaos) {
     if (!sim_run(stage->world, stage->world->now + 300 * BASE_SEC, all_done))
-        sim_fail(stage->world, "not done: client %u of %u streams closed, %u acts left; server %u of %u, %u left; causes %u %u", chaos->sides[0].closed,
-                 chaos->sides[0].opened, chaos->sides[0].acts, chaos->sides[1].closed, chaos->sides[1].opened, chaos->sides[1].acts,
-                 chaos->sides[0].close.cause, chaos->sides[1].close.cause);
+        sim_fail(stage->world,
+                 "not done: client %u of %u streams closed, %u acts left; server %u of %u, %u left; causes %u %u",
+                 chaos->sides[0].closed, chaos->sides[0].opened, chaos->sides[0].acts, chaos->sides[1].closed,
+                 chaos->sides[1].opened, chaos->sides[1].acts, chaos->sides[0].close.cause,
+                 chaos->sides[1].close.cause);
     if (chaos->sides[0].conn_closed || chaos->sides[1].conn_closed)
-        sim_fail(stage->world, "closed by itself: causes %u (code %llu %.*s), %u (code %llu %.*s)", chaos->sides[0].close.cause,
-                 (unsigned long long)chaos->sides[0].close.code, chaos->sides[0].close.reason_len, chaos->sides[0].close.reason,
-                 chaos->sides[1].close.cause, (unsigned long long)chaos->sides[1].close.code, chaos->sides[1].close.reason_len,
+        sim_fail(stage->world, "closed by itself: causes %u (code %llu %.*s), %u (code %llu %.*s)",
+                 chaos->sides[0].close.cause, (unsigned long long)chaos->sides[0].close.code,
+                 chaos->sides[0].close.reason_len, chaos->sides[0].close.reason, chaos->sides[1].close.cause,
+                 (unsigned long long)chaos->sides[1].close.code, chaos->sides[1].close.reason_len,
                  chaos->sides[1].close.reason);
-    if (chaos->sides[0].opened != chaos->sides[1].opened && !stage->world->failure) /* a stream may be reset before a byte of it went out */
+    if (chaos->sides[0].opened != chaos->sides[1].opened &&
+        !stage->world->failure) /* a stream may be reset before a byte of it went out */
         if (chaos->sides[0].opened == 0 || chaos->sides[1].opened == 0)
             sim_fail(stage->world, "%u and %u streams", chaos->sides[0].opened, chaos->sides[1].opened);
     if (chaos->sides[0].conn)
@@ -64,10 +68,12 @@ static void run_tiny_windows(struct sim_world *world, uint64_t seed) {
     stage.client.handshake_timeout = stage.server.handshake_timeout = 60 * BASE_SEC;
     for (unsigned i = 0; i < 2; i++) {
         struct options *o = i ? &stage.server : &stage.client;
-        o->initial_max_stream_data_bidi_local = o->initial_max_stream_data_bidi_remote = o->max_stream_data_window = 1024;
+        o->initial_max_stream_data_bidi_local = o->initial_max_stream_data_bidi_remote = o->max_stream_data_window =
+            1024;
         o->initial_max_data = o->max_data_window = seed % 2 ? 1024 : 3000;
     }
-    stage.t = (struct transfer){.streams = 5, .upload = 8000, .download = 8000, .eager = seed % 4 > 1, .close_when_done = true};
+    stage.t = (struct transfer){
+        .streams = 5, .upload = 8000, .download = 8000, .eager = seed % 4 > 1, .close_when_done = true};
     stage_play(&stage);
 }
 
@@ -109,8 +115,12 @@ static void run_stalled_streams(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
     stage.client.initial_max_stream_data_bidi_local = stage.client.max_stream_data_window = 32768;
-    stage.t = (struct transfer){.streams = 20, .upload = 10, .download = 100000, .reader_stops_at = BASE_SEC + 25 * BASE_MS,
-                                .reader_stops_for = (1 + seed % 5) * BASE_SEC, .close_when_done = true};
+    stage.t = (struct transfer){.streams = 20,
+                                .upload = 10,
+                                .download = 100000,
+                                .reader_stops_at = BASE_SEC + 25 * BASE_MS,
+                                .reader_stops_for = (1 + seed % 5) * BASE_SEC,
+                                .close_when_done = true};
     stage.limit = 6 << 20;
     stage_play(&stage);
 }
@@ -185,22 +195,28 @@ static void run_deadline(struct sim_world *world, uint64_t seed) {
         sim_fail(world, "the stream outlives its deadline");
     else if (deadline.client_closed < deadline.due)
         sim_fail(world, "broken off too early");
-    else if (!deadline.expired || (deadline.early_expired && seed % 2 == 0)) /* where packets get lost it may be late as well */
+    else if (!deadline.expired ||
+             (deadline.early_expired && seed % 2 == 0)) /* where packets get lost it may be late as well */
         sim_fail(world, "expired: %d, and the one that was done: %d", deadline.expired, deadline.early_expired);
     else if (deadline.reset_code != DEADLINE_CODE || deadline.stop_code != DEADLINE_CODE)
-        sim_fail(world, "codes %llu and %llu", (unsigned long long)deadline.reset_code, (unsigned long long)deadline.stop_code);
+        sim_fail(world, "codes %llu and %llu", (unsigned long long)deadline.reset_code,
+                 (unsigned long long)deadline.stop_code);
     else if (deadline.client->state != QUIC_CONN_ESTABLISHED)
         sim_fail(world, "the connection is gone");
     stage_close(&stage);
 }
 
 static const struct scenario list[] = {
-    {"chaos", "200 random acts of either side: open, write, finish, reset, stop, read, pause; each is heard of as it was done", 200, run_chaos},
+    {"chaos",
+     "200 random acts of either side: open, write, finish, reset, stop, read, pause; each is heard of as it was done",
+     200, run_chaos},
     {"tiny-windows", "windows of 1 KiB", 40, run_tiny_windows},
     {"tuning", "windows grow with what the path needs", 5, run_tuning},
     {"few-streams", "one to three streams at a time, 60 in all", 30, run_few_streams},
     {"sips", "a reader that takes a byte or two at a time", 10, run_sips},
-    {"deadline", "a stream that is not done by its deadline is broken off both ways, with its code; one that is done is not", 40, run_deadline},
+    {"deadline",
+     "a stream that is not done by its deadline is broken off both ways, with its code; one that is done is not", 40,
+     run_deadline},
     {"stalled-streams", "20 streams whose reader stops for seconds", 20, run_stalled_streams},
 };
 SCENARIOS(scenarios_streams, list);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 struct side {
-    uint64_t asked;    /* server: bytes to send back, from the first 8 bytes; client: bytes to write */
+    uint64_t asked; /* server: bytes to send back, from the first 8 bytes; client: bytes to write */
     uint64_t written, taken;
     uint8_t head[8];
     bool known, ended;
@@ -49,7 +49,8 @@ static void side_write(struct sim_node *node, struct quic_stream *stream, struct
 }
 
 /* Takes what is there and checks it. True at the end of the stream. */
-static bool side_read(struct sim_node *node, struct quic_stream *stream, struct side *side, bool has_head, uint64_t sip) {
+static bool side_read(struct sim_node *node, struct quic_stream *stream, struct side *side, bool has_head,
+                      uint64_t sip) {
     struct quic_slice slice;
     struct quic_conn *conn = quic_conn_of(&node->slots, stream->set->conn_handle);
     const base_time rtt = conn ? quic_path_active(conn)->control.rtt.smoothed : 0;
@@ -63,7 +64,8 @@ static bool side_read(struct sim_node *node, struct quic_stream *stream, struct 
             if (has_head && at < 8)
                 side->head[at] = slice.data[i];
             else if (slice.data[i] != transfer_byte(stream->id, at))
-                sim_fail(node->world, "stream %llu: wrong byte at %llu", (unsigned long long)stream->id, (unsigned long long)at);
+                sim_fail(node->world, "stream %llu: wrong byte at %llu", (unsigned long long)stream->id,
+                         (unsigned long long)at);
         }
         side->taken += slice.len;
         quic_stream_consume(stream, slice.len, rtt, node->world->now);

@@ -10,12 +10,12 @@
 
 struct transfer {
     /* what to do */
-    unsigned streams;        /* one after the other is opened as the peer allows */
+    unsigned streams; /* one after the other is opened as the peer allows */
     uint64_t upload, download;
     base_time reader_stops_at, reader_stops_for; /* the client takes nothing for a while; 0 = never */
     bool close_when_done;
-    bool eager;              /* the server answers before the request has ended */
-    uint64_t sip;            /* the client takes at most so many bytes at a time, one sip each 100 us; 0 = all */
+    bool eager;   /* the server answers before the request has ended */
+    uint64_t sip; /* the client takes at most so many bytes at a time, one sip each 100 us; 0 = all */
     /* what happened */
     unsigned opened, finished;
     uint64_t received;

@@ -105,7 +105,8 @@ static base_time link_pass(struct sim_link *link, size_t len, base_time now, uin
     return link->line_free + link->delay;
 }
 
-static void link_deliver(struct sim_world *world, struct sim_link *link, struct sim_flight flight, const uint8_t *data, base_time at) {
+static void link_deliver(struct sim_world *world, struct sim_link *link, struct sim_flight flight, const uint8_t *data,
+                         base_time at) {
     struct sim_dice *dice = &world->dice;
     flight.at = at + (link->jitter ? sim_roll(dice) % link->jitter : 0);
     if (sim_chance(dice, link->reorder))
@@ -119,14 +120,16 @@ static void link_deliver(struct sim_world *world, struct sim_link *link, struct 
     flight_push(world, flight);
 }
 
-static void link_send(struct sim_world *world, struct sim_node *from, struct sim_node *to, struct sim_flight flight, const uint8_t *data) {
+static void link_send(struct sim_world *world, struct sim_node *from, struct sim_node *to, struct sim_flight flight,
+                      const uint8_t *data) {
     struct sim_link *link = &from->links[to->index];
     link->sent++;
     link->bytes += flight.len;
     struct sim_datagram datagram = {from, to, flight.remote, flight.local, data, flight.len, 0, flight.ecn};
     flight.tag = datagram.tag = world->unchecked ? 0 : checker_on_sent(world->checker, &datagram);
     bool pass = !world->filter || world->filter(world, &datagram);
-    if (!pass || link->cut || (link->drop_marked && flight.ecn) || (link->mtu && flight.len > link->mtu) || sim_chance(&world->dice, link->loss)) {
+    if (!pass || link->cut || (link->drop_marked && flight.ecn) || (link->mtu && flight.len > link->mtu) ||
+        sim_chance(&world->dice, link->loss)) {
         link->lost++;
         return;
     }
@@ -152,7 +155,8 @@ static struct sim_node *node_at(struct sim_world *world, const struct quic_addr 
     for (unsigned i = 0; i < world->node_count; i++) {
         struct sim_node *node = &world->nodes[i];
         const struct quic_addr *own = node->seen_as.family ? &node->seen_as : &node->socket.local;
-        if (node->alive && (quic_addr_equal(own, addr) || (node->other.local.family && quic_addr_equal(&node->other.local, addr))))
+        if (node->alive &&
+            (quic_addr_equal(own, addr) || (node->other.local.family && quic_addr_equal(&node->other.local, addr))))
             return node;
     }
     return NULL;
@@ -182,8 +186,13 @@ static void node_start(struct sim_node *node) {
     base_bufpool_init(&node->bufs, &node->mem, 16, 0);
     node->train = malloc(QUIC_TRAIN_SIZE);
     node->alive = true;
-    struct quic_endpoint_open open = {.mem = &node->mem, .random = {dice_fill, &node->dice}, .slots = &node->slots, .events = &node->events,
-                                      .bufs = &node->bufs, .engine = (uint8_t)node->index, .fleet_secret = node->fleet_secret};
+    struct quic_endpoint_open open = {.mem = &node->mem,
+                                      .random = {dice_fill, &node->dice},
+                                      .slots = &node->slots,
+                                      .events = &node->events,
+                                      .bufs = &node->bufs,
+                                      .engine = (uint8_t)node->index,
+                                      .fleet_secret = node->fleet_secret};
     if (!quic_endpoint_init(&node->endpoint, &open, node->world->now))
         return;
     node->alive = false;
@@ -195,7 +204,8 @@ static void node_start(struct sim_node *node) {
 
 struct sim_node *sim_node_add(struct sim_world *world, const struct sim_app *app, uint64_t limit) {
     struct sim_node *node = &world->nodes[world->node_count];
-    *node = (struct sim_node){.world = world, .index = world->node_count++, .app = app, .wake = BASE_NEVER, .alive = true};
+    *node =
+        (struct sim_node){.world = world, .index = world->node_count++, .app = app, .wake = BASE_NEVER, .alive = true};
     node->dice.state = sim_roll(&world->dice);
     dice_fill(&node->dice, node->fleet_secret, sizeof node->fleet_secret);
     base_mem_init(&node->mem, limit);
@@ -244,10 +254,16 @@ void sim_node_restart(struct sim_node *node) {
     node_start(node);
 }
 
-static void inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay, uint32_t tag,
-                   bool intact) {
-    struct sim_flight flight = {.at = to->world->now + delay, .to = to->index, .local = to->socket.local, .remote = *src,
-                                .tag = tag, .intact = intact, .len = (uint32_t)len, .data = malloc(len)};
+static void inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay,
+                   uint32_t tag, bool intact) {
+    struct sim_flight flight = {.at = to->world->now + delay,
+                                .to = to->index,
+                                .local = to->socket.local,
+                                .remote = *src,
+                                .tag = tag,
+                                .intact = intact,
+                                .len = (uint32_t)len,
+                                .data = malloc(len)};
     to->world->tampered |= !intact;
     memcpy(flight.data, data, len);
     flight_push(to->world, flight);
@@ -258,8 +274,8 @@ void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t 
     inject(to, src, data, len, delay, tag, tag != 0);
 }
 
-void sim_inject_changed(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay,
-                        const struct sim_datagram *of) {
+void sim_inject_changed(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len,
+                        base_time delay, const struct sim_datagram *of) {
     inject(to, src, data, len, delay, of->tag, false);
 }
 
@@ -273,9 +289,14 @@ void sim_listen(struct sim_node *node, const struct quic_config *config) {
     node->socket.listener = &node->listener;
 }
 
-struct quic_conn *sim_connect(struct sim_node *from, struct sim_node *to, const struct quic_config *config, void *user) {
-    struct quic_connect connect = {.config = config, .socket = &from->socket, .local = from->socket.local,
-                                   .remote = to->socket.local, .server_name = "sim.test", .user = user};
+struct quic_conn *sim_connect(struct sim_node *from, struct sim_node *to, const struct quic_config *config,
+                              void *user) {
+    struct quic_connect connect = {.config = config,
+                                   .socket = &from->socket,
+                                   .local = from->socket.local,
+                                   .remote = to->socket.local,
+                                   .server_name = "sim.test",
+                                   .user = user};
     struct quic_conn *conn = NULL;
     struct crypto_error why = {{0}};
     if (!from->alive)
@@ -294,7 +315,8 @@ static void node_input(struct sim_node *node, const struct sim_flight *flight) {
         return; /* as a full socket buffer would */
     memcpy(buf->data, flight->data, flight->len);
     if (!node->world->unchecked)
-        checker_on_arrival(node->world->checker, node, &flight->remote, flight->data, flight->len, flight->tag, flight->intact);
+        checker_on_arrival(node->world->checker, node, &flight->remote, flight->data, flight->len, flight->tag,
+                           flight->intact);
     struct quic_socket *socket = quic_addr_equal(&flight->local, &node->other.local) ? &node->other : &node->socket;
     struct quic_datagram datagram = {buf, buf->data, flight->len, socket, socket->local, flight->remote, flight->ecn};
     quic_endpoint_input(&node->endpoint, &datagram, 1, node->world->now);
@@ -331,15 +353,19 @@ static void node_output(struct sim_node *node) {
         struct sim_node *to = node_at(world, &train.remote);
         for (size_t at = 0; at < train.len; at += train.segment) {
             size_t len = train.len - at < train.segment ? train.len - at : train.segment;
-            struct sim_flight flight = {.to = to ? to->index : 0, .local = train.remote, .remote = train.socket->local,
-                                        .ecn = train.ecn, .len = (uint32_t)len};
+            struct sim_flight flight = {.to = to ? to->index : 0,
+                                        .local = train.remote,
+                                        .remote = train.socket->local,
+                                        .ecn = train.ecn,
+                                        .len = (uint32_t)len};
             if (node->seen_as.family && train.socket == &node->socket)
                 flight.remote = node->seen_as;
             if (to) {
                 link_send(world, node, to, flight, train.data + at);
                 continue;
             }
-            const struct sim_datagram lost = {node, NULL, flight.remote, flight.local, train.data + at, flight.len, 0, flight.ecn};
+            const struct sim_datagram lost = {node,       NULL, flight.remote, flight.local, train.data + at,
+                                              flight.len, 0,    flight.ecn};
             if (!world->unchecked)
                 checker_on_sent(world->checker, &lost); /* nobody has that address (any more) */
         }
@@ -448,9 +474,7 @@ static void config_release(struct quic_config *config) {
     free(config);
 }
 
-static struct {
-    char cert[2048], key[1024], large_key[1024], large[24000];
-} identity;
+static struct { char cert[2048], key[1024], large_key[1024], large[24000]; } identity;
 
 #define LARGE_NAMES 40u
 #define LARGE_CHAIN 6u
@@ -463,7 +487,8 @@ static bool prepare_large(struct crypto_error *why) {
         snprintf(text[i], sizeof text[i], "a-name-that-takes-room-%02u.sim.test", i);
         names[i] = text[i];
     }
-    if (!crypto_selfsigned(names, LARGE_NAMES, 3650, cert, sizeof cert, identity.large_key, sizeof identity.large_key, why))
+    if (!crypto_selfsigned(names, LARGE_NAMES, 3650, cert, sizeof cert, identity.large_key, sizeof identity.large_key,
+                           why))
         return false;
     for (unsigned i = 0; i < LARGE_CHAIN && strlen(identity.large) + strlen(cert) < sizeof identity.large; i++)
         strcat(identity.large, cert);
@@ -475,7 +500,8 @@ bool sim_prepare(void) {
     static const uint8_t seed[32] = "weft";
     struct crypto_error why = {{0}};
     crypto_deterministic(seed);
-    bool ok = crypto_selfsigned(names, 1, 3650, identity.cert, sizeof identity.cert, identity.key, sizeof identity.key, &why) &&
+    bool ok = crypto_selfsigned(names, 1, 3650, identity.cert, sizeof identity.cert, identity.key, sizeof identity.key,
+                                &why) &&
               prepare_large(&why);
     crypto_deterministic(NULL);
     if (!ok)
@@ -483,7 +509,8 @@ bool sim_prepare(void) {
     return ok;
 }
 
-static struct quic_config *config_new(enum crypto_role role, const struct options *options, const char *cert, const char *key) {
+static struct quic_config *config_new(enum crypto_role role, const struct options *options, const char *cert,
+                                      const char *key) {
     struct crypto_error why = {{0}};
     struct quic_config *config = calloc(1, sizeof *config);
     config->role = role;
@@ -496,8 +523,8 @@ static struct quic_config *config_new(enum crypto_role role, const struct option
     config->tls = crypto_tls_config_new(role, &why);
     bool ok = config->tls && crypto_tls_config_alpn(config->tls, (const uint8_t *)"\x03sim", 4, &why);
     if (role == CRYPTO_SERVER)
-        ok = ok && crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert), (const uint8_t *)key,
-                                                 strlen(key), &why);
+        ok = ok && crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
+                                                 (const uint8_t *)key, strlen(key), &why);
     else
         crypto_tls_config_verify(config->tls, false);
     static const uint8_t ticket_secret[32] = "tickets of the simulation";
@@ -513,6 +540,10 @@ static struct quic_config *config_new(enum crypto_role role, const struct option
     return config;
 }
 
-struct quic_config *sim_config(enum crypto_role role, const struct options *options) { return config_new(role, options, identity.cert, identity.key); }
-struct quic_config *sim_config_large(const struct options *options) { return config_new(CRYPTO_SERVER, options, identity.large, identity.large_key); }
+struct quic_config *sim_config(enum crypto_role role, const struct options *options) {
+    return config_new(role, options, identity.cert, identity.key);
+}
+struct quic_config *sim_config_large(const struct options *options) {
+    return config_new(CRYPTO_SERVER, options, identity.large, identity.large_key);
+}
 void sim_config_free(struct quic_config *config) { quic_config_unref(config); }

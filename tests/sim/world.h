@@ -25,28 +25,28 @@ uint64_t sim_roll(struct sim_dice *dice);
 bool sim_chance(struct sim_dice *dice, double probability);
 
 struct sim_link {
-    base_time delay;            /* one way */
-    uint64_t bits_per_second;   /* 0 = unlimited */
-    base_time queue;            /* most time a packet may wait for the line; beyond it is dropped (0 = 100 ms) */
+    base_time delay;          /* one way */
+    uint64_t bits_per_second; /* 0 = unlimited */
+    base_time queue;          /* most time a packet may wait for the line; beyond it is dropped (0 = 100 ms) */
     double loss, duplicate, reorder, corrupt;
-    base_time reorder_delay;    /* how late a reordered packet is; 0 = up to two delays */
-    uint32_t mtu;               /* larger datagrams vanish; 0 = none do */
-    bool cut;                   /* nothing passes */
-    bool bleach;                /* ECN marks are removed */
-    bool drop_marked;           /* what is marked vanishes */
-    uint8_t remark;             /* what is marked gets this mark instead (enum quic_ecn); 0 = keeps its own */
-    base_time mark_after;       /* what is marked and waits longer for the line gets CE; 0 = never */
-    base_time line_free;        /* when the line is free again (state) */
+    base_time reorder_delay; /* how late a reordered packet is; 0 = up to two delays */
+    uint32_t mtu;            /* larger datagrams vanish; 0 = none do */
+    bool cut;                /* nothing passes */
+    bool bleach;             /* ECN marks are removed */
+    bool drop_marked;        /* what is marked vanishes */
+    uint8_t remark;          /* what is marked gets this mark instead (enum quic_ecn); 0 = keeps its own */
+    base_time mark_after;    /* what is marked and waits longer for the line gets CE; 0 = never */
+    base_time line_free;     /* when the line is free again (state) */
     uint64_t sent, lost, delivered, bytes; /* datagrams (state) */
-    base_time jitter;           /* each datagram is late by up to this much more */
+    base_time jitter;                      /* each datagram is late by up to this much more */
 };
 
 /* What an application does. All may be NULL. */
 struct sim_app {
-    void (*on_conn)(struct sim_node *node, struct quic_conn *conn, uint32_t bits);   /* enum quic_conn_event */
+    void (*on_conn)(struct sim_node *node, struct quic_conn *conn, uint32_t bits); /* enum quic_conn_event */
     void (*on_closed)(struct sim_node *node, struct quic_conn *conn);
     void (*on_stream)(struct sim_node *node, struct quic_stream *stream, uint32_t bits); /* enum quic_stream_event */
-    void (*on_timer)(struct sim_node *node); /* node->wake has come */
+    void (*on_timer)(struct sim_node *node);                                             /* node->wake has come */
 };
 
 struct sim_node {
@@ -63,13 +63,13 @@ struct sim_node {
     struct sim_dice dice;
     const struct sim_app *app;
     void *user;
-    base_time wake;         /* BASE_NEVER = none */
+    base_time wake; /* BASE_NEVER = none */
     uint8_t *train;
     uint8_t fleet_secret[CRYPTO_FLEET_SECRET_SIZE]; /* survives a restart */
-    uint64_t allocations, fail_at;    /* the allocation with this number fails, once; 0 = none does */
-    bool fail_on;                     /* ... and all that follow */
-    struct sim_link links[SIM_NODES]; /* to the node of this index */
-    struct quic_addr seen_as;         /* where its datagrams seem to come from (NAT); family 0 = its own address */
+    uint64_t allocations, fail_at;                  /* the allocation with this number fails, once; 0 = none does */
+    bool fail_on;                                   /* ... and all that follow */
+    struct sim_link links[SIM_NODES];               /* to the node of this index */
+    struct quic_addr seen_as; /* where its datagrams seem to come from (NAT); family 0 = its own address */
     bool alive;
 };
 
@@ -79,7 +79,7 @@ struct checker;    /* checker.h */
 /* A datagram as it leaves. */
 struct sim_datagram {
     struct sim_node *from, *to; /* to: NULL = nobody has that address */
-    struct quic_addr src, dst; /* src: as a NAT shows it */
+    struct quic_addr src, dst;  /* src: as a NAT shows it */
     const uint8_t *data;
     uint32_t len, tag; /* tag: the checker's */
     uint8_t ecn;
@@ -119,8 +119,8 @@ void sim_node_restart(struct sim_node *node);
 /* Bytes that appear on a node's wire after `delay` as if they came from `src`: attackers, and the network's memory. What was sent before, byte for byte
  * (and seen by a filter), is known as a copy; a copy that was changed must say of what, unless nothing of it can be authentic. */
 void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay);
-void sim_inject_changed(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay,
-                        const struct sim_datagram *of);
+void sim_inject_changed(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len,
+                        base_time delay, const struct sim_datagram *of);
 /* The same link both ways. */
 void sim_join(struct sim_node *a, struct sim_node *b, const struct sim_link *link);
 void sim_listen(struct sim_node *node, const struct quic_config *config);

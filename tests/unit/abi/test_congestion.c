@@ -8,9 +8,9 @@ static struct world world;
 
 /* The simplest controller there is: so many datagrams, whatever happens. */
 static struct toy {
-    weft_conn conn;   /* something to call weft with */
-    int32_t inside;   /* what it answered */
-    int32_t refuse;   /* what open gives */
+    weft_conn conn; /* something to call weft with */
+    int32_t inside; /* what it answered */
+    int32_t refuse; /* what open gives */
     int open, closed, mtus;
     uint64_t sent, most, acked, acks, rate, smoothed;
     bool sick;

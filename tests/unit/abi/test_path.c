@@ -48,7 +48,8 @@ static void on_closed(void *user, weft_conn conn, const weft_close *close) {
     closed = true;
 }
 
-static const weft_conn_callbacks table = {.size = sizeof table, .on_confirmed = on_confirmed, .on_path_news = on_path_news, .on_closed = on_closed};
+static const weft_conn_callbacks table = {
+    .size = sizeof table, .on_confirmed = on_confirmed, .on_path_news = on_path_news, .on_closed = on_closed};
 static const weft_conn_callbacks server_table = {.size = sizeof server_table};
 
 static void setup(void) {
@@ -131,8 +132,8 @@ START_TEST(what_a_move_refuses)
     turn_until(&confirmed);
     unsigned open = descriptors();
     ck_assert_int_eq(weft_conn_migrate(client, "somewhere"), WEFT_E_ADDRESS);
-    ck_assert_int_eq(weft_conn_migrate(client, "::1"), WEFT_E_ADDRESS);       /* not the family in use */
-    ck_assert_int_lt(weft_conn_migrate(client, "192.0.2.77"), 0);             /* nobody's here */
+    ck_assert_int_eq(weft_conn_migrate(client, "::1"), WEFT_E_ADDRESS); /* not the family in use */
+    ck_assert_int_lt(weft_conn_migrate(client, "192.0.2.77"), 0);       /* nobody's here */
     ck_assert_int_eq(weft_conn_path_news(client, NULL), WEFT_E_INVALID);
     weft_engine_turn(engine);
     ck_assert_uint_eq(descriptors(), open);

@@ -109,7 +109,8 @@ START_TEST(grants_exactly_the_rate)
         while (base_bucket_take(&bucket, 1, 0))
             granted++;
         for (int step = 0; step < 2000; step++) {
-            now += toolkit_pick(&dice, (uint32_t)(SEC / rate)); /* less than a token: an emptied bucket never overflows */
+            now +=
+                toolkit_pick(&dice, (uint32_t)(SEC / rate)); /* less than a token: an emptied bucket never overflows */
             while (base_bucket_take(&bucket, 1, now))
                 granted++;
             right &= granted == (burst * SEC + rate * now) / SEC;

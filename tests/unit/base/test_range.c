@@ -359,17 +359,12 @@ END_TEST
 
 Suite *unit_suite(void) {
     const TTest *tests[] = {
-        adding_joins_what_touches,
-        adding_over_several,
-        removing_trims_and_splits,
-        shrinking_gives_memory_back, dropping_from_below,
-        questions,
-        ends_of_the_number_line,
-        limit_is_the_most_there_can_be,
-        memory_stays_within_the_limit,
-        failed_allocation_changes_nothing,
-        cleared_set_is_usable,
-        agrees_with_a_bitmap,
+        adding_joins_what_touches,     adding_over_several,
+        removing_trims_and_splits,     shrinking_gives_memory_back,
+        dropping_from_below,           questions,
+        ends_of_the_number_line,       limit_is_the_most_there_can_be,
+        memory_stays_within_the_limit, failed_allocation_changes_nothing,
+        cleared_set_is_usable,         agrees_with_a_bitmap,
     };
     return TOOLKIT_SUITE_WITH("base/range", tests, setup, teardown);
 }

@@ -306,10 +306,17 @@ END_TEST
 
 Suite *unit_suite(void) {
     const TTest *tests[] = {
-        parts_of_a_handle,           stale_handles_are_gone, wrong_handles_are_wrong,
-        free_slots_are_used_in_turn, table_doubles,          failed_growth_issues_nothing,
-        used_up_slot_is_retired,     every_index_used_up,    greatest_tag_and_cleared_table,
-        agrees_with_a_list,          successor_issues_nothing_twice,
+        parts_of_a_handle,
+        stale_handles_are_gone,
+        wrong_handles_are_wrong,
+        free_slots_are_used_in_turn,
+        table_doubles,
+        failed_growth_issues_nothing,
+        used_up_slot_is_retired,
+        every_index_used_up,
+        greatest_tag_and_cleared_table,
+        agrees_with_a_list,
+        successor_issues_nothing_twice,
     };
     return TOOLKIT_SUITE_WITH("base/slots", tests, setup, teardown);
 }

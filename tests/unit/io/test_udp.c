@@ -786,7 +786,8 @@ START_TEST(test_payload_size)
     uint32_t four = io_udp_payload_size(&remote);
     ck_assert_uint_gt(four, 1452); /* the loopback interface takes much */
     ck_assert(io_addr_parse("::1", 443, &remote));
-    ck_assert_uint_eq(io_udp_payload_size(&remote) + 20 - four <= 1, 1); /* the same interface; IPv4 sees 65535 of its 65536 */
+    ck_assert_uint_eq(io_udp_payload_size(&remote) + 20 - four <= 1,
+                      1); /* the same interface; IPv4 sees 65535 of its 65536 */
     faults.socket_family = AF_INET6;
     faults.socket_error = EMFILE;
     ck_assert_uint_eq(io_udp_payload_size(&remote), 0);

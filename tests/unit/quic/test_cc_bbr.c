@@ -52,9 +52,16 @@ static void path_send(void) {
         path.first_sent_at = path.delivered_at = path.now;
     path.in_flight += MTU;
     path.line_free = base_time_max(path.line_free, path.now) + MTU * BASE_SEC / path.rate;
-    *p = (struct packet){path.now,       path.delivered_at, path.first_sent_at, path.line_free + path.delay,
-                         path.delivered, path.lost,         path.in_flight,     path.next,
-                         path.app_limited_until != 0, path.drop_every && path.next % path.drop_every == 0};
+    *p = (struct packet){path.now,
+                         path.delivered_at,
+                         path.first_sent_at,
+                         path.line_free + path.delay,
+                         path.delivered,
+                         path.lost,
+                         path.in_flight,
+                         path.next,
+                         path.app_limited_until != 0,
+                         path.drop_every && path.next % path.drop_every == 0};
     path.cc.ops->on_sent(&path.cc, path.now, path.next, MTU, path.in_flight);
     path.next++;
     path.next_send = base_time_max(path.next_send, path.now) + MTU * BASE_SEC / path.cc.pacing_rate;
@@ -63,11 +70,16 @@ static void path_send(void) {
 static void path_lose(struct packet *p) {
     path.in_flight -= MTU;
     path.lost += MTU;
-    struct quic_cc_lost lost = {path.now, p->sent_at, p->number, MTU, p->in_flight, path.lost - p->lost, path.delivered, p->app_limited};
+    struct quic_cc_lost lost = {path.now,     p->sent_at,          p->number,      MTU,
+                                p->in_flight, path.lost - p->lost, path.delivered, p->app_limited};
     path.cc.ops->on_lost(&path.cc, &lost);
-    struct quic_cc_loss loss = {.now = path.now, .largest_lost_sent_at = p->sent_at, .lost_bytes = MTU,
-                                .bytes_in_flight = path.in_flight, .delivered = path.delivered,
-                                .largest_lost_number = p->number, .next_number = path.next};
+    struct quic_cc_loss loss = {.now = path.now,
+                                .largest_lost_sent_at = p->sent_at,
+                                .lost_bytes = MTU,
+                                .bytes_in_flight = path.in_flight,
+                                .delivered = path.delivered,
+                                .largest_lost_number = p->number,
+                                .next_number = path.next};
     path.cc.ops->on_congestion(&path.cc, &loss);
 }
 
@@ -81,13 +93,23 @@ static void path_ack(struct packet *p) {
         path.app_limited_until = 0;
     path.cc.app_limited = path.app_limited_until != 0;
     base_time sample = path.now - p->sent_at;
-    struct quic_cc_ack ack = {.now = path.now, .acked_bytes = MTU, .fresh_bytes = MTU, .bytes_in_flight = path.in_flight,
-                              .prior_in_flight = prior, .largest_sent_at = p->sent_at, .largest_number = p->number,
-                              .next_number = path.next, .rtt_sample = sample, .rtt = &path.rtt,
-                              .delivered = path.delivered, .sample_delivered = path.delivered - p->delivered,
+    struct quic_cc_ack ack = {.now = path.now,
+                              .acked_bytes = MTU,
+                              .fresh_bytes = MTU,
+                              .bytes_in_flight = path.in_flight,
+                              .prior_in_flight = prior,
+                              .largest_sent_at = p->sent_at,
+                              .largest_number = p->number,
+                              .next_number = path.next,
+                              .rtt_sample = sample,
+                              .rtt = &path.rtt,
+                              .delivered = path.delivered,
+                              .sample_delivered = path.delivered - p->delivered,
                               .packet_delivered = p->delivered,
-                              .sample_interval = base_time_max(p->sent_at - p->first_sent_at, path.now - p->delivered_at),
-                              .sample_in_flight = p->in_flight, .sample_lost = path.lost - p->lost,
+                              .sample_interval =
+                                  base_time_max(p->sent_at - p->first_sent_at, path.now - p->delivered_at),
+                              .sample_in_flight = p->in_flight,
+                              .sample_lost = path.lost - p->lost,
                               .sample_app_limited = p->app_limited};
     path.cc.ops->on_ack(&path.cc, &ack);
     if (path.cc.holds_back) {
@@ -342,8 +364,12 @@ START_TEST(a_spurious_end_of_startup_is_undone)
 END_TEST
 
 static void mark(void) {
-    struct quic_cc_loss loss = {.now = path.now, .largest_lost_sent_at = path.now - 1, .bytes_in_flight = path.in_flight,
-                                .delivered = path.delivered, .next_number = path.next, .ecn = true};
+    struct quic_cc_loss loss = {.now = path.now,
+                                .largest_lost_sent_at = path.now - 1,
+                                .bytes_in_flight = path.in_flight,
+                                .delivered = path.delivered,
+                                .next_number = path.next,
+                                .ecn = true};
     path.cc.ops->on_congestion(&path.cc, &loss);
 }
 
@@ -407,7 +433,8 @@ START_TEST(random_paths_keep_the_bounds)
         for (uint64_t n = path.oldest; n + 1 < path.next; n++) /* in order, whatever the delay is now */
             if (path.ring[(n + 1) % FLIGHT].arrives < path.ring[n % FLIGHT].arrives)
                 path.ring[(n + 1) % FLIGHT].arrives = path.ring[n % FLIGHT].arrives;
-        path_run(toolkit_roll(&dice) % BASE_SEC, toolkit_pick(&dice, 3) ? UINT64_MAX : toolkit_pick(&dice, 50) * MTU, -1);
+        path_run(toolkit_roll(&dice) % BASE_SEC, toolkit_pick(&dice, 3) ? UINT64_MAX : toolkit_pick(&dice, 50) * MTU,
+                 -1);
         uint32_t what = toolkit_pick(&dice, 20);
         if (what == 0)
             path.cc.ops->on_persistent(&path.cc, path.now);
@@ -444,15 +471,23 @@ START_TEST(memory_may_run_out)
 END_TEST
 
 Suite *unit_suite(void) {
-    const TTest *const tests[] = {
-        startup_finds_the_bandwidth_and_drain_empties_the_queue, probes_follow_each_other, more_bandwidth_is_found,
-        less_bandwidth_is_believed_after_two_cycles, probe_rtt_comes_when_the_minimum_is_old,
-        a_quiet_moment_saves_probe_rtt, samples_of_the_application_do_not_lower_the_estimate,
-        one_percent_of_loss_is_noise, startup_ends_when_it_loses_too_much, a_probe_that_loses_too_much_is_remembered,
-        losses_between_probes_lower_the_short_term_bounds_only, spurious_losses_are_undone,
-        a_spurious_end_of_startup_is_undone, marks_end_startup_and_probes,
-        persistent_congestion_starts_small_and_comes_back, quantum_is_two_milliseconds_within_limits,
-        memory_may_run_out};
+    const TTest *const tests[] = {startup_finds_the_bandwidth_and_drain_empties_the_queue,
+                                  probes_follow_each_other,
+                                  more_bandwidth_is_found,
+                                  less_bandwidth_is_believed_after_two_cycles,
+                                  probe_rtt_comes_when_the_minimum_is_old,
+                                  a_quiet_moment_saves_probe_rtt,
+                                  samples_of_the_application_do_not_lower_the_estimate,
+                                  one_percent_of_loss_is_noise,
+                                  startup_ends_when_it_loses_too_much,
+                                  a_probe_that_loses_too_much_is_remembered,
+                                  losses_between_probes_lower_the_short_term_bounds_only,
+                                  spurious_losses_are_undone,
+                                  a_spurious_end_of_startup_is_undone,
+                                  marks_end_startup_and_probes,
+                                  persistent_congestion_starts_small_and_comes_back,
+                                  quantum_is_two_milliseconds_within_limits,
+                                  memory_may_run_out};
     Suite *suite = TOOLKIT_SUITE("cc_bbr", tests);
     TCase *each = tcase_create("random");
     tcase_add_loop_test(each, random_paths_keep_the_bounds, 0, 24);

@@ -143,7 +143,8 @@ START_TEST(local_ids_are_announced_but_for_the_first)
     struct quic_local_cids set;
     quic_local_cids_init(&set);
     struct quic_cid a = cid_of(1), b = cid_of(2), c = cid_of(3);
-    ck_assert_uint_eq(quic_local_cids_add(&set, &a)->want, QUIC_WANT_NOT); /* sequence 0: the handshake's headers carry it */
+    ck_assert_uint_eq(quic_local_cids_add(&set, &a)->want,
+                      QUIC_WANT_NOT); /* sequence 0: the handshake's headers carry it */
     struct quic_local_cid *entry = quic_local_cids_add(&set, &b);
     ck_assert_uint_eq(entry->want, QUIC_WANTED);
     entry->want = QUIC_WANT_DONE;

@@ -26,7 +26,8 @@ static unsigned put(unsigned count, base_time now) {
     return marked;
 }
 
-START_TEST(ten_packets_are_marked) {
+START_TEST(ten_packets_are_marked)
+{
     ck_assert_uint_eq(put(20, START), 10);
     ck_assert_int_eq(path.state, QUIC_ECN_UNKNOWN);
     quic_ecn_start(&path, false, START);
@@ -34,7 +35,8 @@ START_TEST(ten_packets_are_marked) {
 }
 END_TEST
 
-START_TEST(marking_ends_with_its_period) {
+START_TEST(marking_ends_with_its_period)
+{
     ck_assert_uint_eq(put(2, START), 2);
     ck_assert_uint_eq(put(1, START + PERIOD - 1), 1);
     ck_assert_uint_eq(put(1, START + PERIOD), 0);
@@ -42,7 +44,8 @@ START_TEST(marking_ends_with_its_period) {
 }
 END_TEST
 
-START_TEST(one_mark_that_arrives_proves_the_path) {
+START_TEST(one_mark_that_arrives_proves_the_path)
+{
     put(20, START);
     ck_assert(!quic_ecn_judge(&path, true, 1, true));
     ck_assert_int_eq(path.state, QUIC_ECN_CAPABLE);
@@ -52,7 +55,8 @@ START_TEST(one_mark_that_arrives_proves_the_path) {
 }
 END_TEST
 
-START_TEST(bad_counts_end_it_for_ever) {
+START_TEST(bad_counts_end_it_for_ever)
+{
     put(1, START);
     ck_assert(quic_ecn_judge(&path, false, 1, true));
     ck_assert_int_eq(path.state, QUIC_ECN_FAILED);
@@ -68,7 +72,8 @@ START_TEST(bad_counts_end_it_for_ever) {
 }
 END_TEST
 
-START_TEST(all_lost_is_a_verdict) {
+START_TEST(all_lost_is_a_verdict)
+{
     put(20, START);
     for (unsigned i = 0; i < 9; i++)
         ck_assert(!quic_ecn_on_lost(&path, START));
@@ -78,7 +83,8 @@ START_TEST(all_lost_is_a_verdict) {
 }
 END_TEST
 
-START_TEST(all_ce_is_a_verdict) {
+START_TEST(all_ce_is_a_verdict)
+{
     put(20, START);
     ck_assert(!quic_ecn_judge(&path, true, 9, false));
     ck_assert(quic_ecn_judge(&path, true, 1, false));
@@ -91,7 +97,8 @@ START_TEST(all_ce_is_a_verdict) {
 }
 END_TEST
 
-START_TEST(a_time_out_stops_marking_and_few_losses_prove_nothing) {
+START_TEST(a_time_out_stops_marking_and_few_losses_prove_nothing)
+{
     put(2, START);
     quic_ecn_on_timeout(&path, 1);
     ck_assert_uint_eq(put(2, START), 0); /* probes */
@@ -104,13 +111,15 @@ START_TEST(a_time_out_stops_marking_and_few_losses_prove_nothing) {
 }
 END_TEST
 
-START_TEST(a_time_out_before_anything_was_marked_changes_nothing) {
+START_TEST(a_time_out_before_anything_was_marked_changes_nothing)
+{
     quic_ecn_on_timeout(&path, 1);
     ck_assert_uint_eq(put(1, START), 1);
 }
 END_TEST
 
-START_TEST(a_capable_path_that_falls_silent_is_tested_again) {
+START_TEST(a_capable_path_that_falls_silent_is_tested_again)
+{
     put(1, START);
     quic_ecn_judge(&path, true, 1, true);
     quic_ecn_on_timeout(&path, 2);
@@ -127,7 +136,8 @@ START_TEST(a_capable_path_that_falls_silent_is_tested_again) {
 }
 END_TEST
 
-START_TEST(a_period_that_ends_after_all_was_settled_is_a_verdict) {
+START_TEST(a_period_that_ends_after_all_was_settled_is_a_verdict)
+{
     put(4, START);
     ck_assert(!quic_ecn_judge(&path, true, 4, false));
     ck_assert_int_eq(path.state, QUIC_ECN_TESTING);
@@ -136,7 +146,8 @@ START_TEST(a_period_that_ends_after_all_was_settled_is_a_verdict) {
 }
 END_TEST
 
-START_TEST(withdrawn_packets_are_not_waited_for) {
+START_TEST(withdrawn_packets_are_not_waited_for)
+{
     put(20, START);
     quic_ecn_on_withdrawn(&path, START - 1);
     quic_ecn_on_withdrawn(&path, START);
@@ -152,7 +163,8 @@ static bool check(uint64_t ect0, uint64_t ect1, uint64_t ce, uint64_t acked) {
     return quic_ecn_check(&counts, ect0, ect1, ce, acked, &more_ect0, &more_ce);
 }
 
-START_TEST(counts_account_for_what_is_acknowledged) {
+START_TEST(counts_account_for_what_is_acknowledged)
+{
     counts.sent = 10;
     ck_assert(check(3, 0, 1, 4));
     ck_assert_uint_eq(more_ect0, 3);
@@ -164,7 +176,8 @@ START_TEST(counts_account_for_what_is_acknowledged) {
 }
 END_TEST
 
-START_TEST(counts_are_there_when_marks_are_acknowledged) {
+START_TEST(counts_are_there_when_marks_are_acknowledged)
+{
     counts.sent = 10;
     ck_assert(check(0, 0, 0, 0));
     ck_assert(check(1, 0, 0, 1));
@@ -173,7 +186,8 @@ START_TEST(counts_are_there_when_marks_are_acknowledged) {
 }
 END_TEST
 
-START_TEST(counts_never_shrink) {
+START_TEST(counts_never_shrink)
+{
     counts.sent = 10;
     ck_assert(check(3, 0, 2, 5));
     ck_assert(!check(2, 0, 3, 0));
@@ -181,7 +195,8 @@ START_TEST(counts_never_shrink) {
 }
 END_TEST
 
-START_TEST(counts_are_not_above_what_was_sent) {
+START_TEST(counts_are_not_above_what_was_sent)
+{
     counts.sent = 4;
     ck_assert(check(2, 0, 2, 4));
     ck_assert(!check(3, 0, 2, 0));
@@ -199,7 +214,8 @@ START_TEST(counts_are_not_above_what_was_sent) {
 }
 END_TEST
 
-START_TEST(huge_counts_do_not_wrap) {
+START_TEST(huge_counts_do_not_wrap)
+{
     counts.sent = 4;
     ck_assert(!check(UINT64_MAX / 2 + 1, 0, UINT64_MAX / 2 + 1, 1));
 }

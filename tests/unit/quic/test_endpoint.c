@@ -451,7 +451,8 @@ START_TEST(retry_then_connection)
 END_TEST
 
 /* A token for a client at this address, as a client keeps it: behind the version it is good for. */
-static size_t token_of(uint32_t version, const struct quic_addr *addr, base_time issued, uint8_t *out, size_t capacity) {
+static size_t token_of(uint32_t version, const struct quic_addr *addr, base_time issued, uint8_t *out,
+                       size_t capacity) {
     base_store_uint(out, QUIC_VERSION_1, 4);
     return 4 + quic_endpoint_new_token(&server.endpoint, version, addr, out + 4, capacity - 4, issued);
 }

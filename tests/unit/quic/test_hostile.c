@@ -43,10 +43,8 @@ static void teardown(void) {
 }
 
 static void dial(void) {
-    struct quic_connect connect = {.config = &client.config,
-                                   .socket = &client.socket,
-                                   .remote = server.socket.local,
-                                   .server_name = "localhost"};
+    struct quic_connect connect = {
+        .config = &client.config, .socket = &client.socket, .remote = server.socket.local, .server_name = "localhost"};
     struct crypto_error why = {""};
     ck_assert_msg(quic_conn_connect(&client.endpoint, &connect, client.now, &conn, &why) == 0, "%s", why.text);
 }
@@ -87,8 +85,11 @@ static size_t make_1rtt(uint8_t *out) {
     base_write_bytes(&w, frames, (size_t)(f.pos - frames));
     base_write_space(&w, CRYPTO_TAG_SIZE);
     ck_assert(!w.bad && !f.bad);
-    struct crypto_seal_item item = {
-        .packet = out, .number = number++, .len = (uint32_t)(w.pos - out), .pn_offset = (uint16_t)pn_offset, .pn_len = 4};
+    struct crypto_seal_item item = {.packet = out,
+                                    .number = number++,
+                                    .len = (uint32_t)(w.pos - out),
+                                    .pn_offset = (uint16_t)pn_offset,
+                                    .pn_len = 4};
     ck_assert(crypto_seal(keys->tx, keys->tx_mask, &item, 1));
     return item.len;
 }
@@ -287,8 +288,8 @@ START_TEST(packets_before_their_keys_pin_no_buffers)
         struct base_writer w = base_writer_of(packet, sizeof packet);
         uint8_t *length_at;
         memset(packet, 0xaa, sizeof packet);
-        quic_header_write_long(&w, QUIC_VERSION_1, QUIC_PACKET_HANDSHAKE, 2, &peer->local_cids.list[0].cid, &scid, NULL, 0,
-                               &length_at);
+        quic_header_write_long(&w, QUIC_VERSION_1, QUIC_PACKET_HANDSHAKE, 2, &peer->local_cids.list[0].cid, &scid, NULL,
+                               0, &length_at);
         quic_header_patch_length(length_at, (size_t)(packet + sizeof packet - w.pos));
         engine_input(&server, packet, sizeof packet, client_at);
     }
@@ -325,7 +326,8 @@ START_TEST(retry_with_the_clients_own_id_is_dropped)
     uint8_t packet[256];
     struct quic_cid other = {.len = 8, .id = {5}};
     const struct quic_cid *own = &conn->local_cids.list[0].cid, odcid = conn->original_dcid;
-    size_t len = quic_header_write_retry(packet, sizeof packet, QUIC_VERSION_1, own, &odcid, &odcid, token, sizeof token, 0);
+    size_t len =
+        quic_header_write_retry(packet, sizeof packet, QUIC_VERSION_1, own, &odcid, &odcid, token, sizeof token, 0);
     engine_input(&client, packet, len, server.socket.local);
     ck_assert(!conn->retried);
     len = quic_header_write_retry(packet, sizeof packet, QUIC_VERSION_1, own, &other, &odcid, token, sizeof token, 0);

@@ -251,7 +251,8 @@ START_TEST(a_server_offers_the_second_id)
         ck_assert(params.has_preferred_address);
         ck_assert_uint_eq(conn->local_cids.next_sequence, 2);
     }
-    struct quic_local_cid *own = quic_local_cids_find(&conn->local_cids, params.preferred_address.cid.id, params.preferred_address.cid.len);
+    struct quic_local_cid *own =
+        quic_local_cids_find(&conn->local_cids, params.preferred_address.cid.id, params.preferred_address.cid.len);
     ck_assert_ptr_nonnull(own);
     ck_assert_uint_eq(own->sequence, 1);
     ck_assert_uint_ne(own->want, QUIC_WANTED);

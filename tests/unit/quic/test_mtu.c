@@ -225,16 +225,11 @@ END_TEST
 
 Suite *unit_suite(void) {
     static const TTest *const *const tests[] = {
-        &the_target_is_tried_first,
-        &what_bounds_the_target,
-        &bisection_ends_near_the_truth,
-        &a_size_has_three_tries,
-        &a_late_acknowledgement_counts,
-        &large_losses_a_round_trip_apart_are_a_black_hole,
-        &what_is_no_black_hole,
-        &three_time_outs_in_a_row_fall_back,
-        &the_second_probe_is_small,
-        &ten_minutes_later_it_tries_again,
+        &the_target_is_tried_first,     &what_bounds_the_target,
+        &bisection_ends_near_the_truth, &a_size_has_three_tries,
+        &a_late_acknowledgement_counts, &large_losses_a_round_trip_apart_are_a_black_hole,
+        &what_is_no_black_hole,         &three_time_outs_in_a_row_fall_back,
+        &the_second_probe_is_small,     &ten_minutes_later_it_tries_again,
     };
     Suite *suite = suite_create("quic/mtu");
     TCase *tcase = tcase_create("mtu");

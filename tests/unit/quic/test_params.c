@@ -197,7 +197,7 @@ static const struct {
     {"0c 01 00", "disable_active_migration"},
     {"6ab2 01 01", "grease_quic_bit"},
     {"c017f7586d2cb571 01 00", "reset_stream_at"},
-    {"c0000000ff04de1b 04 800061a9", "min_ack_delay"}, /* 25.001 ms, max_ack_delay is 25 ms */
+    {"c0000000ff04de1b 04 800061a9", "min_ack_delay"},          /* 25.001 ms, max_ack_delay is 25 ms */
     {"c0000000ff04de1b 04 80000fa1 0b 01 04", "min_ack_delay"}, /* in any order */
     {"0e 01 01", "active_connection_id_limit"},
     {"0e 01 00", "active_connection_id_limit"},

@@ -394,7 +394,8 @@ START_TEST(flight_agrees_with_the_naive_sum)
     struct toolkit_dice dice = {(uint64_t)_i * 7919 + 1};
     memset(m, 0, sizeof *m);
     struct fixture *f = m->f = confirmed();
-    quic_path_control_init(&f->path, &f->mem, _i % 2 ? &quic_cc_cubic : &quic_cc_newreno, MTU, 10, true, true, 333 * BASE_MS);
+    quic_path_control_init(&f->path, &f->mem, _i % 2 ? &quic_cc_cubic : &quic_cc_newreno, MTU, 10, true, true,
+                           333 * BASE_MS);
     quic_path_control_init(&f->other, &f->mem, &quic_cc_cubic, MTU, 10, true, true, 333 * BASE_MS);
     f->r.paths[1] = &f->other;
     f->r.events = &model_events;
