@@ -36,3 +36,23 @@ bool base_bucket_take(struct base_bucket *bucket, uint64_t count, uint64_t now) 
     bucket->level -= count * NANO;
     return true;
 }
+
+void base_bucket_give(struct base_bucket *bucket, uint64_t count) {
+    uint64_t missing = bucket->burst * NANO - bucket->level;
+    bucket->level += count > missing / NANO ? missing : count * NANO;
+}
+
+uint64_t base_bucket_left(struct base_bucket *bucket, uint64_t now) {
+    bucket_refill(bucket, now);
+    return bucket->level / NANO;
+}
+
+void base_bucket_adjust(struct base_bucket *bucket, uint64_t rate, uint64_t burst) {
+    assert(burst <= UINT64_C(1) << 32);
+    if (burst > bucket->burst)
+        bucket->level += (burst - bucket->burst) * NANO;
+    else if (bucket->level > burst * NANO)
+        bucket->level = burst * NANO;
+    bucket->rate = rate;
+    bucket->burst = burst;
+}

@@ -18,5 +18,11 @@ void base_bucket_init(struct base_bucket *bucket, uint64_t rate, uint64_t burst,
 /* Takes `count` tokens if they are there; false (and nothing taken) if not. `now` in ns;
  * where it goes back, no time has passed. */
 bool base_bucket_take(struct base_bucket *bucket, uint64_t count, uint64_t now);
+/* Gives back what was taken and not used; what does not fit is lost. */
+void base_bucket_give(struct base_bucket *bucket, uint64_t count);
+/* Whole tokens that are there. */
+uint64_t base_bucket_left(struct base_bucket *bucket, uint64_t now);
+/* Another rate and burst from now on. Room that a larger burst adds is full. */
+void base_bucket_adjust(struct base_bucket *bucket, uint64_t rate, uint64_t burst);
 
 #endif

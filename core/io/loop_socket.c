@@ -265,7 +265,7 @@ static void destroy(struct io_socket *socket) {
 
 static bool is_used(struct io_loop *loop, const struct io_socket *socket) {
     const struct quic_socket *core = &socket->udp.socket;
-    if (loop->endpoint.reply_count || socket->udp.blocked)
+    if (loop->endpoint.reply_count || loop->endpoint.gate.waiting_count || socket->udp.blocked)
         return true;
     const struct base_list *conns = &loop->endpoint.conns;
     for (const struct base_node *node = base_list_first(conns); node; node = base_list_next(conns, node)) {
@@ -280,7 +280,7 @@ static bool is_used(struct io_loop *loop, const struct io_socket *socket) {
 /* Closes what nobody uses any more. Connections are looked through only when one, or a path, has gone since the last time. */
 void io_sockets_retire(struct io_loop *loop) {
     uint64_t gone = loop->endpoint.stats.connections_closed + loop->endpoint.paths_gone;
-    if (!loop->retiring || loop->endpoint.reply_count || loop->retire_seen == gone)
+    if (!loop->retiring || loop->endpoint.reply_count || loop->endpoint.gate.waiting_count || loop->retire_seen == gone)
         return;
     loop->retire_seen = gone;
     struct base_node *next;

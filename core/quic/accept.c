@@ -135,7 +135,7 @@ static bool accept_has_room(const struct quic_endpoint *endpoint, const struct q
 
 static void accept_create(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                           const struct quic_header *header, enum token_verdict token, const struct quic_cid *odcid,
-                          base_time now) {
+                          uint64_t prefix, base_time now) {
     bool retried = token == TOKEN_RETRY;
     struct quic_conn *conn =
         quic_conn_accept(endpoint, datagram->socket->listener, header, datagram, retried ? odcid : &header->dcid,
@@ -152,7 +152,21 @@ static void accept_create(struct quic_endpoint *endpoint, const struct quic_data
         return;
     }
     endpoint->stats.connections_accepted++;
+    if (conn->state < QUIC_CONN_CLOSING)
+        quic_gate_enter(conn, prefix, token != TOKEN_NONE);
     quic_orphan_adopt(endpoint, &header->dcid, conn, now);
+}
+
+/* There is no time for it in this turn. Who cannot wait proves his address meanwhile, or says it again later. */
+static void accept_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                        const struct quic_header *header, enum token_verdict token, uint64_t prefix, base_time now) {
+    const struct options *options = &datagram->socket->listener->config->options;
+    if (quic_gate_wait(endpoint, datagram, options, prefix))
+        return;
+    if (token == TOKEN_NONE && options->address_validation != QUIC_VALIDATE_NEVER)
+        accept_retry(endpoint, datagram, header, now);
+    else
+        endpoint->stats.initials_dropped++;
 }
 
 void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
@@ -170,9 +184,13 @@ void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datag
     } else if (!accept_has_room(endpoint, listener)) {
         endpoint->stats.datagrams_refused++;
         quic_stateless_close(endpoint, datagram, header, QUIC_CONNECTION_REFUSED, now);
-    } else if (token == TOKEN_NONE && options->address_validation) {
-        accept_retry(endpoint, datagram, header, now);
     } else {
-        accept_create(endpoint, datagram, header, token, &odcid, now);
+        uint64_t prefix = quic_gate_prefix(endpoint, options, &datagram->remote);
+        switch (quic_gate_judge(endpoint, options, prefix, token != TOKEN_NONE, now)) {
+        case QUIC_GATE_OPEN: accept_create(endpoint, datagram, header, token, &odcid, prefix, now); break;
+        case QUIC_GATE_WAIT: accept_wait(endpoint, datagram, header, token, prefix, now); break;
+        case QUIC_GATE_RETRY: accept_retry(endpoint, datagram, header, now); break;
+        case QUIC_GATE_DROP: endpoint->stats.initials_dropped++; break;
+        }
     }
 }

@@ -21,6 +21,7 @@ static bool close_record(struct quic_conn *conn, const struct quic_close *close,
     for (unsigned i = 0; i < QUIC_TIMERS; i++)
         conn->deadlines[i] = BASE_NEVER;
     quic_conn_set_timer(conn, QUIC_TIMER_CLOSE, now + period);
+    quic_gate_leave(conn);
     quic_streams_close(&conn->streams);
     if (conn->datagrams)
         quic_datagrams_close(conn->datagrams);

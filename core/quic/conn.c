@@ -162,9 +162,8 @@ struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_l
     }
     conn->initial_dcid = header->dcid;
     quic_remote_cids_set_initial(&conn->remote_cids, &header->scid);
-    struct crypto_error why;
     if (!quic_endpoint_add_initial_cid(endpoint, &header->dcid, conn) ||
-        !quic_handshake_initial_keys(conn, &header->dcid) || !quic_handshake_open(conn, NULL, NULL, 0, &why)) {
+        !quic_handshake_initial_keys(conn, &header->dcid)) {
         conn->detached = true;
         quic_conn_free(conn);
         return NULL;
@@ -459,6 +458,7 @@ void quic_conn_free(struct quic_conn *conn) {
             BASE_DELETE(endpoint->mem, conn->paths[i]);
     conn_free_strings(conn);
     conn_add_stats(conn);
+    quic_gate_forget(conn);
     if (conn->accepted_by)
         conn->accepted_by->connections--;
     endpoint->conn_count--;

@@ -196,6 +196,10 @@ struct quic_conn {
     uint16_t close_packet_len;
     uint32_t close_received, close_answer_at;
     bool close_wanted;
+    /* server: what the gate counts it for (gate.c), and under which network */
+    bool in_shares;
+    uint8_t gate;
+    uint64_t prefix;
 
     struct conn_stats stats;
 };

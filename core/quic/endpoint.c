@@ -82,6 +82,7 @@ void quic_endpoint_clear(struct quic_endpoint *endpoint) {
     base_heap_clear(&endpoint->timers);
     quic_stateless_clear(endpoint);
     quic_orphan_clear(endpoint);
+    quic_gate_clear(endpoint);
     if (endpoint->fleet)
         crypto_fleet_free(endpoint->mem, endpoint->fleet);
     endpoint->fleet = NULL;
@@ -315,6 +316,7 @@ void quic_endpoint_input(struct quic_endpoint *endpoint, const struct quic_datag
 /* Each connection gets one look, however its timers are set afterwards: a turn always ends. */
 void quic_endpoint_tick(struct quic_endpoint *endpoint, base_time now) {
     endpoint->now = now;
+    quic_gate_turn(endpoint, now);
     struct base_heap_entry *entry;
     for (uint32_t looks = endpoint->timers.count; looks > 0; looks--) {
         entry = base_heap_first(&endpoint->timers);
@@ -331,7 +333,7 @@ void quic_endpoint_tick(struct quic_endpoint *endpoint, base_time now) {
 }
 
 base_time quic_endpoint_deadline(const struct quic_endpoint *endpoint) {
-    if (endpoint->reply_count || !base_list_empty(&endpoint->dirty))
+    if (endpoint->reply_count || endpoint->gate.waiting_count || !base_list_empty(&endpoint->dirty))
         return 0;
     const struct base_heap_entry *first = base_heap_first(&endpoint->timers);
     return first ? first->key : BASE_NEVER;

@@ -26,12 +26,16 @@
 #include "base/slots.h"
 #include "crypto/token.h"
 #include "quic/cid.h"
+#include "quic/gate.h"
 #include "quic/header.h"
 #include "tables/options.h"
 #include "tables/stats.h"
 
 struct quic_conn;
 struct quic_cc_ops;
+
+/* The choices of address_validation. */
+enum quic_validate { QUIC_VALIDATE_NEVER = 0, QUIC_VALIDATE_ALWAYS, QUIC_VALIDATE_AUTO };
 
 /* What many connections share; immutable after first use, counted (abi owns and frees it through `release`). */
 struct quic_config {
@@ -123,6 +127,7 @@ struct quic_endpoint {
     uint32_t reply_head, reply_count;
     struct quic_orphan *orphans; /* QUIC_ORPHANS of them, from the first one on */
     struct base_bucket reset_bucket, reply_bucket;
+    struct quic_gate gate; /* whom it lets begin */
     struct engine_stats stats;
     uint64_t paths_gone;   /* forgotten: whoever keeps sockets may look which are in use */
     base_time now;         /* of the last call */

@@ -337,8 +337,41 @@ int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const s
                : QUIC_RX_DROP;
 }
 
+#define HELLO_MOST 16384u /* what tls.c takes of a ClientHello */
+
+/* A server makes its TLS object, ten times the size of all that it holds until then, when the ClientHello is whole.
+ * What can be none is TLS's to refuse. */
+static bool hello_is_whole(const struct quic_stream_recv *recv) {
+    struct quic_slice slices[4];
+    uint8_t head[4];
+    size_t have = 0, count = quic_stream_recv_peek(recv, slices, 4);
+    for (size_t i = 0; i < count; i++)
+        for (size_t at = 0; at < slices[i].len && have < sizeof head; at++)
+            head[have++] = slices[i].data[at];
+    if (have && head[0] != 1)
+        return true;
+    if (have < sizeof head)
+        return false;
+    uint32_t len = (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3];
+    return len > HELLO_MOST || recv->ready - recv->taken >= sizeof head + len;
+}
+
+/* False: there is nothing for TLS to do yet. */
+static bool tls_is_there(struct quic_conn *conn, const struct quic_stream_recv *recv, base_time now) {
+    if (conn->tls || conn->role == CRYPTO_CLIENT || conn->tls_done || conn->handshake_complete)
+        return true;
+    struct crypto_error why;
+    if (!hello_is_whole(recv))
+        return false;
+    if (!quic_handshake_open(conn, NULL, NULL, 0, &why))
+        quic_conn_fail(conn, QUIC_INTERNAL_ERROR, QUIC_FRAME_CRYPTO, "out of memory", now);
+    return true;
+}
+
 void quic_handshake_input(struct quic_conn *conn, enum quic_space space, base_time now) {
     struct quic_crypto_stream *stream = conn->crypto[space];
+    if (stream && conn->state < QUIC_CONN_CLOSING && !tls_is_there(conn, &stream->recv, now))
+        return;
     struct quic_slice slice;
     while (stream && conn->state < QUIC_CONN_CLOSING && quic_stream_recv_peek(&stream->recv, &slice, 1)) {
         if (!conn->tls || conn->tls_done) { /* nothing may follow the handshake (RFC 9001 6: no KeyUpdate) */
@@ -397,6 +430,7 @@ static void handshake_completed(struct quic_conn *conn, base_time now) {
     conn->connected_at = now;
     conn->state = QUIC_CONN_ESTABLISHED;
     conn->endpoint->stats.handshakes_completed++;
+    quic_gate_leave(conn);
     quic_conn_set_timer(conn, QUIC_TIMER_HANDSHAKE, BASE_NEVER);
     if (!keep_identity(conn)) {
         quic_conn_fail(conn, QUIC_INTERNAL_ERROR, 0, "out of memory", now);

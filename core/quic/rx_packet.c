@@ -81,6 +81,7 @@ void quic_rx_address_proven(struct quic_conn *conn) {
     if (conn->address_validated)
         return;
     conn->address_validated = true;
+    quic_gate_proven(conn);
     quic_path_on_validated(quic_path_active(conn), conn->endpoint->now);
     quic_conn_mark_dirty(conn);
 }

@@ -25,7 +25,7 @@
 static const char *const choices_congestion_control[] = {"cubic", "newreno", "bbr", NULL};
 static const char *const choices_datagram_drop[] = {"oldest", "newest", NULL};
 static const char *const choices_datagram_priority[] = {"before", "after", NULL};
-static const char *const choices_address_validation[] = {"never", "always", NULL};
+static const char *const choices_address_validation[] = {"never", "always", "auto", NULL};
 static const char *const choices_versions[] = {"both", "v1", "v2", NULL};
 static const char *const choices_version[] = {"v1", "v2", NULL};
 static const char *const choices_version_preference[] = {"client", "v1", "v2", NULL};

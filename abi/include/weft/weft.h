@@ -997,6 +997,7 @@ typedef struct weft_engine_stats {
     uint64_t receive_calls, send_calls, send_blocked, socket_buffers_small, turns;
     uint64_t memory_used, memory_peak, memory_refusals; /* bytes, bytes, and allocations that failed */
     uint64_t connections, buffers_retained;             /* now: these two and memory_used also shrink */
+    uint64_t half_open_guards, initials_dropped, initials_deferred, prefix_limited;
 } weft_engine_stats;
 
 /* Fills in as much of *stats as stats->size says: of the connection; of the engine and all its connections. */

@@ -120,10 +120,30 @@ START_TEST(grants_exactly_the_rate)
 }
 END_TEST
 
+START_TEST(gives_back_and_is_adjusted)
+{
+    struct base_bucket bucket;
+    base_bucket_init(&bucket, 0, 10, 0);
+    ck_assert(base_bucket_take(&bucket, 7, 0));
+    ck_assert_uint_eq(base_bucket_left(&bucket, 0), 3);
+    base_bucket_give(&bucket, 2);
+    ck_assert_uint_eq(base_bucket_left(&bucket, 0), 5);
+    base_bucket_give(&bucket, UINT64_MAX); /* never more than the burst */
+    ck_assert_uint_eq(base_bucket_left(&bucket, 0), 10);
+    base_bucket_adjust(&bucket, 2, 4);
+    ck_assert_uint_eq(base_bucket_left(&bucket, 0), 4);
+    ck_assert(base_bucket_take(&bucket, 4, 0));
+    base_bucket_adjust(&bucket, 2, 6); /* the room that was added is full */
+    ck_assert_uint_eq(base_bucket_left(&bucket, 0), 2);
+    ck_assert_uint_eq(base_bucket_left(&bucket, SEC), 4);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     const TTest *tests[] = {
-        starts_full_and_runs_dry, refills_to_the_nanosecond, asking_often_loses_nothing,     never_more_than_the_burst,
-        extremes_do_not_wrap,     rate_and_burst_of_nothing, time_that_goes_back_is_no_time, grants_exactly_the_rate,
+        starts_full_and_runs_dry,       refills_to_the_nanosecond, asking_often_loses_nothing,
+        never_more_than_the_burst,      extremes_do_not_wrap,      rate_and_burst_of_nothing,
+        time_that_goes_back_is_no_time, grants_exactly_the_rate,   gives_back_and_is_adjusted,
     };
     return TOOLKIT_SUITE("base/bucket", tests);
 }

@@ -1,0 +1,271 @@
+/* gate.c - the budgets of those who are not known yet; see gate.h (RFC 9000 sections 8.1, 21.1, 21.2).
+ *
+ * Two numbers say that something is wrong: half-open clients at hand, and clients that began and did not prove their
+ * address, a second. The second one is a bucket from which each beginning takes a token and each proof gives it back: a
+ * crowd of true clients costs nothing, however large; strangers empty it. When either runs out the engine guards: every
+ * client without a token is asked for a Retry, until half of both budgets is free again.
+ *
+ * A prefix that holds its share of the half-open places is asked for a Retry even when the engine does not guard; one
+ * that holds its share of all handshakes, or of the connections while memory is scarce, is not answered. What a turn
+ * can begin is shared in the same way.
+ *
+ * The invariant that matters: a connection is counted in what its `gate` bits say, once, under the prefix it began with.
+ */
+#include <assert.h>
+
+#include "quic/walk.h"
+
+enum gate_bit { GATE_CONN = 1u, GATE_HANDSHAKE = 2u, GATE_HALF_OPEN = 4u };
+
+/* ---- the table of prefixes ---- */
+
+#define SHARE_ROWS 4u
+#define SHARE_CELLS 1024u /* a row: with 1000 attacking prefixes an innocent one collides in all rows 1 time in 6 */
+#define SHARES_SIZE (SHARE_ROWS * SHARE_CELLS * sizeof(struct quic_share))
+
+struct quic_share {
+    uint32_t held[3]; /* connections, handshakes, half-open */
+};
+
+enum held { HELD_CONNS, HELD_HANDSHAKES, HELD_HALF_OPEN };
+
+static struct quic_share *share_cell(const struct quic_gate *gate, unsigned row, uint64_t prefix) {
+    return &gate->shares[row * SHARE_CELLS + (prefix >> (16 * row)) % SHARE_CELLS];
+}
+
+static void shares_add(struct quic_gate *gate, uint64_t prefix, enum held what, int change) {
+    for (unsigned row = 0; gate->shares && row < SHARE_ROWS; row++) {
+        uint32_t *held = &share_cell(gate, row, prefix)->held[what];
+        assert(change > 0 || *held > 0);
+        *held += (uint32_t)change;
+    }
+}
+
+static uint32_t shares_of(const struct quic_gate *gate, uint64_t prefix, enum held what) {
+    uint32_t least = gate->shares ? UINT32_MAX : 0;
+    for (unsigned row = 0; gate->shares && row < SHARE_ROWS; row++) {
+        uint32_t held = share_cell(gate, row, prefix)->held[what];
+        least = held < least ? held : least;
+    }
+    return least;
+}
+
+uint64_t quic_gate_prefix(const struct quic_endpoint *endpoint, const struct options *options,
+                          const struct quic_addr *addr) {
+    uint8_t key[1 + sizeof addr->ip] = {addr->family};
+    unsigned bits = (unsigned)(addr->family == 6 ? options->prefix_v6 : options->prefix_v4);
+    for (unsigned i = 0; i < sizeof addr->ip && bits; i++) {
+        unsigned part = bits < 8 ? bits : 8;
+        key[1 + i] = (uint8_t)(addr->ip[i] & (0xff00u >> part));
+        bits -= part;
+    }
+    return base_siphash(endpoint->hash_secret, key, sizeof key);
+}
+
+/* What one prefix may have of `whole`; at least one. */
+static uint64_t share_of(const struct options *options, uint64_t whole) {
+    uint64_t part = whole / 100 * options->prefix_share + whole % 100 * options->prefix_share / 100;
+    return part ? part : 1;
+}
+
+/* ---- budgets ---- */
+
+/* Half-open clients there may be: as the option says, but all together no more than an eighth of the memory; one may
+ * always try. */
+static uint64_t half_open_limit(const struct quic_endpoint *endpoint, const struct options *options) {
+    uint64_t limit = options->half_open_limit, memory = endpoint->mem->limit / 8 / QUIC_GATE_HALF_OPEN_COST;
+    if (endpoint->mem->limit && memory < limit)
+        limit = memory ? memory : 1;
+    return limit;
+}
+
+static bool gate_guards(struct quic_endpoint *endpoint, const struct options *options, base_time now) {
+    struct quic_gate *gate = &endpoint->gate;
+    uint64_t limit = half_open_limit(endpoint, options);
+    base_bucket_adjust(&gate->unproven, options->half_open_rate, options->half_open_limit + options->half_open_rate);
+    uint64_t left = base_bucket_left(&gate->unproven, now);
+    if (!gate->guarding && (gate->half_open >= limit || !left)) {
+        gate->guarding = true;
+        endpoint->stats.half_open_guards++;
+    } else if (gate->guarding && gate->half_open <= limit / 2 && left >= gate->unproven.burst / 2 && limit) {
+        gate->guarding = false;
+    }
+    return gate->guarding;
+}
+
+#define FEW_CONNS 8u /* so many are nobody's share */
+
+/* While memory is scarce no prefix gets more connections than its share. */
+static bool takes_too_much(const struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix) {
+    const struct base_mem *mem = endpoint->mem;
+    if (!mem->limit || mem->used <= mem->limit / 4 * 3)
+        return false;
+    uint64_t share = share_of(options, endpoint->conn_count);
+    return shares_of(&endpoint->gate, prefix, HELD_CONNS) >= (share > FEW_CONNS ? share : FEW_CONNS);
+}
+
+static bool turn_has_room(const struct quic_gate *gate, const struct options *options, uint64_t prefix) {
+    uint64_t same = 0;
+    for (uint32_t i = 0; i < gate->begun_count; i++)
+        same += gate->begun[i] == prefix;
+    return gate->begun_count < options->handshakes_per_turn && same < share_of(options, options->handshakes_per_turn);
+}
+
+enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix,
+                                       bool proven, base_time now) {
+    struct quic_gate *gate = &endpoint->gate;
+    struct engine_stats *stats = &endpoint->stats;
+    bool automatic = options->address_validation == QUIC_VALIDATE_AUTO;
+    if (gate->handshakes >= options->max_handshakes)
+        return QUIC_GATE_DROP;
+    if (takes_too_much(endpoint, options, prefix) ||
+        (proven && shares_of(gate, prefix, HELD_HANDSHAKES) >= share_of(options, options->max_handshakes))) {
+        stats->prefix_limited++;
+        return QUIC_GATE_DROP;
+    }
+    if (!proven && options->address_validation == QUIC_VALIDATE_ALWAYS)
+        return QUIC_GATE_RETRY;
+    if (!proven && automatic && gate_guards(endpoint, options, now))
+        return QUIC_GATE_RETRY;
+    if (!proven && automatic &&
+        shares_of(gate, prefix, HELD_HALF_OPEN) >= share_of(options, half_open_limit(endpoint, options))) {
+        stats->prefix_limited++;
+        return QUIC_GATE_RETRY;
+    }
+    return turn_has_room(gate, options, prefix) ? QUIC_GATE_OPEN : QUIC_GATE_WAIT;
+}
+
+/* ---- what is counted ---- */
+
+void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven) {
+    struct quic_endpoint *endpoint = conn->endpoint;
+    struct quic_gate *gate = &endpoint->gate;
+    if (!gate->shares) /* without memory for it networks are not told apart; connections that began so stay uncounted */
+        gate->shares = base_zalloc(endpoint->mem, SHARES_SIZE);
+    conn->prefix = prefix;
+    conn->in_shares = gate->shares != NULL;
+    conn->gate = (uint8_t)(GATE_CONN | GATE_HANDSHAKE | (proven ? 0 : GATE_HALF_OPEN));
+    gate->handshakes++;
+    if (gate->begun_count < QUIC_GATE_TURN_MOST)
+        gate->begun[gate->begun_count++] = prefix;
+    if (!proven) {
+        gate->half_open++;
+        base_bucket_take(&gate->unproven, 1, endpoint->now);
+    }
+    if (!conn->in_shares)
+        return;
+    shares_add(gate, prefix, HELD_CONNS, 1);
+    shares_add(gate, prefix, HELD_HANDSHAKES, 1);
+    if (!proven)
+        shares_add(gate, prefix, HELD_HALF_OPEN, 1);
+}
+
+/* Takes a bit back, if it is there. */
+static bool gate_take(struct quic_conn *conn, enum gate_bit bit, enum held what) {
+    if (!(conn->gate & bit))
+        return false;
+    conn->gate = (uint8_t)(conn->gate & ~(unsigned)bit);
+    if (conn->in_shares)
+        shares_add(&conn->endpoint->gate, conn->prefix, what, -1);
+    return true;
+}
+
+void quic_gate_proven(struct quic_conn *conn) {
+    struct quic_gate *gate = &conn->endpoint->gate;
+    if (!gate_take(conn, GATE_HALF_OPEN, HELD_HALF_OPEN))
+        return;
+    gate->half_open--;
+    base_bucket_give(&gate->unproven, 1);
+}
+
+void quic_gate_leave(struct quic_conn *conn) {
+    struct quic_gate *gate = &conn->endpoint->gate;
+    gate->half_open -= gate_take(conn, GATE_HALF_OPEN, HELD_HALF_OPEN);
+    gate->handshakes -= gate_take(conn, GATE_HANDSHAKE, HELD_HANDSHAKES);
+}
+
+void quic_gate_forget(struct quic_conn *conn) {
+    quic_gate_leave(conn);
+    gate_take(conn, GATE_CONN, HELD_CONNS);
+}
+
+/* ---- those who wait ---- */
+
+struct quic_waiting {
+    struct quic_socket *socket;
+    struct quic_addr local, remote;
+    uint64_t prefix;
+    uint8_t *data; /* a copy */
+    uint16_t len;
+    uint8_t ecn;
+};
+
+#define WAITING_SIZE (QUIC_GATE_WAITING_MOST * sizeof(struct quic_waiting))
+#define WAITING_DATAGRAM 1500u
+
+static struct quic_waiting *waiting_at(const struct quic_gate *gate, uint32_t place) {
+    return &gate->waiting[(gate->waiting_head + place) % QUIC_GATE_WAITING_MOST];
+}
+
+bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram, const struct options *options,
+                    uint64_t prefix) {
+    struct quic_gate *gate = &endpoint->gate;
+    uint64_t same = 0;
+    for (uint32_t i = 0; i < gate->waiting_count; i++)
+        same += waiting_at(gate, i)->prefix == prefix;
+    if (gate->waiting_count == QUIC_GATE_WAITING_MOST || same >= share_of(options, QUIC_GATE_WAITING_MOST) ||
+        datagram->len > WAITING_DATAGRAM)
+        return false;
+    if (!gate->waiting)
+        gate->waiting = base_alloc(endpoint->mem, WAITING_SIZE);
+    uint8_t *data = gate->waiting ? base_alloc(endpoint->mem, datagram->len) : NULL;
+    if (!data)
+        return false;
+    memcpy(data, datagram->data, datagram->len);
+    *waiting_at(gate, gate->waiting_count++) = (struct quic_waiting){.socket = datagram->socket,
+                                                                     .local = datagram->local,
+                                                                     .remote = datagram->remote,
+                                                                     .prefix = prefix,
+                                                                     .data = data,
+                                                                     .len = (uint16_t)datagram->len,
+                                                                     .ecn = datagram->ecn};
+    endpoint->stats.initials_deferred++;
+    return true;
+}
+
+static struct quic_waiting waiting_pop(struct quic_gate *gate) {
+    struct quic_waiting first = *waiting_at(gate, 0);
+    gate->waiting_head = (gate->waiting_head + 1) % QUIC_GATE_WAITING_MOST;
+    gate->waiting_count--;
+    return first;
+}
+
+/* As if it had come just now; what still finds no room goes to the end of the line. */
+void quic_gate_turn(struct quic_endpoint *endpoint, base_time now) {
+    struct quic_gate *gate = &endpoint->gate;
+    gate->begun_count = 0;
+    for (uint32_t left = gate->waiting_count; left && gate->waiting_count; left--) {
+        struct base_buf *buf = base_buf_get(endpoint->bufs);
+        if (!buf)
+            return;
+        struct quic_waiting waiting = waiting_pop(gate);
+        memcpy(buf->data, waiting.data, waiting.len);
+        base_free(endpoint->mem, waiting.data, waiting.len);
+        struct quic_datagram datagram = {buf,           buf->data,      waiting.len, waiting.socket,
+                                         waiting.local, waiting.remote, waiting.ecn};
+        quic_endpoint_input(endpoint, &datagram, 1, now);
+        base_buf_unref(buf);
+    }
+}
+
+void quic_gate_clear(struct quic_endpoint *endpoint) {
+    struct quic_gate *gate = &endpoint->gate;
+    while (gate->waiting_count) {
+        struct quic_waiting waiting = waiting_pop(gate);
+        base_free(endpoint->mem, waiting.data, waiting.len);
+    }
+    base_free(endpoint->mem, gate->waiting, gate->waiting ? WAITING_SIZE : 0);
+    base_free(endpoint->mem, gate->shares, gate->shares ? SHARES_SIZE : 0);
+    gate->waiting = NULL;
+    gate->shares = NULL;
+}

@@ -1,0 +1,70 @@
+/* gate.h - whom an engine lets begin: budgets for clients that nobody knows yet, and fairness between networks.
+ *
+ * An Initial may come from anywhere, with any source address, and asks for the most expensive thing a server does. So
+ * what has not proven its address yet is counted: how many there are (half-open), how many of them a second never prove
+ * it, and which network they come from. Beyond a budget the engine asks for a Retry, which costs it no memory at all;
+ * beyond a second one it does not even answer. A turn begins only so many handshakes, for those who are connected wait
+ * meanwhile; the others wait in a short line.
+ *
+ * Networks are address prefixes (IPv4 /24, IPv6 /56 unless set otherwise). What each holds is kept in a table of fixed
+ * size (a count-min sketch under a secret hash): an attacker who owns millions of prefixes cannot make it grow, and a
+ * collision makes an innocent network look larger, never an attacker smaller; the price is a Retry.
+ *
+ * Invariant: half_open, handshakes and the sums of each row of the table are what the live connections were counted for.
+ */
+#ifndef QUIC_GATE_H
+#define QUIC_GATE_H
+
+#include "base/bucket.h"
+#include "base/clock.h"
+#include "quic/types.h"
+#include "tables/options.h"
+
+struct quic_endpoint;
+struct quic_conn;
+struct quic_datagram;
+
+#define QUIC_GATE_TURN_MOST 64u     /* handshakes a turn can begin at most */
+#define QUIC_GATE_WAITING_MOST 256u /* first packets that can wait for a later turn */
+/* What a half-open client is taken to cost when a memory budget says how many there may be; a test holds us to it. */
+#define QUIC_GATE_HALF_OPEN_COST 32768u
+
+enum quic_gate_verdict { QUIC_GATE_OPEN = 0, QUIC_GATE_RETRY, QUIC_GATE_WAIT, QUIC_GATE_DROP };
+
+struct quic_share;   /* a cell of the table of prefixes */
+struct quic_waiting; /* a first packet that waits */
+
+struct quic_gate {
+    uint32_t half_open;                  /* clients whose address is not proven */
+    uint32_t handshakes;                 /* of clients, proven or not, that are not complete */
+    bool guarding;                       /* every new client is asked for a Retry */
+    struct base_bucket unproven;         /* clients that begin and never prove their address */
+    struct quic_share *shares;           /* made with the first client */
+    uint64_t begun[QUIC_GATE_TURN_MOST]; /* prefixes of the handshakes that this turn has begun */
+    uint32_t begun_count;
+    struct quic_waiting *waiting; /* ring of QUIC_GATE_WAITING_MOST, made when needed */
+    uint32_t waiting_head, waiting_count;
+};
+
+void quic_gate_clear(struct quic_endpoint *endpoint);
+/* The prefix an address belongs to, as a number that only this engine can compute. */
+uint64_t quic_gate_prefix(const struct quic_endpoint *endpoint, const struct options *options,
+                          const struct quic_addr *addr);
+/* May a client from `prefix` begin? `proven`: it brought a token for its address. */
+enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix,
+                                       bool proven, base_time now);
+/* A connection was made for it. */
+void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven);
+void quic_gate_proven(struct quic_conn *conn);
+/* Its handshake is over, well or badly. */
+void quic_gate_leave(struct quic_conn *conn);
+/* It is gone. */
+void quic_gate_forget(struct quic_conn *conn);
+
+/* A first packet for which this turn has no more time; false: the line is full, or this network fills its share of it. */
+bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram, const struct options *options,
+                    uint64_t prefix);
+/* A new turn: it may begin handshakes again, and those who waited come first. */
+void quic_gate_turn(struct quic_endpoint *endpoint, base_time now);
+
+#endif

@@ -1,0 +1,422 @@
+/* The gate: strangers beyond the budgets get a Retry or no answer, networks get their share, a turn has its limit, and
+ * all that is counted is given back. */
+#include "engine.h"
+#include "tables/errors.h"
+
+#define CLIENTS 200u
+
+static struct engine server, client;
+static struct crypto_tls_config *server_tls, *client_tls;
+static struct options *options;
+static const struct engine_stats *stats;
+
+/* First datagrams of clients that all have IDs of their own. */
+static struct {
+    uint8_t data[1500];
+    size_t len;
+} initials[CLIENTS];
+
+static void setup(void) {
+    static const char *const names[] = {"localhost"};
+    static const uint8_t alpn[] = "\x02h3";
+    char cert[4096], key[4096];
+    struct crypto_error error = {""};
+    engine_open(&server, CRYPTO_SERVER, 5, NULL);
+    engine_open(&client, CRYPTO_CLIENT, 9, NULL);
+    ck_assert(crypto_init());
+    ck_assert(crypto_selfsigned(names, 1, 30, cert, sizeof cert, key, sizeof key, &error));
+    server_tls = crypto_tls_config_new(CRYPTO_SERVER, &error);
+    client_tls = crypto_tls_config_new(CRYPTO_CLIENT, &error);
+    ck_assert(server_tls && client_tls);
+    ck_assert(crypto_tls_config_certificate(server_tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
+                                            (const uint8_t *)key, strlen(key), &error));
+    ck_assert(crypto_tls_config_alpn(server_tls, alpn, sizeof alpn - 1, &error));
+    ck_assert(crypto_tls_config_alpn(client_tls, alpn, sizeof alpn - 1, &error));
+    crypto_tls_config_verify(client_tls, false);
+    server.config.tls = server_tls;
+    client.config.tls = client_tls;
+    options = &server.config.options;
+    stats = &server.endpoint.stats;
+    ck_assert_uint_eq(options->address_validation, QUIC_VALIDATE_AUTO);
+    options->handshakes_per_turn = QUIC_GATE_TURN_MOST;
+    options->prefix_share = 100;
+}
+
+static void teardown(void) {
+    engine_close(&client);
+    engine_close(&server);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 0);
+    ck_assert_uint_eq(server.endpoint.gate.handshakes, 0);
+    crypto_tls_config_unref(server_tls);
+    crypto_tls_config_unref(client_tls);
+    crypto_cleanup();
+}
+
+static struct quic_conn *dial(struct quic_addr from) {
+    struct quic_connect connect = {.config = &client.config,
+                                   .socket = &client.socket,
+                                   .local = from,
+                                   .remote = server.socket.local,
+                                   .server_name = "localhost"};
+    struct quic_conn *conn = NULL;
+    struct crypto_error why;
+    ck_assert_int_eq(quic_conn_connect(&client.endpoint, &connect, client.now, &conn, &why), 0);
+    return conn;
+}
+
+static void make_initials(unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        struct quic_conn *conn = dial(engine_addr(9, 5000));
+        ck_assert(engine_output(&client));
+        memcpy(initials[i].data, client.train.data, initials[i].len = client.train.len);
+        conn->detached = true;
+        quic_conn_free(conn);
+    }
+}
+
+static struct quic_addr stranger(unsigned i) {
+    return (struct quic_addr){.family = 4, .ip = {10, (uint8_t)(i >> 8), (uint8_t)i, 1}, .port = 1000};
+}
+
+static void turn(void) {
+    quic_endpoint_settle(&server.endpoint);
+    quic_endpoint_tick(&server.endpoint, server.now);
+}
+
+/* Time passes, in steps. */
+static void pass(base_time span) {
+    for (base_time end = server.now + span; server.now < end;) {
+        server.now = base_time_min(end, server.now + 100 * BASE_MS);
+        turn();
+        while (engine_output(&server))
+            continue;
+    }
+}
+
+/* All that was accepted and is open goes. */
+static void dismiss(void) {
+    struct base_list *all = &server.endpoint.conns;
+    for (struct base_node *next, *node = base_list_first(all); node; node = next) {
+        next = base_list_next(all, node);
+        quic_conn_detach(BASE_CONTAINER(node, struct quic_conn, all), server.now);
+    }
+}
+
+/* Strangers first to last - 1, each from a network of its own; a turn for each. */
+static void flood(unsigned first, unsigned last) {
+    for (unsigned i = first; i < last; i++) {
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+        turn();
+        while (engine_output(&server))
+            continue;
+    }
+}
+
+static void come_from(unsigned i, struct quic_addr from) {
+    engine_input(&server, initials[i].data, initials[i].len, from);
+    while (engine_output(&server))
+        continue;
+}
+
+/* Datagrams between a client's connection at `from` and the server until both are silent. */
+static void carry(struct quic_addr from) {
+    for (bool busy = true; busy;) {
+        busy = false;
+        while (engine_output(&client)) {
+            busy = true;
+            engine_input(&server, client.train.data, client.train.len, from);
+        }
+        while (engine_output(&server)) {
+            if (!quic_addr_equal(&server.train.remote, &from))
+                continue;
+            busy = true;
+            engine_input(&client, server.train.data, server.train.len, server.socket.local);
+        }
+        turn();
+    }
+}
+
+START_TEST(beyond_the_budget_every_stranger_gets_a_retry)
+{
+    make_initials(40);
+    options->half_open_limit = 20;
+    flood(0, 20);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 20);
+    ck_assert_uint_eq(stats->retries_sent, 0);
+    flood(20, 40);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 20);
+    ck_assert_uint_eq(server.endpoint.conn_count, 20);
+    ck_assert_uint_eq(stats->retries_sent, 20);
+    ck_assert_uint_eq(stats->half_open_guards, 1);
+}
+END_TEST
+
+/* A true client gets in all the same, by its Retry, and is not counted as half-open. */
+START_TEST(who_proves_the_address_gets_in)
+{
+    make_initials(20);
+    options->half_open_limit = 20;
+    flood(0, 20);
+    struct quic_conn *conn = dial(engine_addr(9, 5000));
+    carry(engine_addr(9, 5000));
+    ck_assert(conn->handshake_complete && conn->retried);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 20);
+    ck_assert_uint_eq(server.endpoint.gate.handshakes, 20);
+}
+END_TEST
+
+/* Back to normal not at once, but when half of the places are free. */
+START_TEST(the_guard_goes_home_late)
+{
+    make_initials(60);
+    options->half_open_limit = 20;
+    options->handshake_timeout = 10 * BASE_SEC;
+    flood(0, 8);
+    pass(5 * BASE_SEC);
+    flood(8, 21);
+    ck_assert(server.endpoint.gate.guarding);
+    pass(5 * BASE_SEC); /* the first eight have gone: 12 are left */
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 12);
+    flood(21, 22);
+    ck_assert_uint_eq(stats->retries_sent, 2);
+    pass(5 * BASE_SEC);
+    flood(22, 23);
+    ck_assert_uint_eq(stats->retries_sent, 2);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 1);
+    ck_assert_uint_eq(stats->half_open_guards, 1);
+}
+END_TEST
+
+/* Strangers that go quickly are not half-open for long, but each was a beginning for nothing. */
+START_TEST(a_rate_of_strangers_is_seen_too)
+{
+    make_initials(60);
+    options->half_open_limit = 20;
+    options->half_open_rate = 10;
+    for (unsigned i = 0; i < 60; i++) {
+        flood(i, i + 1);
+        dismiss();
+        server.now += 20 * BASE_MS; /* 50 a second: the burst of 30 and 10 a second last for 37 */
+    }
+    ck_assert_uint_ge(stats->retries_sent, 60 - 40);
+    ck_assert_uint_le(stats->retries_sent, 60 - 34);
+}
+END_TEST
+
+/* A crowd of true clients is no attack. */
+START_TEST(proofs_give_back_what_beginnings_took)
+{
+    options->half_open_limit = 2;
+    options->half_open_rate = 1;
+    for (unsigned i = 0; i < 12; i++) {
+        struct quic_conn *conn = dial(engine_addr(9, 5000));
+        carry(engine_addr(9, 5000));
+        ck_assert(conn->handshake_complete && !conn->retried);
+    }
+    ck_assert_uint_eq(stats->retries_sent, 0);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 0);
+    ck_assert_uint_eq(server.endpoint.gate.handshakes, 0);
+}
+END_TEST
+
+START_TEST(beyond_the_second_limit_there_is_no_answer)
+{
+    make_initials(12);
+    options->max_handshakes = 10;
+    flood(0, 12);
+    ck_assert_uint_eq(server.endpoint.conn_count, 10);
+    ck_assert_uint_eq(stats->initials_dropped, 2);
+    ck_assert_uint_eq(stats->retries_sent, 0);
+}
+END_TEST
+
+START_TEST(never_asks_nobody_and_always_asks_all)
+{
+    make_initials(10);
+    options->address_validation = QUIC_VALIDATE_NEVER;
+    options->half_open_limit = 2;
+    flood(0, 5);
+    ck_assert_uint_eq(stats->retries_sent, 0);
+    options->address_validation = QUIC_VALIDATE_ALWAYS;
+    flood(5, 10);
+    ck_assert_uint_eq(stats->retries_sent, 5);
+    ck_assert_uint_eq(server.endpoint.conn_count, 5);
+}
+END_TEST
+
+START_TEST(a_network_gets_its_share_of_the_places)
+{
+    make_initials(40);
+    options->half_open_limit = 40;
+    options->prefix_share = 25;
+    for (unsigned i = 0; i < 20; i++)
+        come_from(i, (struct quic_addr){.family = 4, .ip = {198, 51, 100, (uint8_t)i}, .port = 7});
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 10);
+    ck_assert_uint_eq(stats->retries_sent, 10);
+    ck_assert_uint_eq(stats->prefix_limited, 10);
+    come_from(20, (struct quic_addr){.family = 4, .ip = {198, 51, 101, 1}, .port = 7}); /* another /24 */
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 11);
+    ck_assert_uint_eq(stats->retries_sent, 10);
+    ck_assert_uint_eq(stats->half_open_guards, 0);
+}
+END_TEST
+
+START_TEST(prefixes_are_as_long_as_the_options_say)
+{
+    struct quic_addr a = {.family = 6, .ip = {0x20, 1, 0xd, 0xb8, 0, 1, 2, 0x10}}, b = a;
+    b.ip[7] = 0x20;
+    b.ip[15] = 9;
+    ck_assert_uint_eq(quic_gate_prefix(&server.endpoint, options, &a), quic_gate_prefix(&server.endpoint, options, &b));
+    options->prefix_v6 = 60;
+    ck_assert_uint_ne(quic_gate_prefix(&server.endpoint, options, &a), quic_gate_prefix(&server.endpoint, options, &b));
+    a = engine_addr(1, 1), b = engine_addr(2, 2);
+    ck_assert_uint_eq(quic_gate_prefix(&server.endpoint, options, &a), quic_gate_prefix(&server.endpoint, options, &b));
+    options->prefix_v4 = 32;
+    ck_assert_uint_ne(quic_gate_prefix(&server.endpoint, options, &a), quic_gate_prefix(&server.endpoint, options, &b));
+}
+END_TEST
+
+/* The rest of a burst waits for later turns; nobody is lost, and nobody is asked for a Retry. */
+START_TEST(a_turn_begins_so_many_handshakes)
+{
+    make_initials(20);
+    options->handshakes_per_turn = 8;
+    for (unsigned i = 0; i < 20; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    ck_assert_uint_eq(server.endpoint.conn_count, 8);
+    ck_assert_uint_eq(stats->initials_deferred, 12);
+    ck_assert_uint_eq(quic_endpoint_deadline(&server.endpoint), 0);
+    turn();
+    ck_assert_uint_eq(server.endpoint.conn_count, 16);
+    turn();
+    ck_assert_uint_eq(server.endpoint.conn_count, 20);
+    ck_assert_uint_eq(stats->retries_sent, 0);
+    ck_assert_uint_eq(stats->initials_dropped, 0);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 0);
+}
+END_TEST
+
+/* A network that comes with hundreds at once holds up nobody else: its share of the turn, its share of the line. */
+START_TEST(a_network_gets_its_share_of_the_turn)
+{
+    make_initials(CLIENTS);
+    options->handshakes_per_turn = 8;
+    options->prefix_share = 25;
+    for (unsigned i = 0; i < CLIENTS - 4; i++)
+        engine_input(&server, initials[i].data, initials[i].len,
+                     (struct quic_addr){.family = 4, .ip = {198, 51, 100, (uint8_t)i}, .port = 7});
+    ck_assert_uint_eq(server.endpoint.conn_count, 2);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, QUIC_GATE_WAITING_MOST / 4);
+    ck_assert_uint_gt(stats->retries_sent, 0); /* the others; as far as the ring of replies goes */
+    for (unsigned i = CLIENTS - 4; i < CLIENTS; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    ck_assert_uint_eq(server.endpoint.conn_count, 6);
+    for (unsigned i = 0; i < 100 && server.endpoint.gate.waiting_count; i++)
+        turn();
+    ck_assert_uint_eq(server.endpoint.conn_count, 6 + QUIC_GATE_WAITING_MOST / 4);
+}
+END_TEST
+
+/* Handshakes of proven addresses are shared, too: a network of true hosts cannot take all of them. */
+START_TEST(a_network_gets_its_share_of_the_handshakes)
+{
+    options->max_handshakes = 8;
+    options->prefix_share = 25;
+    options->address_validation = QUIC_VALIDATE_ALWAYS;
+    for (unsigned i = 0; i < 4; i++) {
+        struct quic_addr from = engine_addr((uint8_t)(20 + i), 5000);
+        struct quic_conn *conn = dial(from);
+        ck_assert(engine_output(&client));
+        engine_input(&server, client.train.data, client.train.len, from);
+        ck_assert(engine_output(&server)); /* the Retry */
+        engine_input(&client, server.train.data, server.train.len, server.socket.local);
+        ck_assert(engine_output(&client));
+        engine_input(&server, client.train.data, client.train.len, from);
+        conn->detached = true; /* and is silent from now on */
+        quic_conn_free(conn);
+        while (engine_output(&server))
+            continue;
+    }
+    ck_assert_uint_eq(server.endpoint.gate.handshakes, 2);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 0);
+    ck_assert_uint_eq(stats->prefix_limited, 2);
+    ck_assert_uint_eq(stats->initials_dropped, 2);
+}
+END_TEST
+
+/* Before the ClientHello is whole there is no TLS object; with it there is. */
+START_TEST(tls_begins_with_a_whole_hello)
+{
+    struct crypto_error why;
+    ck_assert(crypto_tls_config_groups(client_tls, "X25519MLKEM768", &why)); /* a hello of two datagrams */
+    dial(engine_addr(9, 5000));
+    ck_assert(engine_output(&client));
+    come_from(0, engine_addr(1, 1)); /* (nothing was made: an empty datagram) */
+    engine_input(&server, client.train.data, client.train.segment, engine_addr(9, 5000));
+    struct quic_conn *conn = BASE_CONTAINER(base_list_first(&server.endpoint.conns), struct quic_conn, all);
+    ck_assert_ptr_null(conn->tls);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 1);
+    carry(engine_addr(9, 5000));
+    ck_assert(conn->handshake_complete);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 0);
+}
+END_TEST
+
+/* Of a small memory budget strangers get an eighth, whatever the option says. */
+START_TEST(half_open_clients_fit_into_an_eighth_of_the_memory)
+{
+    make_initials(60);
+    server.mem.limit = 4 << 20;
+    uint64_t before = server.mem.used;
+    flood(0, 60);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, (4 << 20) / 8 / QUIC_GATE_HALF_OPEN_COST);
+    ck_assert_uint_le(server.mem.peak - before, (4 << 20) / 8 + (192 << 10)); /* and the tables */
+    ck_assert_uint_eq(stats->retries_sent, 60 - server.endpoint.gate.half_open);
+}
+END_TEST
+
+/* What waits is freed with the endpoint, and goes with its listener. */
+START_TEST(what_waits_can_be_left)
+{
+    make_initials(4);
+    options->handshakes_per_turn = 1;
+    for (unsigned i = 0; i < 4; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 3);
+    server.socket.listener = NULL;
+    turn();
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 0);
+    ck_assert_uint_eq(server.endpoint.conn_count, 1);
+    server.socket.listener = &server.listener;
+    for (unsigned i = 1; i < 4; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 2);
+}
+END_TEST
+
+Suite *unit_suite(void) {
+    static const TTest *const *const tests[] = {
+        &beyond_the_budget_every_stranger_gets_a_retry,
+        &who_proves_the_address_gets_in,
+        &the_guard_goes_home_late,
+        &a_rate_of_strangers_is_seen_too,
+        &proofs_give_back_what_beginnings_took,
+        &beyond_the_second_limit_there_is_no_answer,
+        &never_asks_nobody_and_always_asks_all,
+        &a_network_gets_its_share_of_the_places,
+        &prefixes_are_as_long_as_the_options_say,
+        &a_turn_begins_so_many_handshakes,
+        &a_network_gets_its_share_of_the_turn,
+        &a_network_gets_its_share_of_the_handshakes,
+        &tls_begins_with_a_whole_hello,
+        &half_open_clients_fit_into_an_eighth_of_the_memory,
+        &what_waits_can_be_left,
+    };
+    Suite *suite = suite_create("quic/gate");
+    TCase *tcase = tcase_create("gate");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+        tcase_add_test(tcase, *tests[i]);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
