@@ -119,15 +119,13 @@ void quic_streams_raise_max(struct quic_streams *set, struct quic_stream_kind *k
     if (max <= kind->max || (!asked && max - kind->max < kind->limit / 8))
         return;
     kind->max = max;
-    kind->want_max = QUIC_WANTED;
-    quic_streams_want(set);
+    quic_streams_want_number(set, &kind->want_max);
 }
 
 void quic_streams_credit(struct quic_streams *set, uint64_t bytes, base_time rtt, base_time now) {
     if (!quic_flow_recv_consume(&set->recv_flow, bytes, rtt, now) || set->closed)
         return;
-    set->want_max_data = QUIC_WANTED;
-    quic_streams_want(set);
+    quic_streams_want_number(set, &set->want_max_data);
 }
 
 /* ---- birth ---- */
@@ -252,8 +250,7 @@ static void stream_note_blocked(struct quic_stream *s) {
     if (set->send_flow.blocked_at == set->send_flow.max)
         return;
     set->send_flow.blocked_at = set->send_flow.max;
-    set->want_blocked = QUIC_WANTED;
-    quic_streams_want(set);
+    quic_streams_want_number(set, &set->want_blocked);
     set->stats->flow_blocked++;
 }
 

@@ -114,8 +114,9 @@ struct quic_streams {
     struct quic_flow_send send_flow;
     base_time deadline; /* no stream's deadline is earlier; BASE_NEVER = there is none */
     uint8_t want_max_data, want_blocked;
-    bool want_send;    /* something to say: the connection is dirty. Set here, cleared by the owner */
-    bool open_blocked; /* the application was refused a stream: on more credit set `streams_available` */
+    bool numbers_wanted; /* one of want_max_data, want_blocked and those of the kinds may be QUIC_WANTED */
+    bool want_send;      /* something to say: the connection is dirty. Set here, cleared by the owner */
+    bool open_blocked;   /* the application was refused a stream: on more credit set `streams_available` */
     bool streams_available;
     bool closed;        /* the connection has ended: nothing is sent or accepted any more */
     bool peer_known;    /* quic_streams_set_peer was called */

@@ -22,8 +22,7 @@ int quic_streams_open(struct quic_streams *set, bool uni, struct quic_stream **o
         set->open_blocked = true;
         if (set->peer_known && kind->blocked_at != kind->max) {
             kind->blocked_at = kind->max;
-            kind->want_blocked = QUIC_WANTED;
-            quic_streams_want(set);
+            quic_streams_want_number(set, &kind->want_blocked);
         }
         return ERR_STREAM_LIMIT;
     }

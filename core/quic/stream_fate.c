@@ -19,9 +19,10 @@ static bool fate_again(uint8_t want, uint64_t said, uint64_t now) { return want 
 static void fate_number(struct quic_streams *set, uint8_t *want, uint64_t said, uint64_t now, bool acked) {
     if (!fate_again(*want, said, now))
         return;
-    *want = acked ? QUIC_WANT_DONE : QUIC_WANTED;
-    if (!acked)
-        quic_streams_want(set);
+    if (acked)
+        *want = QUIC_WANT_DONE;
+    else
+        quic_streams_want_number(set, want);
 }
 
 static void fate_stream_number(struct quic_stream *s, uint8_t *want, uint64_t said, uint64_t now, bool acked) {

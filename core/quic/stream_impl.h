@@ -38,6 +38,13 @@ static inline void quic_streams_want(struct quic_streams *set) {
         set->on_want(set->user);
 }
 
+/* One of the connection's own frames is wanted (again); `want` is one of the set's or of its kinds'. */
+static inline void quic_streams_want_number(struct quic_streams *set, uint8_t *want) {
+    *want = QUIC_WANTED;
+    set->numbers_wanted = true;
+    quic_streams_want(set);
+}
+
 /* ---- stream_table.c ---- */
 /* False: out of memory. */
 bool quic_stream_table_put(struct quic_streams *set, struct quic_stream *s);

@@ -48,8 +48,7 @@ void quic_streams_note_held(struct quic_streams *set, struct quic_stream_kind *k
     if (kind->next <= kind->max || kind->blocked_at == kind->max)
         return;
     kind->blocked_at = kind->max;
-    kind->want_blocked = QUIC_WANTED;
-    quic_streams_want(set);
+    quic_streams_want_number(set, &kind->want_blocked);
 }
 
 void quic_streams_unhold(struct quic_streams *set, struct quic_stream_kind *kind, uint64_t from) {

@@ -46,7 +46,7 @@ static bool tx_number(struct tx *tx, uint8_t *want, uint8_t type, uint64_t value
     return true;
 }
 
-static bool tx_set_control(struct tx *tx) {
+static bool tx_set_numbers(struct tx *tx) {
     struct quic_streams *set = tx->set;
     struct quic_stream_kind *bidi = &set->kinds[set->role], *uni = &set->kinds[2u | (unsigned)set->role];
     struct quic_stream_kind *peer_bidi = &set->kinds[!set->role], *peer_uni = &set->kinds[2u | (unsigned)!set->role];
@@ -56,6 +56,13 @@ static bool tx_set_control(struct tx *tx) {
            tx_number(tx, &set->want_blocked, QUIC_FRAME_DATA_BLOCKED, set->send_flow.max) &&
            tx_number(tx, &bidi->want_blocked, QUIC_FRAME_STREAMS_BLOCKED_BIDI, bidi->max) &&
            tx_number(tx, &uni->want_blocked, QUIC_FRAME_STREAMS_BLOCKED_UNI, uni->max);
+}
+
+static bool tx_set_control(struct tx *tx) {
+    if (tx->set->numbers_wanted && !tx_set_numbers(tx))
+        return false;
+    tx->set->numbers_wanted = false;
+    return true;
 }
 
 /* ---- a stream's control frames ---- */
@@ -212,13 +219,14 @@ static bool tx_stream(struct tx *tx, struct quic_stream *s) {
         tx_use_credit(s, shape.len);
     if (s->send.reset_at && quic_stream_send_reset_at_due(&s->send) && s->want_reset == QUIC_WANT_NOT)
         quic_stream_want(s, &s->want_reset);
-    quic_stream_schedule(s);
+    if (piece.again || shape.len == piece.len) /* else the rest of the piece is next, within the same limits */
+        quic_stream_schedule(s);
     return true;
 }
 
 static void tx_data(struct tx *tx) {
     struct quic_sched_node *node, *last = NULL;
-    while ((node = quic_sched_first(&tx->set->sched)) != NULL) {
+    while (base_writer_left(tx->out) && (node = quic_sched_first(&tx->set->sched)) != NULL) {
         struct quic_stream *s = BASE_CONTAINER(node, struct quic_stream, sched);
         if (!tx_stream(tx, s))
             break;
@@ -231,13 +239,7 @@ static void tx_data(struct tx *tx) {
 bool quic_streams_sendable(const struct quic_streams *set) {
     if (set->closed)
         return false;
-    if (set->sched.mask || !base_list_empty(&set->control) || set->want_max_data == QUIC_WANTED ||
-        set->want_blocked == QUIC_WANTED)
-        return true;
-    for (unsigned i = 0; i < 4; i++)
-        if (set->kinds[i].want_max == QUIC_WANTED || set->kinds[i].want_blocked == QUIC_WANTED)
-            return true;
-    return false;
+    return set->sched.mask || set->numbers_wanted || !base_list_empty(&set->control);
 }
 
 bool quic_streams_tx(struct quic_streams *set, struct base_writer *out, struct quic_sent *log, bool data) {

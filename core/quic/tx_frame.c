@@ -47,14 +47,14 @@ static void tx_ack(struct quic_tx *tx, bool bundle) {
 static bool crypto_wanted(const struct quic_conn *conn, enum quic_space space) {
     struct quic_send_piece piece;
     const struct quic_crypto_stream *stream = conn->crypto[space];
-    return stream && quic_stream_send_next(&stream->send, UINT64_MAX, &piece);
+    return stream && stream->send.buffered && quic_stream_send_next(&stream->send, UINT64_MAX, &piece);
 }
 
 static void tx_crypto(struct quic_tx *tx) {
     struct quic_crypto_stream *stream = tx->conn->crypto[tx->space];
     struct base_mem *mem = tx->conn->endpoint->mem;
     struct quic_send_piece piece;
-    while (stream && quic_stream_send_next(&stream->send, UINT64_MAX, &piece)) {
+    while (stream && stream->send.buffered && quic_stream_send_next(&stream->send, UINT64_MAX, &piece)) {
         size_t room = base_writer_left(&tx->out);
         size_t overhead = quic_frame_crypto_overhead(piece.offset, piece.len < room ? piece.len : room);
         if (room <= overhead)

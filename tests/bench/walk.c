@@ -21,9 +21,9 @@ enum { CLIENT, SERVER };
 /* Half of what an engine does for a datagram: taking it in and delivering (INPUT), or saying something (OUTPUT). */
 enum half { INPUT, OUTPUT };
 
-#define TICK 250000u             /* ns between two rounds: so many trains a round as a fast host has in that time */
-#define WARM UINT64_C(8000000)   /* bytes before the region of a transfer begins */
-#define BULK UINT64_C(24000000)  /* bytes of the region */
+#define TICK 250000u            /* ns between two rounds: so many trains a round as a fast host has in that time */
+#define WARM UINT64_C(8000000)  /* bytes before the region of a transfer begins */
+#define BULK UINT64_C(24000000) /* bytes of the region */
 #define HANDSHAKES 24
 #define WARM_REQUESTS 2000
 #define REQUESTS 8000
