@@ -70,6 +70,8 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     for (unsigned i = 0; i < QUIC_SPACES; i++)
         quic_ack_init(&conn->acks[i]);
     quic_recovery_init(&conn->recovery, endpoint->mem, role, &recovery_events, conn, &conn->stats);
+    conn->recovery.ack_ranges = (uint32_t)config->options.ack_ranges;
+    base_bucket_init(&conn->new_paths, config->options.path_rate, config->options.path_burst, now);
     quic_streams_init(&conn->streams, endpoint->mem, endpoint->slots, endpoint->events, &conn->stats, &config->options,
                       role, conn->handle, endpoint->hash_secret);
     conn->streams.on_available = on_streams_available;

@@ -17,6 +17,7 @@
 #include "quic/ack_frequency.h"
 #include "quic/datagram.h"
 #include "quic/endpoint.h"
+#include "quic/glitch.h"
 #include "quic/migrate.h"
 #include "quic/mtu.h"
 #include "quic/path.h"
@@ -201,6 +202,8 @@ struct quic_conn {
     uint8_t gate;
     uint64_t prefix;
 
+    struct quic_glitches glitches; /* what the peer did to no use */
+    struct base_bucket new_paths;  /* how many addresses of the peer are followed */
     struct conn_stats stats;
 };
 
@@ -247,7 +250,7 @@ static inline struct quic_path *quic_path_at(const struct quic_conn *conn, unsig
     struct quic_path *path = conn->paths[i];
     return path && path->state != QUIC_PATH_NONE ? path : NULL;
 }
-/* An error the peer is to be told: closes with cause PROTOCOL. `text` is static. */
+/* An error the peer is to be told: closes with cause PROTOCOL. `text` is copied. */
 void quic_conn_fail(struct quic_conn *conn, uint64_t code, uint64_t frame_type, const char *text, base_time now);
 /* It has something to send: stands in the endpoint's dirty list until output finds nothing more. */
 void quic_conn_mark_dirty(struct quic_conn *conn);

@@ -95,6 +95,7 @@ static void phase_follow_peer(struct quic_conn *conn, uint64_t number, base_time
     }
     phase->rx_first = number;
     quic_conn_set_timer(conn, QUIC_TIMER_KEYS, now + quic_conn_three_pto(conn));
+    quic_glitch(conn, QUIC_GLITCH_key_update, 0, now);
 }
 
 static int32_t phase_failed(struct quic_conn *conn, base_time now) {

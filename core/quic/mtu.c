@@ -115,7 +115,7 @@ void quic_mtu_on_packet(struct quic_conn *conn, uint64_t number, const struct qu
     struct quic_mtu *mtu = &conn->mtu;
     struct quic_path *path = quic_path_active(conn);
     base_time now = conn->endpoint->now;
-    if (packet->path != conn->recovery.active)
+    if (packet->path != conn->recovery.active || packet->era != conn->recovery.eras[packet->path])
         return;
     if (packet->mtu_probe) {
         mtu_on_probe(conn, number, packet, acked);

@@ -305,6 +305,10 @@ struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket
     struct quic_path *path = quic_path_find(conn, local, remote);
     if (path || !path_may_appear(conn, local, remote))
         return path;
+    if (!base_bucket_take(&conn->new_paths, 1, now)) { /* each costs us a controller, and a challenge to who knows whom */
+        conn->stats.paths_refused++;
+        return NULL;
+    }
     return quic_path_open(conn, socket, local, remote, true, now);
 }
 

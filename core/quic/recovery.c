@@ -20,7 +20,8 @@
 
 void quic_recovery_init(struct quic_recovery *r, struct base_mem *mem, enum crypto_role role,
                         const struct quic_recovery_events *events, void *user, struct conn_stats *stats) {
-    *r = (struct quic_recovery){.mem = mem, .events = events, .user = user, .stats = stats, .role = role};
+    *r = (struct quic_recovery){
+        .mem = mem, .events = events, .user = user, .stats = stats, .role = role, .ack_ranges = UINT32_MAX};
     for (unsigned s = 0; s < QUIC_SPACES; s++) {
         quic_sent_init(&r->spaces[s]);
         r->loss_time[s] = BASE_NEVER;
@@ -74,6 +75,7 @@ uint64_t quic_recovery_on_sent_over(struct quic_recovery *r, uint8_t index, enum
                                       .lost = (uint32_t)path->lost,
                                       .bytes = (uint16_t)bytes,
                                       .path = index,
+                                      .era = r->eras[index],
                                       .eliciting = eliciting,
                                       .in_flight = in_flight,
                                       .app_limited = path->app_limited_until != 0,
@@ -251,7 +253,14 @@ void quic_recovery_on_retry(struct quic_recovery *r) {
 
 void quic_recovery_on_early_rejected(struct quic_recovery *r) { recovery_withdraw(r, QUIC_APPLICATION, true); }
 
+/* A packet says by its era whether its path is still there, so nothing need be told to those under way: a peer that
+ * goes from address to address would make us walk all that is in flight each time. Only before an era comes again, once
+ * in 256 times, the log is cleared of those from before. */
 void quic_recovery_forget_path(struct quic_recovery *r, unsigned path) {
+    if (r->paths[path])
+        r->paths[path]->bytes_in_flight = 0;
+    if (++r->eras[path] != 0)
+        return;
     for (unsigned s = 0; s < QUIC_SPACES; s++) {
         struct quic_sent *log = &r->spaces[s];
         for (uint64_t number = log->base; number < log->next; number++) {
@@ -260,8 +269,6 @@ void quic_recovery_forget_path(struct quic_recovery *r, unsigned path) {
                 packet->path = RECOVERY_NO_PATH;
         }
     }
-    if (r->paths[path])
-        r->paths[path]->bytes_in_flight = 0;
 }
 
 uint64_t quic_recovery_window_left(const struct quic_recovery *r) {

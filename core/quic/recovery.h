@@ -43,6 +43,13 @@ struct quic_path_control {
 
 enum quic_fate { QUIC_FATE_ACKED, QUIC_FATE_LOST };
 
+/* What the last ACK frame was worth. */
+enum quic_ack_result {
+    QUIC_ACK_NEWS = 0,
+    QUIC_ACK_NOTHING, /* it acknowledged nothing that was not before */
+    QUIC_ACK_CUT,     /* it had more ranges than ack_ranges: those beyond count as not said */
+};
+
 struct quic_recovery_events {
     /* Every frame record of a packet that was acknowledged or lost, in the order of sending. A packet acknowledged
      * after it was declared lost gives ACKED after LOST. LOST also comes, once, for what a packet still in flight holds
@@ -63,6 +70,9 @@ struct quic_recovery {
     struct quic_sent spaces[QUIC_SPACES];
     struct quic_path_control *paths[QUIC_PATHS]; /* the owner's; NULL = no such path */
     uint8_t active;                              /* index of the path new packets go on */
+    uint8_t eras[QUIC_PATHS];                    /* how many paths each entry had before (low 8 bits) */
+    uint8_t ack_result;                          /* enum quic_ack_result */
+    uint32_t ack_ranges;                         /* most ranges of an ACK frame that are looked at */
     base_time loss_time[QUIC_SPACES];            /* when the next packet is lost by time; BASE_NEVER = none */
     uint32_t pto_count;
     uint8_t probes[QUIC_SPACES]; /* ack-eliciting packets the owner still has to send regardless of the window */

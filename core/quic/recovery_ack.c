@@ -39,7 +39,7 @@ struct ack_walk {
 
 static void ack_packet(struct ack_walk *w, uint64_t number, struct quic_sent_packet *packet) {
     struct quic_recovery *r = w->r;
-    struct ack_tally *tally = &w->paths[packet->path];
+    struct ack_tally *tally = &w->paths[quic_recovery_index_of(r, packet)];
     if (packet->in_flight) {
         tally->delivered += packet->bytes;
         if (packet->state == QUIC_SENT_OUTSTANDING) {
@@ -95,12 +95,13 @@ static bool ack_flush(struct ack_walk *w, const struct base_range *list, uint32_
     return true;
 }
 
-/* All ranges of the frame that reach into the log. More than ACK_RANGES_AT_ONCE go in batches, the newest first. */
+/* All ranges of the frame that reach into the log, but no more than r->ack_ranges. More than ACK_RANGES_AT_ONCE go in
+ * batches, the newest first. */
 static bool ack_ranges(struct ack_walk *w, struct quic_frame_ack *ack) {
     struct base_range list[ACK_RANGES_AT_ONCE];
     uint64_t base = w->log->base, skipped = w->log->skipped, lowest = skipped < base ? skipped : base;
     uint64_t low = ack->largest - ack->first_range, high = ack->largest;
-    uint32_t count = 0;
+    uint32_t count = 0, looked = 0;
     do {
         if (low <= skipped && skipped <= high)
             return false;
@@ -111,6 +112,10 @@ static bool ack_ranges(struct ack_walk *w, struct quic_frame_ack *ack) {
             if (!ack_flush(w, list, count))
                 return false;
             count = 0;
+        }
+        if (++looked >= w->r->ack_ranges && low > lowest && ack->range_count) {
+            w->r->ack_result = QUIC_ACK_CUT;
+            break;
         }
     } while (low > lowest && quic_frame_ack_next(ack, &low, &high));
     return ack_flush(w, list, count);
@@ -252,10 +257,14 @@ enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space sp
     struct ack_walk w = {.r = r, .log = log, .space = space};
     for (unsigned i = 0; i < QUIC_PATHS; i++)
         w.paths[i].fresh_after = r->paths[i] ? r->paths[i]->cc.recovery_start : 0;
+    r->ack_result = QUIC_ACK_NEWS;
     if (!ack_ranges(&w, ack))
         return QUIC_PROTOCOL_VIOLATION;
-    if (!w.newest)
-        return QUIC_NO_ERROR; /* nothing new */
+    if (!w.newest) {
+        if (r->ack_result == QUIC_ACK_NEWS)
+            r->ack_result = QUIC_ACK_NOTHING;
+        return QUIC_NO_ERROR;
+    }
 
     uint64_t prior[QUIC_PATHS] = {0}, lost[QUIC_PATHS] = {0};
     base_time sample = ack_sample_rtt(&w, ack->largest, delay, now);

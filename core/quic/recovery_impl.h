@@ -8,9 +8,15 @@
 /* Where packets are counted whose path is gone: an index beyond all paths. */
 #define RECOVERY_NO_PATH ((uint8_t)QUIC_PATHS)
 
+/* The entry of the path a packet went on; RECOVERY_NO_PATH when that path is gone, whoever has its entry now. */
+static inline uint8_t quic_recovery_index_of(const struct quic_recovery *r, const struct quic_sent_packet *packet) {
+    return packet->path < QUIC_PATHS && packet->era == r->eras[packet->path] ? packet->path : RECOVERY_NO_PATH;
+}
+
 static inline struct quic_path_control *quic_recovery_path_of(const struct quic_recovery *r,
                                                               const struct quic_sent_packet *packet) {
-    return packet->path < QUIC_PATHS ? r->paths[packet->path] : NULL;
+    uint8_t index = quic_recovery_index_of(r, packet);
+    return index < QUIC_PATHS ? r->paths[index] : NULL;
 }
 
 /* Bytes lost on the path since this packet was sent. */

@@ -102,10 +102,12 @@ static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_
 }
 
 /* The first packet at or above *at that was acknowledged or lost on this path, or NULL. */
-static const struct quic_sent_packet *loss_next_settled(struct quic_sent *log, uint64_t *at, unsigned path) {
+static const struct quic_sent_packet *loss_next_settled(const struct quic_recovery *r, struct quic_sent *log,
+                                                        uint64_t *at, unsigned path) {
     const struct quic_sent_packet *packet;
     for (; (packet = quic_sent_at(log, *at)) != NULL; ++*at)
-        if (packet->path == path && (packet->state == QUIC_SENT_ACKED || packet->state == QUIC_SENT_LOST))
+        if (quic_recovery_index_of(r, packet) == path &&
+            (packet->state == QUIC_SENT_ACKED || packet->state == QUIC_SENT_LOST))
             return packet;
     return NULL;
 }
@@ -121,7 +123,7 @@ static bool loss_has_run(struct quic_recovery *r, unsigned path, base_time from,
         const struct quic_sent_packet *next = NULL;
         unsigned from_space = 0;
         for (unsigned s = 0; s < QUIC_SPACES; s++) {
-            const struct quic_sent_packet *packet = loss_next_settled(&r->spaces[s], &at[s], path);
+            const struct quic_sent_packet *packet = loss_next_settled(r, &r->spaces[s], &at[s], path);
             if (packet && (!next || packet->sent_at < next->sent_at)) {
                 next = packet;
                 from_space = s;
@@ -191,7 +193,7 @@ static uint64_t loss_scan(struct quic_recovery *r, enum quic_space space, uint64
             const struct quic_path_control *path = quic_recovery_path_of(r, packet);
             base_time lost_at = packet->sent_at + loss_delay(&(path ? path : r->paths[r->active])->rtt);
             if (log->largest_acked - number >= LOSS_PACKET_THRESHOLD || lost_at <= now) {
-                loss_declare(r, space, number, packet, now, &tallies[packet->path]);
+                loss_declare(r, space, number, packet, now, &tallies[quic_recovery_index_of(r, packet)]);
             } else {
                 if (oldest == QUIC_NO_NUMBER)
                     oldest = number;

@@ -13,10 +13,26 @@ typedef int (*rx_handler)(struct quic_rx *rx, const struct quic_frame *frame);
 
 /* ---- handlers ---- */
 
+#define TINY 16u      /* bytes of data; less is tiny */
+#define TINY_MANY 16u /* frames in a packet */
+
 static int rx_nothing(struct quic_rx *rx, const struct quic_frame *frame) {
     (void)rx;
     (void)frame;
     return 0;
+}
+
+static int rx_ping(struct quic_rx *rx, const struct quic_frame *frame) {
+    (void)frame;
+    rx->glitch = QUIC_GLITCH_ping;
+    return 0;
+}
+
+/* A frame with data. An application that sends byte by byte is nobody's enemy; a peer that fills packets with such
+ * frames makes us work two hundred times for each of them. */
+static void rx_weigh(struct quic_rx *rx, uint64_t len) {
+    if (len < TINY && ++rx->tiny > TINY_MANY && rx->tiny % TINY_MANY == 0)
+        rx->glitch = QUIC_GLITCH_tiny;
 }
 
 static int rx_ack(struct quic_rx *rx, const struct quic_frame *frame) {
@@ -29,6 +45,11 @@ static int rx_ack(struct quic_rx *rx, const struct quic_frame *frame) {
     }
     conn->stats.acks_received++;
     enum quic_error error = quic_recovery_on_ack(&conn->recovery, rx->space, &ack, delay, rx->now);
+    conn->stats.acks_optimistic += error != QUIC_NO_ERROR;
+    if (conn->recovery.ack_result == QUIC_ACK_CUT)
+        rx->glitch = QUIC_GLITCH_ack_ranges;
+    else if (conn->recovery.ack_result == QUIC_ACK_NOTHING)
+        rx->glitch = QUIC_GLITCH_ack_useless;
     if (rx->space == QUIC_APPLICATION && !error)
         quic_ack_frequency_adapt(conn, rx->now);
     quic_conn_mark_dirty(conn);
@@ -36,9 +57,18 @@ static int rx_ack(struct quic_rx *rx, const struct quic_frame *frame) {
 }
 
 static int rx_crypto(struct quic_rx *rx, const struct quic_frame *frame) {
-    int result = quic_handshake_crypto(rx->conn, rx->space, frame);
-    if (result)
+    struct quic_conn *conn = rx->conn;
+    int result = quic_handshake_crypto(conn, rx->space, frame);
+    if (result) {
+        rx->glitch = QUIC_GLITCH_crypto_gap; /* too many gaps, or no memory for one more piece */
         return result;
+    }
+    const struct quic_stream_recv *recv = &conn->crypto[rx->space]->recv;
+    rx_weigh(rx, frame->u.crypto.len);
+    if (!recv->news)
+        rx->glitch = QUIC_GLITCH_crypto_useless;
+    else if (frame->u.crypto.offset > recv->ready)
+        rx->glitch = QUIC_GLITCH_crypto_gap;
     quic_handshake_input(rx->conn, rx->space, rx->now);
     return 0;
 }
@@ -46,7 +76,12 @@ static int rx_crypto(struct quic_rx *rx, const struct quic_frame *frame) {
 static int rx_streams(struct quic_rx *rx, const struct quic_frame *frame) {
     struct quic_conn *conn = rx->conn;
     conn->streams.rx_early = rx->level == CRYPTO_EARLY;
+    conn->streams.rx_glitch = QUIC_GLITCH_NONE;
+    if (frame->type >= QUIC_FRAME_STREAM && frame->type < QUIC_FRAME_STREAM + 8 && !frame->u.stream.fin)
+        rx_weigh(rx, frame->u.stream.len);
     int result = quic_streams_rx(&conn->streams, frame, rx->buf, rx->now);
+    if (conn->streams.rx_glitch)
+        rx->glitch = conn->streams.rx_glitch;
     if (conn->streams.want_send)
         quic_conn_mark_dirty(conn);
     return result;
@@ -57,6 +92,7 @@ static int rx_reset_stream_at(struct quic_rx *rx, const struct quic_frame *frame
 }
 
 static int rx_ack_frequency(struct quic_rx *rx, const struct quic_frame *frame) {
+    rx->glitch = QUIC_GLITCH_ack_frequency;
     return rx->conn->config->options.ack_frequency ? quic_ack_frequency_rx(rx->conn, frame) : QUIC_FRAME_ENCODING_ERROR;
 }
 
@@ -65,10 +101,12 @@ static int rx_immediate_ack(struct quic_rx *rx, const struct quic_frame *frame) 
     if (!rx->conn->config->options.ack_frequency)
         return QUIC_FRAME_ENCODING_ERROR;
     quic_ack_at_once(&rx->conn->acks[rx->space], rx->now);
+    rx->glitch = QUIC_GLITCH_immediate_ack;
     return 0;
 }
 
 static int rx_datagram(struct quic_rx *rx, const struct quic_frame *frame) {
+    rx_weigh(rx, frame->u.datagram.len);
     return quic_conn_datagram_rx(rx->conn, frame, rx->buf, rx->level == CRYPTO_EARLY);
 }
 
@@ -76,7 +114,8 @@ static int rx_new_token(struct quic_rx *rx, const struct quic_frame *frame) {
     struct quic_conn *conn = rx->conn;
     struct base_mem *mem = conn->endpoint->mem;
     if (conn->role == CRYPTO_SERVER)
-        return QUIC_PROTOCOL_VIOLATION;              /* 19.7 */
+        return QUIC_PROTOCOL_VIOLATION; /* 19.7 */
+    rx->glitch = QUIC_GLITCH_new_token;
     size_t len = 4 + (size_t)frame->u.new_token.len; /* a token is good for the version it came in (RFC 9369 5) */
     uint8_t *token = base_alloc(mem, len);
     if (!token)
@@ -98,6 +137,7 @@ static int rx_new_cid(struct quic_rx *rx, const struct quic_frame *frame) {
                              &frame->u.new_cid.cid, frame->u.new_cid.reset_token, &retired);
     if (error)
         return (int)error;
+    rx->glitch = QUIC_GLITCH_new_connection_id;
     if (!quic_path_replace_cids(conn, retired, rx->now))
         return QUIC_PROTOCOL_VIOLATION; /* every ID we could use is retired, and none was given */
     conn->control_wanted = true;        /* RETIRE_CONNECTION_ID may be owed */
@@ -112,6 +152,7 @@ static int rx_retire_cid(struct quic_rx *rx, const struct quic_frame *frame) {
     enum quic_error error = quic_local_cids_retire(&conn->local_cids, frame->u.retire_cid.sequence, rx->dcid);
     if (error)
         return (int)error;
+    rx->glitch = QUIC_GLITCH_retire_connection_id;
     while (quic_local_cids_room(&conn->local_cids) && quic_endpoint_issue_cid(conn->endpoint, conn))
         conn->control_wanted = true;
     quic_conn_mark_dirty(conn);
@@ -119,6 +160,7 @@ static int rx_retire_cid(struct quic_rx *rx, const struct quic_frame *frame) {
 }
 
 static int rx_path_challenge(struct quic_rx *rx, const struct quic_frame *frame) {
+    rx->glitch = QUIC_GLITCH_path_challenge;
     quic_path_on_challenge(rx->path, frame->u.path.data);
     quic_conn_mark_dirty(rx->conn);
     return 0;
@@ -127,6 +169,8 @@ static int rx_path_challenge(struct quic_rx *rx, const struct quic_frame *frame)
 static int rx_path_response(struct quic_rx *rx, const struct quic_frame *frame) {
     if (quic_path_on_response(rx->conn, frame->u.path.data, rx->now))
         quic_conn_mark_dirty(rx->conn);
+    else
+        rx->glitch = QUIC_GLITCH_path_response;
     return 0; /* one that matches nothing may be late: ignored (8.2.3 lets us) */
 }
 
@@ -147,6 +191,8 @@ static int rx_handshake_done(struct quic_rx *rx, const struct quic_frame *frame)
     (void)frame;
     if (rx->conn->role == CRYPTO_SERVER)
         return QUIC_PROTOCOL_VIOLATION; /* 19.20 */
+    if (rx->conn->handshake_confirmed)
+        rx->glitch = QUIC_GLITCH_handshake_done;
     quic_handshake_confirm(rx->conn, rx->now);
     return 0;
 }
@@ -175,7 +221,7 @@ struct rx_rule {
 
 static const struct rx_rule rules[] = {
     [QUIC_FRAME_PADDING] = {rx_nothing, IN_ALL, PROBES},
-    [QUIC_FRAME_PING] = {rx_nothing, IN_ALL, ELICITS},
+    [QUIC_FRAME_PING] = {rx_ping, IN_ALL, ELICITS},
     [QUIC_FRAME_ACK] = {rx_ack, IN_KEYED, 0},
     [QUIC_FRAME_ACK_ECN] = {rx_ack, IN_KEYED, 0},
     [QUIC_FRAME_RESET_STREAM] = STREAM_RULE,
@@ -234,7 +280,13 @@ static int rx_frame(struct quic_rx *rx, const struct quic_frame *frame) {
         return QUIC_PROTOCOL_VIOLATION;
     rx->eliciting |= (rule->flags & ELICITS) != 0;
     rx->probing &= (rule->flags & PROBES) != 0;
-    return rule->handler(rx, frame);
+    rx->glitch = QUIC_GLITCH_NONE;
+    int result = rule->handler(rx, frame);
+    if (rx->glitch && result <= 0) { /* also when the packet is to be dropped: it was work */
+        rx->glitched = true;
+        quic_glitch(rx->conn, (enum quic_glitch)rx->glitch, frame->type, rx->now);
+    }
+    return result;
 }
 
 int quic_rx_frames(struct quic_rx *rx, const uint8_t *payload, size_t len) {
@@ -250,7 +302,9 @@ int quic_rx_frames(struct quic_rx *rx, const uint8_t *payload, size_t len) {
         if (result == QUIC_RX_DROP)
             return result;
         if (result) {
-            quic_conn_fail(conn, (uint64_t)result, frame.type, rx_error_text(result), rx->now);
+            bool lied = conn->stats.acks_optimistic != 0; /* it is the end, so there is no second */
+            quic_conn_fail(conn, (uint64_t)result, frame.type,
+                           lied ? "acknowledgement of a packet that was not sent" : rx_error_text(result), rx->now);
             return result;
         }
     }

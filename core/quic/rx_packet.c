@@ -64,6 +64,7 @@ static void rx_process(struct quic_rx *rx, struct rx_source *from, const uint8_t
     int result = quic_rx_frames(rx, payload, len);
     if (result || conn->state >= QUIC_CONN_CLOSING)
         return;
+    conn->glitches.good += !rx->glitched;
     conn->eliciting_in_batch += rx->eliciting;
     if (!quic_ack_on_packet(ack, conn->endpoint->mem, rx->number, rx->eliciting, (enum quic_ecn)from->datagram->ecn,
                             rx->now,

@@ -53,6 +53,7 @@ struct quic_sent_packet { /* 64 bytes: one cache line */
     uint32_t skip;     /* ACKED: so many packets from this one on are acknowledged; walks jump over them */
     uint16_t event;    /* LOST: the congestion event of its path it belongs to; 0 = none */
     bool requeued;     /* its records were handed out as lost for a probe already */
+    uint8_t era;       /* which of the paths that had this entry it went on (recovery.h) */
 };
 _Static_assert(sizeof(struct quic_sent_packet) == 64, "a packet is one cache line's worth");
 

@@ -77,6 +77,7 @@ struct quic_stream {
     bool closed_raised; /* CLOSED was raised (or would have been): both halves are done */
     bool closed_told;   /* CLOSED was delivered: may be reaped */
     bool detached;      /* the application does not want to hear of it any more, but for RELEASED */
+    bool churned;       /* the peer has broken off what it opened: counted once */
     bool expired;       /* its deadline has passed before it was done */
 };
 
@@ -122,6 +123,7 @@ struct quic_streams {
     bool peer_known;    /* quic_streams_set_peer was called */
     bool peer_reset_at; /* the peer knows RESET_STREAM_AT */
     bool starved;       /* a stream waits for the connection's credit */
+    uint8_t rx_glitch;  /* of the last frame handed in: enum quic_glitch. Cleared by the owner */
     bool rx_early;      /* the frames being handed in are those of a 0-RTT packet. Set by the owner */
     uint64_t peer_initial_bidi_local, peer_initial_bidi_remote, peer_initial_uni; /* the peer's, for new streams */
     void (*on_available)(void *user); /* more streams may be opened now (after a refusal); may be NULL */

@@ -146,6 +146,7 @@ static struct quic_segment *recv_put(struct quic_stream_recv *r, struct base_mem
             r->last = segment;
     }
     r->gaps = r->gaps + after - before;
+    r->news = true;
     if (stop > r->highest)
         r->highest = stop;
     if (piece->offset == r->ready)
@@ -190,6 +191,7 @@ enum quic_recv_result quic_stream_recv_insert(struct quic_stream_recv *r, struct
                                               uint64_t offset, const uint8_t *data, size_t len, bool fin) {
     uint64_t end = offset + len;
     assert(quic_stream_recv_check(r, end, fin) == QUIC_NO_ERROR && len <= UINT32_MAX);
+    r->news = r->discarding && end > r->highest;
     if (r->state >= QUIC_RECV_DATA_RECVD)
         return QUIC_RECV_OK;
     struct recv_piece piece = {buf, data, offset, end};

@@ -43,6 +43,7 @@ struct quic_stream_recv {
     uint32_t gaps;
     uint8_t state;   /* enum quic_recv_state */
     bool discarding; /* nobody wants the bytes any more */
+    bool news;       /* the last quic_stream_recv_insert brought bytes that were not there */
 };
 
 struct quic_slice {

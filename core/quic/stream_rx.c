@@ -13,6 +13,7 @@
  */
 #include <assert.h>
 
+#include "quic/glitch.h"
 #include "quic/stream_impl.h"
 
 enum rx_half { RX_NONE, RX_RECV, RX_SEND }; /* which half of a stream the frame is about */
@@ -21,7 +22,16 @@ struct rx {
     struct quic_streams *set;
     const struct quic_frame *frame;
     struct base_buf *buf;
+    bool opened; /* by this frame */
 };
+
+/* The peer has broken off a stream of its own. Ours are its own business: how many there are we decide. */
+static void rx_churn(struct quic_stream *s) {
+    if (s->churned || quic_streams_is_local(s->set, s->id))
+        return;
+    s->churned = true;
+    s->set->rx_glitch = QUIC_GLITCH_stream_reset;
+}
 
 /* ---- the receiving half ---- */
 
@@ -52,6 +62,8 @@ static int rx_stream(const struct rx *rx, struct quic_stream *s) {
     int error = rx_check_end(s, end, f->u.stream.fin);
     if (error)
         return error;
+    bool fin_news = f->u.stream.fin && s->recv.final_size == UINT64_MAX;
+    set->rx_glitch = QUIC_GLITCH_stream_useless; /* unless it is not */
     if (s->recv.state >= QUIC_RECV_DATA_RECVD)
         return 0;
     if (set->rx_early && end > s->early_to)
@@ -59,6 +71,10 @@ static int rx_stream(const struct rx *rx, struct quic_stream *s) {
     uint64_t ready = s->recv.ready;
     enum quic_recv_result result = quic_stream_recv_insert(&s->recv, set->mem, rx->buf, f->u.stream.offset,
                                                            f->u.stream.data, (size_t)f->u.stream.len, f->u.stream.fin);
+    if (result != QUIC_RECV_OK && s->recv.gaps >= QUIC_RECV_GAPS)
+        set->rx_glitch = QUIC_GLITCH_stream_gap;
+    else if (s->recv.news || fin_news || rx->opened || result != QUIC_RECV_OK)
+        set->rx_glitch = QUIC_GLITCH_NONE;
     set->stats->stream_bytes_received += rx_count(s);
     if (s->recv.discarding)
         quic_stream_credit_dropped(s);
@@ -80,6 +96,10 @@ static int rx_reset_stream(const struct rx *rx, struct quic_stream *s) {
     int error = rx_check_end(s, final_size, true);
     if (error)
         return error;
+    if (s->recv.reset_at != UINT64_MAX || s->recv.state >= QUIC_RECV_DATA_RECVD)
+        rx->set->rx_glitch = QUIC_GLITCH_reset_useless;
+    else
+        rx_churn(s);
     bool now =
         quic_stream_recv_reset_at(&s->recv, rx->set->mem, code, final_size, rx->frame->u.reset_stream.reliable_size);
     rx_count(s);
@@ -98,16 +118,19 @@ static int rx_reset_stream(const struct rx *rx, struct quic_stream *s) {
 
 /* STREAM_DATA_BLOCKED is for the curious: credit follows consumption, and lost credit is sent again by itself. */
 static int rx_stream_data_blocked(const struct rx *rx, struct quic_stream *s) {
-    (void)rx;
     (void)s;
+    rx->set->rx_glitch = QUIC_GLITCH_blocked;
     return 0;
 }
 
 /* ---- the sending half ---- */
 
 static int rx_stop_sending(const struct rx *rx, struct quic_stream *s) {
-    if (s->send.state >= QUIC_SEND_RESET_SENT)
+    if (s->send.state >= QUIC_SEND_RESET_SENT) {
+        rx->set->rx_glitch = QUIC_GLITCH_reset_useless;
         return 0;
+    }
+    rx_churn(s);
     s->stop_code_received = rx->frame->u.stop_sending.code;
     quic_stream_do_reset(s, s->stop_code_received); /* RFC 9000 3.5: with the code we were given */
     quic_stream_raise(s, QUIC_STREAM_EV_STOPPED);
@@ -116,8 +139,10 @@ static int rx_stop_sending(const struct rx *rx, struct quic_stream *s) {
 }
 
 static int rx_max_stream_data(const struct rx *rx, struct quic_stream *s) {
-    if (rx->frame->u.max.max <= s->send_flow.max)
+    if (rx->frame->u.max.max <= s->send_flow.max) {
+        rx->set->rx_glitch = QUIC_GLITCH_credit_useless;
         return 0;
+    }
     s->send_flow.max = rx->frame->u.max.max;
     quic_stream_unwant(s, &s->want_blocked);
     quic_stream_schedule(s);
@@ -128,6 +153,8 @@ static int rx_max_stream_data(const struct rx *rx, struct quic_stream *s) {
 
 static int rx_max_data(const struct rx *rx, struct quic_stream *s) {
     (void)s;
+    if (rx->frame->u.max.max <= rx->set->send_flow.max)
+        rx->set->rx_glitch = QUIC_GLITCH_credit_useless;
     quic_streams_on_max_data(rx->set, rx->frame->u.max.max);
     return 0;
 }
@@ -135,19 +162,23 @@ static int rx_max_data(const struct rx *rx, struct quic_stream *s) {
 static int rx_max_streams(const struct rx *rx, struct quic_stream *s) {
     (void)s;
     uint64_t uni = rx->frame->type == QUIC_FRAME_MAX_STREAMS_UNI ? 2 : 0;
-    quic_streams_on_max(rx->set, quic_streams_kind(rx->set, uni | (uint64_t)rx->set->role), rx->frame->u.max.max);
+    struct quic_stream_kind *kind = quic_streams_kind(rx->set, uni | (uint64_t)rx->set->role);
+    if (rx->frame->u.max.max <= kind->max)
+        rx->set->rx_glitch = QUIC_GLITCH_credit_useless;
+    quic_streams_on_max(rx->set, kind, rx->frame->u.max.max);
     return 0;
 }
 
 static int rx_data_blocked(const struct rx *rx, struct quic_stream *s) {
-    (void)rx;
     (void)s;
+    rx->set->rx_glitch = QUIC_GLITCH_blocked;
     return 0;
 }
 
 static int rx_streams_blocked(const struct rx *rx, struct quic_stream *s) {
     (void)s;
     uint64_t uni = rx->frame->type == QUIC_FRAME_STREAMS_BLOCKED_UNI ? 2 : 0;
+    rx->set->rx_glitch = QUIC_GLITCH_blocked;
     quic_streams_raise_max(rx->set, quic_streams_kind(rx->set, uni | (uint64_t)!rx->set->role), true);
     return 0;
 }
@@ -188,19 +219,20 @@ static int rx_find(struct quic_streams *set, uint64_t id, enum rx_half half, str
 static const struct rx_row {
     int (*handle)(const struct rx *rx, struct quic_stream *s);
     enum rx_half half;
+    uint8_t late; /* enum quic_glitch: what it is for a stream that is closed */
 } rx_table[] = {
-    [QUIC_FRAME_RESET_STREAM] = {rx_reset_stream, RX_RECV},
-    [QUIC_FRAME_RESET_STREAM_AT] = {rx_reset_stream, RX_RECV},
-    [QUIC_FRAME_STOP_SENDING] = {rx_stop_sending, RX_SEND},
-    [QUIC_FRAME_STREAM] = {rx_stream, RX_RECV},
-    [QUIC_FRAME_MAX_DATA] = {rx_max_data, RX_NONE},
-    [QUIC_FRAME_MAX_STREAM_DATA] = {rx_max_stream_data, RX_SEND},
-    [QUIC_FRAME_MAX_STREAMS_BIDI] = {rx_max_streams, RX_NONE},
-    [QUIC_FRAME_MAX_STREAMS_UNI] = {rx_max_streams, RX_NONE},
-    [QUIC_FRAME_DATA_BLOCKED] = {rx_data_blocked, RX_NONE},
-    [QUIC_FRAME_STREAM_DATA_BLOCKED] = {rx_stream_data_blocked, RX_RECV},
-    [QUIC_FRAME_STREAMS_BLOCKED_BIDI] = {rx_streams_blocked, RX_NONE},
-    [QUIC_FRAME_STREAMS_BLOCKED_UNI] = {rx_streams_blocked, RX_NONE},
+    [QUIC_FRAME_RESET_STREAM] = {rx_reset_stream, RX_RECV, QUIC_GLITCH_reset_useless},
+    [QUIC_FRAME_RESET_STREAM_AT] = {rx_reset_stream, RX_RECV, QUIC_GLITCH_reset_useless},
+    [QUIC_FRAME_STOP_SENDING] = {rx_stop_sending, RX_SEND, QUIC_GLITCH_reset_useless},
+    [QUIC_FRAME_STREAM] = {rx_stream, RX_RECV, QUIC_GLITCH_stream_useless},
+    [QUIC_FRAME_MAX_DATA] = {rx_max_data, RX_NONE, 0},
+    [QUIC_FRAME_MAX_STREAM_DATA] = {rx_max_stream_data, RX_SEND, QUIC_GLITCH_credit_useless},
+    [QUIC_FRAME_MAX_STREAMS_BIDI] = {rx_max_streams, RX_NONE, 0},
+    [QUIC_FRAME_MAX_STREAMS_UNI] = {rx_max_streams, RX_NONE, 0},
+    [QUIC_FRAME_DATA_BLOCKED] = {rx_data_blocked, RX_NONE, 0},
+    [QUIC_FRAME_STREAM_DATA_BLOCKED] = {rx_stream_data_blocked, RX_RECV, QUIC_GLITCH_blocked},
+    [QUIC_FRAME_STREAMS_BLOCKED_BIDI] = {rx_streams_blocked, RX_NONE, 0},
+    [QUIC_FRAME_STREAMS_BLOCKED_UNI] = {rx_streams_blocked, RX_NONE, 0},
 };
 
 static uint64_t rx_stream_id(const struct quic_frame *frame, uint64_t type) {
@@ -224,11 +256,14 @@ int quic_streams_rx(struct quic_streams *set, const struct quic_frame *frame, st
         return QUIC_INTERNAL_ERROR; /* not a frame of streams: the caller's table is wrong */
     const struct rx_row *row = &rx_table[type];
     struct quic_stream *s = NULL;
+    uint64_t opened = set->stats->streams_opened_remote;
     if (row->half != RX_NONE) {
         int error = rx_find(set, rx_stream_id(frame, type), row->half, &s);
+        if (!error && !s)
+            set->rx_glitch = row->late;
         if (error || !s)
             return error;
     }
-    struct rx rx = {set, frame, buf};
+    struct rx rx = {set, frame, buf, set->stats->streams_opened_remote != opened};
     return row->handle(&rx, s);
 }

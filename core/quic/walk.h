@@ -24,6 +24,9 @@ struct quic_rx {
     base_time now;
     bool eliciting; /* out: has ack-eliciting frames */
     bool probing;   /* out: has only probing frames (RFC 9000 9.1) */
+    bool glitched;  /* out: had one */
+    uint8_t glitch; /* of the frame at hand: enum quic_glitch */
+    uint32_t tiny;  /* frames of a few bytes so far */
 };
 
 /* --- rx_packet.c --- */

@@ -83,6 +83,7 @@ static void run_spoof(struct sim_world *world, uint64_t seed) {
     attack.replay = seed % 4 < 2;
     /* who overtakes a client's first Initial, and can see and be seen, has got its place (21.1.1.1): after that he has not */
     attack.from = world->now + 60 * BASE_MS;
+    stage.server.path_burst = 1 << 20; /* what is refused looks to the checker as if it had come */
     stage.link.loss = 0;
     stage_open(&stage);
     finish(&stage);

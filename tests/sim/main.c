@@ -112,6 +112,7 @@ int main(int argc, char **argv) {
         first += 1u << 16;
     } while (end && time(NULL) < end && !failed);
     crypto_cleanup();
+    printf("glitches: at most %.1f %% of what ends a connection\n", 100 * sim_glitch_peak);
     printf("%lu passed, %lu failed\n", passed, failed);
     return failed || !passed;
 }

@@ -323,6 +323,21 @@ static void node_input(struct sim_node *node, const struct sim_flight *flight) {
     base_buf_unref(buf);
 }
 
+/* Honest peers stay far below what ends a connection, whatever the network does to them, and strangers add nothing. */
+double sim_glitch_peak;
+
+static void node_check_glitches(struct sim_node *node, const struct quic_conn *conn) {
+    uint64_t burst = conn->config->options.glitch_burst;
+    double share = burst ? (double)conn->glitches.peak / (double)burst : 0;
+    if (node->world->hostile)
+        return;
+    if (share > sim_glitch_peak)
+        sim_glitch_peak = share;
+    if (share >= 0.1)
+        sim_fail(node->world, "node %u: its peer came to %u of %llu points for what is to no use", node->index,
+                 conn->glitches.peak, (unsigned long long)burst);
+}
+
 static void node_dispatch(struct sim_node *node) {
     uint32_t bits;
     struct base_event *event;
@@ -337,6 +352,7 @@ static void node_dispatch(struct sim_node *node) {
         }
         struct quic_conn *conn = quic_conn_of(&node->slots, event->handle);
         if (event == &conn->closed_event) {
+            node_check_glitches(node, conn);
             if (node->app->on_closed)
                 node->app->on_closed(node, conn);
             quic_endpoint_forget(&node->endpoint, conn);

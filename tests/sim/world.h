@@ -105,6 +105,7 @@ struct sim_world {
     unsigned fail_node; /* for the next nodes: which one fails, and at which allocation (0 = none) */
     uint64_t fail_at;
     bool fail_on;
+    bool hostile;       /* some peer here is meant to be closed for what it does to no use */
     const char *failure; /* first thing that went wrong, or NULL */
     char failure_text[256];
 };
@@ -127,6 +128,8 @@ void sim_listen(struct sim_node *node, const struct quic_config *config);
 struct quic_conn *sim_connect(struct sim_node *from, struct sim_node *to, const struct quic_config *config, void *user);
 /* Runs until `done` says so (true), nothing is left to happen or `until` has come (false). */
 bool sim_run(struct sim_world *world, base_time until, bool (*done)(struct sim_world *world));
+/* The highest share of its glitch_burst that a connection has come to, in this process, and in which glitch. */
+extern double sim_glitch_peak;
 /* Notes what went wrong (the first time), with a printf text. */
 void sim_fail(struct sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -985,6 +985,7 @@ typedef struct weft_conn_stats {
     uint64_t streams_opened_local, streams_opened_remote, key_updates, flow_blocked;
     uint64_t datagram_frames_sent, datagram_frames_received, datagram_frames_lost, datagram_frames_dropped;
     uint64_t ecn_marked, ecn_ce, ecn_failures, mtu_black_holes;
+    uint64_t glitches, acks_optimistic, paths_refused;
 } weft_conn_stats;
 
 typedef struct weft_engine_stats {
@@ -998,6 +999,11 @@ typedef struct weft_engine_stats {
     uint64_t memory_used, memory_peak, memory_refusals; /* bytes, bytes, and allocations that failed */
     uint64_t connections, buffers_retained;             /* now: these two and memory_used also shrink */
     uint64_t half_open_guards, initials_dropped, initials_deferred, prefix_limited;
+    uint64_t connections_glitched, glitch_ack_useless, glitch_ack_ranges, glitch_crypto_useless, glitch_crypto_gap;
+    uint64_t glitch_stream_useless, glitch_stream_gap, glitch_tiny, glitch_stream_reset, glitch_reset_useless;
+    uint64_t glitch_credit_useless, glitch_blocked, glitch_ping, glitch_path_challenge, glitch_path_response;
+    uint64_t glitch_new_connection_id, glitch_retire_connection_id, glitch_new_token;
+    uint64_t glitch_handshake_done, glitch_ack_frequency, glitch_immediate_ack, glitch_key_update;
 } weft_engine_stats;
 
 /* Fills in as much of *stats as stats->size says: of the connection; of the engine and all its connections. */

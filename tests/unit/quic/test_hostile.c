@@ -1,103 +1,5 @@
 /* A peer that has the keys and means no good, and a stranger who has none: what they can make a connection hold, and where they can make it look. */
-#include "crypto/protect.h"
-#include "engine.h"
-#include "tables/errors.h"
-
-static struct engine server, client;
-static struct quic_addr client_at;
-static struct crypto_tls_config *server_tls, *client_tls;
-static struct quic_conn *conn; /* the client's */
-static uint64_t number;        /* of the next packet made by hand */
-
-static void setup(void) {
-    static const char *const names[] = {"localhost"};
-    static const uint8_t alpn[] = "\x02h3";
-    char cert[4096], key[4096];
-    struct crypto_error error = {""};
-    engine_open(&server, CRYPTO_SERVER, 5, NULL);
-    engine_open(&client, CRYPTO_CLIENT, 9, NULL);
-    client_at = engine_addr(9, 5000);
-    conn = NULL;
-    number = 1000;
-    ck_assert(crypto_init());
-    ck_assert(crypto_selfsigned(names, 1, 30, cert, sizeof cert, key, sizeof key, &error));
-    server_tls = crypto_tls_config_new(CRYPTO_SERVER, &error);
-    client_tls = crypto_tls_config_new(CRYPTO_CLIENT, &error);
-    ck_assert(server_tls && client_tls);
-    ck_assert_msg(crypto_tls_config_certificate(server_tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
-                                                (const uint8_t *)key, strlen(key), &error),
-                  "%s", error.text);
-    ck_assert(crypto_tls_config_alpn(server_tls, alpn, sizeof alpn - 1, &error));
-    ck_assert(crypto_tls_config_alpn(client_tls, alpn, sizeof alpn - 1, &error));
-    crypto_tls_config_verify(client_tls, false);
-    server.config.tls = server_tls;
-    client.config.tls = client_tls;
-}
-
-static void teardown(void) {
-    engine_close(&client);
-    engine_close(&server);
-    crypto_tls_config_unref(server_tls);
-    crypto_tls_config_unref(client_tls);
-    crypto_cleanup();
-}
-
-static void dial(void) {
-    struct quic_connect connect = {
-        .config = &client.config, .socket = &client.socket, .remote = server.socket.local, .server_name = "localhost"};
-    struct crypto_error why = {""};
-    ck_assert_msg(quic_conn_connect(&client.endpoint, &connect, client.now, &conn, &why) == 0, "%s", why.text);
-}
-
-/* Carries datagrams both ways until nothing moves. */
-static void carry(void) {
-    bool moved = true;
-    while (moved) {
-        moved = false;
-        for (; engine_output(&client); moved = true)
-            engine_input(&server, client.train.data, client.train.len, client_at);
-        for (; engine_output(&server); moved = true)
-            engine_input(&client, server.train.data, server.train.len, server.socket.local);
-        quic_endpoint_settle(&client.endpoint);
-        quic_endpoint_settle(&server.endpoint);
-    }
-}
-
-static struct quic_conn *accepted(void) {
-    ck_assert_uint_eq(server.endpoint.conn_count, 1);
-    return BASE_CONTAINER(base_list_first(&server.endpoint.conns), struct quic_conn, all);
-}
-
-/* ---- packets made by hand ---- */
-
-static uint8_t frames[1024];
-static struct base_writer f;
-
-static void begin(void) { f = base_writer_of(frames, sizeof frames); }
-
-/* The frames as a 1-RTT packet of the client. Returns its length. */
-static size_t make_1rtt(uint8_t *out) {
-    const struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
-    struct base_writer w = base_writer_of(out, 1500);
-    quic_header_write_short(&w, &quic_remote_cids_of_path(&conn->remote_cids, 0)->cid, 4, false, false);
-    size_t pn_offset = (size_t)(w.pos - out);
-    base_write_u32(&w, (uint32_t)number);
-    base_write_bytes(&w, frames, (size_t)(f.pos - frames));
-    base_write_space(&w, CRYPTO_TAG_SIZE);
-    ck_assert(!w.bad && !f.bad);
-    struct crypto_seal_item item = {.packet = out,
-                                    .number = number++,
-                                    .len = (uint32_t)(w.pos - out),
-                                    .pn_offset = (uint16_t)pn_offset,
-                                    .pn_len = 4};
-    ck_assert(crypto_seal(keys->tx, keys->tx_mask, &item, 1));
-    return item.len;
-}
-
-static void send_1rtt(struct quic_addr from) {
-    uint8_t packet[1500];
-    engine_input(&server, packet, make_1rtt(packet), from);
-}
+#include "hostile.h"
 
 /* Datagrams that come in one batch. */
 static struct quic_datagram batch[8];
@@ -259,6 +161,7 @@ END_TEST
 START_TEST(crypto_byte_by_byte_takes_little)
 {
     static const uint8_t byte[1];
+    server.config.options.glitch_burst = 0; /* or it would end far too soon */
     begin();
     quic_frame_write_crypto(&f, 1, byte, 1);
     send_initial(&stranger, 1200);
