@@ -27,7 +27,6 @@ static struct quic_socket *socket_for(struct abi_engine *engine, const struct qu
     return io_loop_client_socket(&engine->loop, local->family, &shared, NULL) ? NULL : io_socket_core(shared);
 }
 
-/* One train into the loop, cut into its datagrams. */
 static int input_one(struct abi_engine *engine, const weft_datagram *datagram) {
     struct quic_addr local, remote;
     if ((!datagram->data && datagram->len) || !abi_addr_in(&datagram->local, &local) ||
@@ -36,15 +35,13 @@ static int input_one(struct abi_engine *engine, const weft_datagram *datagram) {
     struct quic_socket *socket = socket_for(engine, &local);
     if (!socket)
         return WEFT_E_NOMEM;
-    size_t each = datagram->segment && datagram->segment < datagram->len ? datagram->segment : datagram->len;
-    for (size_t at = 0; at < datagram->len; at += each) {
-        size_t len = datagram->len - at < each ? datagram->len - at : each;
-        int error = io_loop_input(&engine->loop, socket, (const uint8_t *)datagram->data + at, len, &local, &remote,
-                                  datagram->ecn);
-        if (error)
-            return error;
-    }
-    return WEFT_OK;
+    const struct quic_datagram train = {.data = (uint8_t *)datagram->data,
+                                        .len = datagram->len,
+                                        .socket = socket,
+                                        .local = local,
+                                        .remote = remote,
+                                        .ecn = datagram->ecn};
+    return io_loop_input(&engine->loop, &train, datagram->segment ? datagram->segment : datagram->len);
 }
 
 int64_t weft_engine_input(weft_engine engine, const weft_datagram *datagrams, uint32_t count) {

@@ -210,14 +210,10 @@ base_time io_loop_now(struct io_loop *loop) { return loop->open.clock(loop->open
 
 /* ---- external I/O ---- */
 
-int io_loop_input(struct io_loop *loop, struct quic_socket *socket, const uint8_t *data, size_t len,
-                  const struct quic_addr *local, const struct quic_addr *remote, uint8_t ecn) {
-    if (!loop->external || loop->in_turn)
-        return ERR_STATE;
-    if (len > BASE_BUF_SIZE)
-        return ERR_TOO_LARGE;
-    if (len == 0)
-        return 0;
+#define INPUT_GROUP 32u /* datagrams handed to the endpoint at a time */
+
+/* A buffer with room for `len` bytes: the one in use, or a fresh one. */
+static struct base_buf *input_buf(struct io_loop *loop, size_t len) {
     if (loop->in_buf && loop->in_buf->size - loop->in_used < len) {
         base_buf_unref(loop->in_buf);
         loop->in_buf = NULL;
@@ -225,22 +221,39 @@ int io_loop_input(struct io_loop *loop, struct quic_socket *socket, const uint8_
     if (!loop->in_buf) {
         loop->in_buf = base_buf_get(&loop->bufs);
         loop->in_used = 0;
-        if (!loop->in_buf) {
-            loop->endpoint.stats.datagrams_refused++;
-            return ERR_NOMEM;
+    }
+    return loop->in_buf;
+}
+
+int io_loop_input(struct io_loop *loop, const struct quic_datagram *from, size_t segment) {
+    if (!loop->external || loop->in_turn)
+        return ERR_STATE;
+    if (from->len > BASE_BUF_SIZE)
+        return ERR_TOO_LARGE;
+    if (from->len == 0)
+        return 0;
+    struct base_buf *buf = input_buf(loop, from->len);
+    if (!buf) {
+        loop->endpoint.stats.datagrams_refused += (from->len + segment - 1) / segment;
+        return ERR_NOMEM;
+    }
+    uint8_t *data = buf->data + loop->in_used;
+    memcpy(data, from->data, from->len);
+    loop->in_used += from->len;
+    loop->due = true;
+    base_time now = io_loop_now(loop);
+    struct quic_datagram group[INPUT_GROUP];
+    size_t count = 0;
+    for (size_t at = 0; at < from->len; at += segment) {
+        group[count] = *from;
+        group[count].buf = buf;
+        group[count].data = data + at;
+        group[count++].len = from->len - at < segment ? from->len - at : segment;
+        if (count == INPUT_GROUP || from->len - at <= segment) {
+            quic_endpoint_input(&loop->endpoint, group, count, now);
+            count = 0;
         }
     }
-    struct quic_datagram datagram = {.buf = loop->in_buf,
-                                     .data = loop->in_buf->data + loop->in_used,
-                                     .len = len,
-                                     .socket = socket,
-                                     .local = *local,
-                                     .remote = *remote,
-                                     .ecn = (uint8_t)(ecn & 3)};
-    memcpy(datagram.data, data, len);
-    loop->in_used += len;
-    loop->due = true;
-    quic_endpoint_input(&loop->endpoint, &datagram, 1, io_loop_now(loop));
     return 0;
 }
 

@@ -117,10 +117,10 @@ void io_loop_close_socket(struct io_loop *loop, struct io_socket *socket);
 /* The shared client socket of an address family (opened at first use). */
 int io_loop_client_socket(struct io_loop *loop, uint8_t family, struct io_socket **out, struct crypto_error *why);
 
-/* External I/O: datagrams in (copied), trains out; then io_loop_turn dispatches. Input: 0, ERR_STATE (not external, or
- * within a turn), ERR_TOO_LARGE, ERR_NOMEM (the datagram is lost). */
-int io_loop_input(struct io_loop *loop, struct quic_socket *socket, const uint8_t *data, size_t len,
-                  const struct quic_addr *local, const struct quic_addr *remote, uint8_t ecn);
+/* External I/O: trains in (copied) and out; then io_loop_turn dispatches. `from` describes what comes in: its data are
+ * `from->len` bytes in datagrams of `segment` bytes each, the last may be shorter; its buf is not looked at. Input: 0,
+ * ERR_STATE (not external, or within a turn), ERR_TOO_LARGE (than a buffer), ERR_NOMEM (all of it is lost). */
+int io_loop_input(struct io_loop *loop, const struct quic_datagram *from, size_t segment);
 bool io_loop_output(struct io_loop *loop, struct quic_train *train);
 
 /* ---- inside the room ---- */

@@ -238,6 +238,13 @@ START_TEST(test_answer)
 }
 END_TEST
 
+static int put_in(struct quic_socket *socket, const uint8_t *data, size_t len, size_t segment,
+                  const struct quic_addr *remote) {
+    const struct quic_datagram train = {
+        .data = (uint8_t *)(uintptr_t)data, .len = len, .socket = socket, .local = socket->local, .remote = *remote};
+    return io_loop_input(&loop, &train, segment);
+}
+
 START_TEST(test_external)
 {
     open_loop(EXTERNAL);
@@ -249,8 +256,12 @@ START_TEST(test_external)
     struct quic_socket *core = io_socket_core(server);
     struct quic_addr remote;
     ck_assert(io_addr_parse("192.0.2.1:1234", 0, &remote));
-    for (int i = 0; i < 60; i++) /* more than one buffer full */
-        ck_assert_int_eq(io_loop_input(&loop, core, question(), 1200, &core->local, &remote, 0), 0);
+    static uint8_t questions[40 * 1200];
+    for (int i = 0; i < 40; i++)
+        memcpy(questions + 1200 * i, question(), 1200);
+    for (int i = 0; i < 20; i++)
+        ck_assert_int_eq(put_in(core, question(), 1200, 1200, &remote), 0);
+    ck_assert_int_eq(put_in(core, questions, sizeof questions, 1200, &remote), 0); /* another buffer: 60 in all */
     ck_assert_uint_eq(io_loop_deadline(&loop), 0);
     ck_assert_int_eq(io_loop_turn(&loop), 1);
     static uint8_t data[QUIC_TRAIN_SIZE];
@@ -265,11 +276,11 @@ START_TEST(test_external)
     ck_assert_uint_eq(io_loop_deadline(&loop), BASE_NEVER);
     ck_assert_uint_eq(loop.bufs.live_count, 0);
     static uint8_t large[BASE_BUF_SIZE + 1];
-    ck_assert_int_eq(io_loop_input(&loop, core, large, sizeof large, &core->local, &remote, 0), ERR_TOO_LARGE);
-    ck_assert_int_eq(io_loop_input(&loop, core, large, 0, &core->local, &remote, 0), 0);
+    ck_assert_int_eq(put_in(core, large, sizeof large, sizeof large, &remote), ERR_TOO_LARGE);
+    ck_assert_int_eq(put_in(core, large, 0, 0, &remote), 0);
     loop.bufs.limit = 1;
     struct base_buf *last = base_buf_get(&loop.bufs);
-    ck_assert_int_eq(io_loop_input(&loop, core, large, 1, &core->local, &remote, 0), ERR_NOMEM);
+    ck_assert_int_eq(put_in(core, large, 1, 1, &remote), ERR_NOMEM);
     ck_assert_uint_eq(loop.endpoint.stats.datagrams_refused, 1);
     base_buf_unref(last);
     close_loop();
@@ -282,7 +293,7 @@ START_TEST(test_no_input_beside_sockets)
     open_loop(OWN);
     open_server();
     struct quic_socket *core = io_socket_core(server);
-    ck_assert_int_eq(io_loop_input(&loop, core, question(), 1200, &core->local, &core->local, 0), ERR_STATE);
+    ck_assert_int_eq(put_in(core, question(), 1200, 1200, &core->local), ERR_STATE);
     close_loop();
 }
 END_TEST
@@ -309,7 +320,7 @@ static void try_to_reenter(void) {
     ck_assert_int_eq(io_loop_turn(&loop), 0);
     ck_assert_int_eq(io_loop_run(&loop), ERR_STATE);
     struct quic_socket *core = io_socket_core(server);
-    ck_assert_int_eq(io_loop_input(&loop, core, question(), 1200, &core->local, &core->local, 0), ERR_STATE);
+    ck_assert_int_eq(put_in(core, question(), 1200, 1200, &core->local), ERR_STATE);
     static uint8_t data[QUIC_TRAIN_SIZE];
     struct quic_train train = {.data = data, .max_segments = 1};
     ck_assert(!io_loop_output(&loop, &train));
@@ -324,7 +335,7 @@ START_TEST(test_no_reentry)
     on_dispatch = try_to_reenter;
     if (driver == EXTERNAL) {
         struct quic_socket *core = io_socket_core(server);
-        ck_assert_int_eq(io_loop_input(&loop, core, question(), 1200, &core->local, &core->local, 0), 0);
+        ck_assert_int_eq(put_in(core, question(), 1200, 1200, &core->local), 0);
     } else {
         ask(1);
     }
