@@ -112,6 +112,7 @@ struct quic_crypto_stream {
 /* A packet that came before its keys: a copy. */
 struct quic_early_packet {
     uint8_t *data;
+    base_time at; /* when it came */
     uint32_t len;
     uint8_t path, ecn, level;
 };

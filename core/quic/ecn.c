@@ -62,9 +62,11 @@ bool quic_ecn_on_lost(struct quic_ecn_path *path, base_time sent_at) {
     return ecn_test_failed(path);
 }
 
-void quic_ecn_on_withdrawn(struct quic_ecn_path *path, base_time sent_at) {
-    if (ecn_is_tested_with(path, sent_at) && path->sent > 0)
-        path->sent--;
+bool quic_ecn_on_withdrawn(struct quic_ecn_path *path, base_time sent_at) {
+    if (!ecn_is_tested_with(path, sent_at) || path->sent == 0)
+        return false;
+    path->sent--;
+    return ecn_test_failed(path); /* it may have been the last that the test waited for */
 }
 
 void quic_ecn_on_heard(struct quic_ecn_path *path, base_time now) {

@@ -44,7 +44,7 @@ void quic_ecn_on_sent(struct quic_ecn_path *path, base_time now, base_time perio
 /* A marked packet that was in flight is lost. True: the path has failed by it. */
 bool quic_ecn_on_lost(struct quic_ecn_path *path, base_time sent_at);
 /* ... or will never be known to have arrived or not: its keys are gone. */
-void quic_ecn_on_withdrawn(struct quic_ecn_path *path, base_time sent_at);
+bool quic_ecn_on_withdrawn(struct quic_ecn_path *path, base_time sent_at);
 /* Something on this path was acknowledged, marked or not. */
 void quic_ecn_on_heard(struct quic_ecn_path *path, base_time now);
 /* The `count`th probe time-out in a row. */

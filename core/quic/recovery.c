@@ -225,7 +225,7 @@ static void recovery_withdraw(struct quic_recovery *r, enum quic_space space, bo
             if (path && packet->in_flight)
                 path->bytes_in_flight -= packet->bytes;
             if (path && packet->in_flight && packet->ecn == QUIC_ECT0)
-                quic_ecn_on_withdrawn(&path->ecn, packet->sent_at);
+                r->stats->ecn_failures += quic_ecn_on_withdrawn(&path->ecn, packet->sent_at);
             quic_sent_settle(log, packet, QUIC_SENT_LOST);
             if (tell && !packet->requeued)
                 quic_recovery_tell_frames(r, space, log, packet, QUIC_FATE_LOST);

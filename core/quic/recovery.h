@@ -77,6 +77,7 @@ struct quic_recovery {
     uint32_t pto_count;
     uint8_t probes[QUIC_SPACES]; /* ack-eliciting packets the owner still has to send regardless of the window */
     base_time max_ack_delay;     /* the peer's, ns */
+    base_time held;              /* how long the packet being processed has waited here for its keys (5.3) */
     bool handshake_confirmed;
     bool handshake_acked; /* client: a Handshake ACK was received, or confirmed: the server has validated our address */
     bool has_handshake_keys, has_application_keys;

@@ -121,6 +121,11 @@ static bool ack_ranges(struct ack_walk *w, struct quic_frame_ack *ack) {
     return ack_flush(w, list, count);
 }
 
+/* Handshakes are acknowledged at once (RFC 9000 13.2.1). An ACK that says it comes late is one said again because the
+ * first was lost, or of a packet that waited for its keys; how long it took says nothing about the path, and as a first
+ * sample, from which no delay is subtracted (5.3), it would put all timers off for minutes. */
+#define ACK_REPEATED (25 * BASE_MS)
+
 /* 5.1: only the largest number, newly acknowledged, gives a sample, and only with something ack-eliciting. 5.3: the
  * delay. */
 static base_time ack_sample_rtt(struct ack_walk *w, uint64_t largest, base_time delay, base_time now) {
@@ -130,11 +135,14 @@ static base_time ack_sample_rtt(struct ack_walk *w, uint64_t largest, base_time 
     struct quic_path_control *path = quic_recovery_path_of(r, w->newest);
     if (!path)
         return 0;
+    if (!r->handshake_confirmed && delay > ACK_REPEATED && (w->space == QUIC_INITIAL || !path->rtt.sampled))
+        return 0;
     if (w->space == QUIC_INITIAL)
         delay = 0;
     else if (r->handshake_confirmed)
         delay = base_time_min(delay, r->max_ack_delay);
-    base_time sample = now > w->newest->sent_at ? now - w->newest->sent_at : 1;
+    base_time arrived = now - r->held;
+    base_time sample = arrived > w->newest->sent_at ? arrived - w->newest->sent_at : 1;
     quic_rtt_sample(&path->rtt, sample, delay);
     if (path->first_rtt_at == 0)
         path->first_rtt_at = now;

@@ -38,11 +38,10 @@ static void rx_weigh(struct quic_rx *rx, uint64_t len) {
 static int rx_ack(struct quic_rx *rx, const struct quic_frame *frame) {
     struct quic_conn *conn = rx->conn;
     struct quic_frame_ack ack = frame->u.ack;
-    base_time delay = 0;
-    if (rx->space == QUIC_APPLICATION) { /* a delay that cannot be is taken as the longest that matters */
-        uint64_t exponent = conn->peer_params.ack_delay_exponent;
-        delay = ack.delay > (BASE_SEC * 60 / BASE_US) >> exponent ? 60 * BASE_SEC : (ack.delay << exponent) * BASE_US;
-    }
+    uint64_t exponent = rx->space == QUIC_APPLICATION ? conn->peer_params.ack_delay_exponent : 0;
+    /* a delay that cannot be is taken as the longest that matters */
+    base_time delay =
+        ack.delay > (BASE_SEC * 60 / BASE_US) >> exponent ? 60 * BASE_SEC : (ack.delay << exponent) * BASE_US;
     conn->stats.acks_received++;
     enum quic_error error = quic_recovery_on_ack(&conn->recovery, rx->space, &ack, delay, rx->now);
     conn->stats.acks_optimistic += error != QUIC_NO_ERROR;

@@ -149,7 +149,7 @@ static void rx_flush(struct quic_conn *conn, struct rx_batch *batch, base_time n
 
 /* Copied: nothing says that it is authentic, and it must not hold a buffer of 64 KiB. */
 static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const struct quic_header *header,
-                     enum crypto_level level) {
+                     enum crypto_level level, base_time now) {
     struct base_mem *mem = conn->endpoint->mem;
     if (!from->path || conn->early_count >= QUIC_EARLY_PACKETS) {
         rx_drop(conn);
@@ -163,6 +163,7 @@ static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const
     memcpy(data, header->packet, header->packet_len);
     conn->early[conn->early_count++] = (struct quic_early_packet){
         .data = data,
+        .at = now,
         .len = (uint32_t)header->packet_len,
         .path = from->path->index,
         .ecn = from->datagram->ecn,
@@ -326,7 +327,7 @@ static void rx_long(struct quic_conn *conn, struct rx_source *from, const struct
         else if (rx_can_read(conn, level))
             rx_open_long(conn, from, header, now);
         else if (rx_may_come(conn, level))
-            rx_stash(conn, from, header, level);
+            rx_stash(conn, from, header, level, now);
         else
             rx_drop(conn);
     }
@@ -367,7 +368,7 @@ static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct r
             if (batch->count == RX_BATCH)
                 rx_flush(conn, batch, now);
         } else if (rx_may_come(conn, CRYPTO_APPLICATION)) {
-            rx_stash(conn, from, &header, CRYPTO_APPLICATION);
+            rx_stash(conn, from, &header, CRYPTO_APPLICATION, now);
         } else {
             rx_drop(conn);
         }
@@ -425,8 +426,11 @@ static void rx_early_one(struct quic_conn *conn, const struct quic_early_packet 
     struct rx_source from = {&d, path};
     struct rx_batch batch;
     batch.count = 0;
+    base_time held = conn->recovery.held; /* one may bring the keys of another */
+    conn->recovery.held = now - early->at;
     rx_datagram(conn, &from, &batch, now);
     rx_flush(conn, &batch, now);
+    conn->recovery.held = held;
     base_buf_unref(buf);
 }
 

@@ -25,7 +25,10 @@ static bool tx_record(struct quic_tx *tx, uint8_t *before, struct quic_sent_fram
 static void tx_ack(struct quic_tx *tx, bool bundle) {
     struct quic_conn *conn = tx->conn;
     struct quic_ack *ack = &conn->acks[tx->space];
-    if (tx->level == CRYPTO_EARLY || !quic_ack_wanted(ack, tx->now, bundle))
+    if (tx->level == CRYPTO_EARLY)
+        return;
+    /* a probe says again what was acknowledged: what it asks for may be missing because an ACK was lost */
+    if (!quic_ack_wanted(ack, tx->now, bundle) && !(tx->probe && tx->window_open))
         return;
     uint8_t *before = tx->out.pos;
     uint64_t largest;

@@ -20,6 +20,8 @@ static bool on_wire(struct sim_world *world, const struct sim_datagram *d) {
     struct sim_dice *dice = &attack.stage->dice;
     if (!d->to || world->now < attack.from || !sim_chance(dice, attack.chance))
         return true;
+    if (attack.mutate && (d->data[0] & 0x80) && d->len > 5 && !base_load_u32(d->data + 1))
+        return true; /* who forges Version Negotiation can end a handshake, or be found out: version-forged, -downgrade */
     uint8_t copy[2048];
     size_t len = d->len < sizeof copy ? d->len : sizeof copy;
     memcpy(copy, d->data, len);

@@ -309,7 +309,7 @@ static void frame_close(struct view *v, const struct quic_frame *f) {
 static void frame_done(struct view *v, const struct quic_frame *f) {
     (void)f;
     v->self->confirmed = true;
-    check_effect_add(v->c, EFFECT_DONE, v->p->level, 0, 0);
+    check_effect_add(v->c, EFFECT_DONE, v->p->level, v->p->number, 0);
 }
 
 static void frame_token(struct view *v, const struct quic_frame *f) {

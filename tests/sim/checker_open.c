@@ -161,8 +161,9 @@ static void follow_client_ids(struct checker *c, struct check_conn *conn, const 
             initial_keys(c, conn, &header->dcid);
 }
 
-/* The server's ID is that of its first Initial. Another one means another connection object, and that the first is gone. */
-static void follow_server_id(struct checker *c, struct check_conn *conn, const struct quic_header *header) {
+/* The server's ID is that of its first Initial that opens (what does not, under keys of an ID that the client never
+ * chose, refuses a copy that was changed on its way). */
+static void note_server_id(struct checker *c, struct check_conn *conn, const struct quic_header *header) {
     struct check_side *s = &conn->sides[CHECK_SERVER];
     for (unsigned i = 0; i < conn->initial_count; i++)
         if (quic_cid_equal(&conn->initial_ids[i], &header->scid))
@@ -170,7 +171,16 @@ static void follow_server_id(struct checker *c, struct check_conn *conn, const s
     if (!s->cid_count) {
         s->cids[s->cid_count++] = (struct check_cid){.cid = header->scid, .delivered = true};
         check_id_add(c, &header->scid, conn, CHECK_SERVER);
-    } else if (!quic_cid_equal(&s->cids[0].cid, &header->scid)) {
+    }
+}
+
+/* Another ID means another connection object, and that the first is gone. */
+static void follow_server_id(struct checker *c, struct check_conn *conn, const struct quic_header *header) {
+    struct check_side *s = &conn->sides[CHECK_SERVER];
+    for (unsigned i = 0; i < conn->initial_count; i++)
+        if (quic_cid_equal(&conn->initial_ids[i], &header->scid))
+            return; /* no connection speaks: it echoes the client's ID */
+    if (s->cid_count && !quic_cid_equal(&s->cids[0].cid, &header->scid)) {
         struct quic_conn *object = check_object(s);
         if (object && object->state < QUIC_CONN_CLOSING)
             check_fail(c, "source-id", "the server's Source Connection ID has changed");
@@ -224,7 +234,12 @@ static bool foreign_answer(const struct checker *c, struct check_conn *conn, uns
 static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, const struct quic_header *header) {
     unsigned leads_to = 0;
     struct check_conn *conn = check_id_find(c, header->dcid.id, header->dcid.len, &leads_to);
-    if (!conn && d->raw->to && header->is_long && header->type == QUIC_PACKET_INITIAL && header->version_known) {
+    bool first = header->is_long && header->type == QUIC_PACKET_INITIAL && header->version_known;
+    if (!conn && first && c->world->tampered && d->raw->from->socket.listener) {
+        d->foreign = true; /* a server refuses an Initial whose Source Connection ID was changed */
+        return false;
+    }
+    if (!conn && d->raw->to && first) {
         conn = conn_new(c, d->raw, header);
         leads_to = CHECK_SERVER;
         initial_keys(c, conn, &header->dcid);
@@ -294,6 +309,8 @@ static bool open_one(struct checker *c, struct seen_datagram *d, uint8_t *at, co
         return false;
     }
     d->count++;
+    if (header->is_long && side == CHECK_SERVER)
+        note_server_id(c, conn, header);
     if (p->level == CRYPTO_INITIAL || p->level == CRYPTO_HANDSHAKE) { /* the next packet may need what this one tells */
         struct base_reader in = base_reader_of(p->payload, p->payload_len);
         struct quic_frame frame;

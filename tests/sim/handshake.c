@@ -31,7 +31,7 @@ static void run_heavy_loss(struct sim_world *world, uint64_t seed) {
     stage.link.corrupt = 0.1;
     stage.large_chain = seed % 2;
     stage.client.handshake_timeout = stage.server.handshake_timeout = 300 * BASE_SEC;
-    stage.client.max_idle_timeout = stage.server.max_idle_timeout = 100 * BASE_SEC;
+    stage.client.max_idle_timeout = stage.server.max_idle_timeout = 280 * BASE_SEC;
     stage.t.download = 5000;
     stage_play(&stage);
 }

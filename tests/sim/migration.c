@@ -42,8 +42,9 @@ static void expect_tidy(struct stage *stage) {
     for (unsigned i = 0; i < 2 && !stage->world->failure; i++) {
         if (!ends[i])
             sim_fail(stage->world, "side %u has closed", i);
-        else if (paths_of(ends[i]) != 1 ||
-                 spares_of(ends[i]) + 1 != ends[i]->config->options.active_connection_id_limit)
+        /* a server may know a path to be good that its client, whom the answers did not reach, has given up */
+        else if (paths_of(ends[i]) > (i && stage->link.loss > 0 ? 2 : 1) ||
+                 spares_of(ends[i]) + paths_of(ends[i]) != ends[i]->config->options.active_connection_id_limit)
             sim_fail(stage->world, "side %u has %u paths and %u unused connection IDs", i, paths_of(ends[i]),
                      spares_of(ends[i]));
     }
@@ -59,6 +60,17 @@ static void begin(struct stage *stage, struct sim_world *world, uint64_t seed) {
     stage->t.close_when_done = false;
 }
 
+/* Until the handshake is confirmed, which no lost datagram may hurry, and `more` after that. */
+static void open_confirmed(struct stage *stage, base_time more) {
+    stage_open(stage);
+    stage->c->other.local = addr_of(4, 99, 5000);
+    for (unsigned i = 0; i < 1000 && client(stage) && !stage->t.client->handshake_confirmed; i++)
+        stage_wait(stage, 10 * BASE_MS);
+    stage_wait(stage, more);
+    if (!client(stage))
+        sim_fail(stage->world, "no connection");
+}
+
 static void end(struct stage *stage) {
     if (client(stage))
         quic_conn_close(stage->t.client, true, 0, "done", 4, stage->world->now);
@@ -71,9 +83,7 @@ static void end(struct stage *stage) {
 static void run_migrate(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     begin(&stage, world, seed);
-    stage_open(&stage);
-    stage.c->other.local = addr_of(4, 99, 5000);
-    stage_wait(&stage, 100 * BASE_MS);
+    open_confirmed(&stage, 60 * BASE_MS);
     unsigned moves = 0;
     for (unsigned i = 0; i < 8 && client(&stage); i++) {
         stage_wait(&stage, stage_time(&stage, 200 * BASE_MS));
@@ -104,9 +114,7 @@ static bool drop_other(struct sim_world *world, const struct sim_datagram *datag
 static void run_dead_end(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     begin(&stage, world, seed);
-    stage_open(&stage);
-    stage.c->other.local = addr_of(4, 99, 5000);
-    stage_wait(&stage, 150 * BASE_MS);
+    open_confirmed(&stage, 60 * BASE_MS);
     world->user = &stage;
     world->filter = drop_other;
     if (quic_conn_migrate(stage.t.client, &stage.c->other, &stage.c->other.local, world->now))
@@ -125,9 +133,7 @@ static void run_dead_end(struct sim_world *world, uint64_t seed) {
 static void run_spare(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     begin(&stage, world, seed);
-    stage_open(&stage);
-    stage.c->other.local = addr_of(4, 99, 5000);
-    stage_wait(&stage, 100 * BASE_MS);
+    open_confirmed(&stage, 60 * BASE_MS);
     if (quic_conn_probe(stage.t.client, &stage.c->other, &stage.c->other.local, world->now))
         sim_fail(world, "probe");
     stage_wait(&stage, 4 * BASE_SEC);

@@ -149,7 +149,7 @@ BREACH(datagram_size) {
 }
 BREACH(amplification) {
     UNUSED;
-    if (!p->conn || p->side != SV)
+    if (!p->conn || p->side != SV || d->len < 400) /* more than three times what was received */
         return false;
     check_addr_of(p->conn, &d->raw->dst)->received = 100;
     check_addr_of(p->conn, &d->raw->dst)->validated = false;

@@ -11,7 +11,7 @@ static double use_of(struct stage *stage) {
 }
 
 static void run_link_use(struct sim_world *world, uint64_t seed) {
-    static const double least[2][2] = {{0.60, 0.60}, {0.10, 0.05}}; /* loss 0, 0.1 %; cubic, newreno */
+    static const double least[2][2] = {{0.60, 0.60}, {0.08, 0.05}}; /* loss 0, 0.1 %; cubic, newreno */
     bool newreno = (seed - 1) % 2, lossy = (seed - 1) / 2 % 2, unpaced = (seed - 1) / 4 % 2;
     struct stage stage;
     stage_init(&stage, world, seed);

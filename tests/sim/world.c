@@ -114,8 +114,15 @@ static void link_deliver(struct sim_world *world, struct sim_link *link, struct 
     flight.data = malloc(flight.len);
     memcpy(flight.data, data, flight.len);
     flight.intact = !sim_chance(dice, link->corrupt);
-    if (!flight.intact)
+    /* nothing but UDP's checksum protects Version Negotiation: spoilt ones vanish */
+    if (!flight.intact && flight.len > 5 && (data[0] & 0x80) && !base_load_u32(data + 1)) {
+        free(flight.data);
+        return;
+    }
+    if (!flight.intact) {
+        world->tampered |= (data[0] & 0x80) != 0; /* a server may answer a spoilt Initial that it cannot open */
         flight.data[sim_roll(dice) % flight.len] ^= (uint8_t)(1u << sim_roll(dice) % 8);
+    }
     link->delivered++;
     flight_push(world, flight);
 }

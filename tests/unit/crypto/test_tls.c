@@ -46,8 +46,8 @@ START_TEST(ordinary)
     size_t len;
     ck_assert_str_eq(crypto_tls_cipher_name(pair.client.tls), "TLS_AES_128_GCM_SHA256");
     ck_assert_str_eq(crypto_tls_cipher_name(pair.server.tls), "TLS_AES_128_GCM_SHA256");
-    ck_assert_str_eq(crypto_tls_group_name(pair.client.tls), "X25519");
-    ck_assert_str_eq(crypto_tls_group_name(pair.server.tls), "X25519");
+    ck_assert_str_eq(crypto_tls_group_name(pair.client.tls), "X25519MLKEM768");
+    ck_assert_str_eq(crypto_tls_group_name(pair.server.tls), "X25519MLKEM768");
     ck_assert_str_eq(crypto_tls_server_name(pair.client.tls), "localhost");
     ck_assert_str_eq(crypto_tls_server_name(pair.server.tls), "localhost");
     ck_assert_mem_eq(crypto_tls_alpn(pair.client.tls, &len), "h3", 2);

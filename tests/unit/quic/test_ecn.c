@@ -149,11 +149,34 @@ END_TEST
 START_TEST(withdrawn_packets_are_not_waited_for)
 {
     put(20, START);
-    quic_ecn_on_withdrawn(&path, START - 1);
-    quic_ecn_on_withdrawn(&path, START);
+    ck_assert(!quic_ecn_on_withdrawn(&path, START - 1));
+    ck_assert(!quic_ecn_on_withdrawn(&path, START));
     for (unsigned i = 0; i < 8; i++)
         ck_assert(!quic_ecn_on_lost(&path, START));
     ck_assert(quic_ecn_on_lost(&path, START));
+}
+END_TEST
+
+/* The handshake's keys go when all other packets of the test are lost already: nobody else will draw the conclusion. */
+START_TEST(the_last_one_withdrawn_ends_the_test)
+{
+    put(20, START);
+    for (unsigned i = 0; i < 9; i++)
+        ck_assert(!quic_ecn_on_lost(&path, START));
+    ck_assert(quic_ecn_on_withdrawn(&path, START));
+    ck_assert_int_eq(path.state, QUIC_ECN_FAILED);
+}
+END_TEST
+
+START_TEST(a_test_withdrawn_altogether_begins_again)
+{
+    put(2, START);
+    quic_ecn_on_timeout(&path, 1);
+    ck_assert_int_eq(path.state, QUIC_ECN_UNKNOWN);
+    ck_assert(!quic_ecn_on_withdrawn(&path, START));
+    ck_assert(!quic_ecn_on_withdrawn(&path, START));
+    ck_assert_int_eq(path.state, QUIC_ECN_TESTING);
+    ck_assert_uint_eq(put(1, START + 2 * PERIOD), 1);
 }
 END_TEST
 
@@ -236,6 +259,8 @@ Suite *unit_suite(void) {
     tcase_add_test(tcase, a_capable_path_that_falls_silent_is_tested_again);
     tcase_add_test(tcase, a_period_that_ends_after_all_was_settled_is_a_verdict);
     tcase_add_test(tcase, withdrawn_packets_are_not_waited_for);
+    tcase_add_test(tcase, the_last_one_withdrawn_ends_the_test);
+    tcase_add_test(tcase, a_test_withdrawn_altogether_begins_again);
     tcase_add_test(tcase, counts_account_for_what_is_acknowledged);
     tcase_add_test(tcase, counts_are_there_when_marks_are_acknowledged);
     tcase_add_test(tcase, counts_never_shrink);

@@ -49,6 +49,8 @@ static void teardown_tls(void) {
     crypto_cleanup();
 }
 
+#define HELLO_DATAGRAMS 2u /* of a ClientHello with a share of X25519MLKEM768; each gets a Retry */
+
 /* ---- datagrams made by hand ---- */
 
 static uint8_t datagram[2048];
@@ -446,7 +448,7 @@ START_TEST(retry_then_connection)
     ck_assert(conn->handshake_complete);
     ck_assert(accepted()->retried);
     ck_assert(accepted()->address_validated);
-    ck_assert_uint_eq(server.endpoint.stats.retries_sent, 1);
+    ck_assert_uint_eq(server.endpoint.stats.retries_sent, HELLO_DATAGRAMS);
 }
 END_TEST
 
@@ -465,20 +467,20 @@ START_TEST(new_token_spares_the_retry_at_the_same_ip)
     size_t len = token_of(QUIC_VERSION_1, &other_ip, server.now, token, sizeof token);
     dial(token, len);
     carry();
-    ck_assert_uint_eq(server.endpoint.stats.retries_sent, 1);
+    ck_assert_uint_eq(server.endpoint.stats.retries_sent, HELLO_DATAGRAMS);
     len = token_of(QUIC_VERSION_1, &same_ip, server.now, token, sizeof token);
     struct quic_conn *conn = dial(token, len);
     carry();
     ck_assert(conn->handshake_complete);
-    ck_assert_uint_eq(server.endpoint.stats.retries_sent, 1);
+    ck_assert_uint_eq(server.endpoint.stats.retries_sent, HELLO_DATAGRAMS);
     len = token_of(QUIC_VERSION_1, &same_ip, server.now - 25 * 3600 * BASE_SEC, token, sizeof token);
     dial(token, len); /* too old */
     carry();
-    ck_assert_uint_eq(server.endpoint.stats.retries_sent, 2);
+    ck_assert_uint_eq(server.endpoint.stats.retries_sent, 2 * HELLO_DATAGRAMS);
     len = token_of(QUIC_VERSION_2, &same_ip, server.now, token, sizeof token);
     dial(token, len); /* given out in a connection of another version */
     carry();
-    ck_assert_uint_eq(server.endpoint.stats.retries_sent, 3);
+    ck_assert_uint_eq(server.endpoint.stats.retries_sent, 3 * HELLO_DATAGRAMS);
     len = token_of(QUIC_VERSION_1, &same_ip, server.now, token, sizeof token);
     base_store_uint(token, QUIC_VERSION_2, 4);
     conn = dial(token, len); /* the client knows it is: it does not show it */
@@ -591,6 +593,7 @@ START_TEST(output_is_round_robin)
         quic_conn_mark_dirty(conns[i]);
     }
     ck_assert_uint_eq(quic_endpoint_deadline(&client.endpoint), 0);
+    client.now += BASE_SEC; /* the pacer has forgotten the handshake */
     uint64_t sent[2];
     for (int turn = 0; turn < 5; turn++) {
         for (int i = 0; i < 2; i++)

@@ -139,7 +139,37 @@ START_TEST(ack_delay_is_limited_by_what_was_promised)
     ck_assert_uint_eq(smoothed_with_delay(false, QUIC_APPLICATION, 60 * BASE_MS),
                       102500 * BASE_US); /* not yet limited */
     ck_assert_uint_eq(smoothed_with_delay(false, QUIC_HANDSHAKE, 60 * BASE_MS), 102500 * BASE_US);
-    ck_assert_uint_eq(smoothed_with_delay(false, QUIC_INITIAL, 60 * BASE_MS), 110 * BASE_MS); /* ignored */
+    ck_assert_uint_eq(smoothed_with_delay(false, QUIC_INITIAL, 20 * BASE_MS), 110 * BASE_MS); /* ignored */
+}
+END_TEST
+
+/* What is acknowledged late in a handshake was acknowledged before, and that was lost: it says nothing of the path. */
+START_TEST(repeated_ack_of_a_handshake_gives_no_sample)
+{
+    ck_assert_uint_eq(smoothed_with_delay(false, QUIC_INITIAL, 60 * BASE_MS), 100 * BASE_MS);
+    const uint64_t list[][2] = {{0, 0}};
+    for (unsigned space = 0; space < QUIC_SPACES; space++)
+        for (int late = 0; late < 2; late++) { /* a first sample, from which no delay is subtracted */
+            struct fixture *f = setup(CRYPTO_SERVER);
+            put(f, (enum quic_space)space, START, true, true);
+            quic_recovery_on_ack(&f->r, (enum quic_space)space, ack_ranges(list, 1), (late ? 26 : 25) * BASE_MS,
+                                 START + 5 * BASE_SEC);
+            ck_assert_int_eq(f->path.rtt.sampled, !late);
+            teardown(f);
+        }
+}
+END_TEST
+
+/* RFC 9002 5.3: an ACK that waited for the keys to read it. */
+START_TEST(local_delay_is_subtracted)
+{
+    struct fixture *f = setup(CRYPTO_CLIENT);
+    const uint64_t list[][2] = {{0, 0}};
+    put(f, QUIC_APPLICATION, START, true, true);
+    f->r.held = 4 * BASE_SEC;
+    quic_recovery_on_ack(&f->r, QUIC_APPLICATION, ack_ranges(list, 1), 0, START + 4 * BASE_SEC + 30 * BASE_MS);
+    ck_assert_uint_eq(f->path.rtt.min, 30 * BASE_MS);
+    teardown(f);
 }
 END_TEST
 
@@ -202,6 +232,8 @@ Suite *unit_suite(void) {
                                   numbers_never_sent_are_a_violation,
                                   sample_needs_the_largest_newly_acknowledged,
                                   ack_delay_is_limited_by_what_was_promised,
+                                  repeated_ack_of_a_handshake_gives_no_sample,
+                                  local_delay_is_subtracted,
                                   ce_marks_are_congestion_once_validated,
                                   the_window_grows_only_when_used};
     return TOOLKIT_SUITE("recovery_ack", tests);
