@@ -270,7 +270,7 @@ static const struct attack {
     {ROW(tiny), attack_tiny, 2001, false},
     {ROW(tiny), attack_tiny_datagrams, 2001, false},
     {ROW(stream_reset), attack_stream_reset, 101, false},
-    {ROW(stream_reset), attack_stop, 101, false},
+    {ROW(stream_reset), attack_stop, 120, false}, /* credit for streams may wait for the pacer */
     {ROW(reset_useless), attack_reset_useless, 101, false},
     {ROW(credit_useless), attack_max_data, 101, false},
     {ROW(credit_useless), attack_max_streams, 101, false},
