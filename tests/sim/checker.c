@@ -311,6 +311,7 @@ static void arrive_effect(struct checker *c, struct check_conn *conn, unsigned s
     case EFFECT_RESPONSE: arrive_response(conn, e->a); break;
     case EFFECT_DONE: { /* what comes late may be below the numbers that its receiver has forgotten, and is dropped then */
         const struct base_ranges *delivered = &conn->sides[side].spaces[QUIC_APPLICATION].delivered;
+        to->heard_done = true;
         to->confirmed |= delivered->count && e->a + 1 == delivered->list[delivered->count - 1].end;
         break;
     }

@@ -78,6 +78,7 @@ struct check_side {
     bool early_judged;                  /* client: what became of its 0-RTT was looked at */
     bool sent_handshake, got_handshake; /* a Handshake packet went out, came in */
     bool confirmed;                     /* HANDSHAKE_DONE has arrived, or was sent */
+    bool heard_done;                    /* it has arrived, maybe so late that it was dropped */
     bool closing, heard_close;          /* CONNECTION_CLOSE went out; came in readably */
     uint64_t closes, arrivals;          /* datagrams with CONNECTION_CLOSE; datagrams that arrived since the first */
     uint64_t close_hash;     /* of the datagram with CONNECTION_CLOSE: it may be sent again as it is (10.2.1) */

@@ -126,7 +126,7 @@ static void packet_phase(struct checker *c, struct seen_packet *p) {
         check_fail(c, "key-phase", "side %u skips a generation", p->side);
     uint64_t acked = self->spaces[QUIC_APPLICATION].largest_acked;
     bool follows = peer->generation >= p->generation;
-    if (!follows && !self->confirmed && p->side == CHECK_CLIENT) /* the server's may overtake its HANDSHAKE_DONE */
+    if (!follows && !self->heard_done && p->side == CHECK_CLIENT) /* the server's may overtake its HANDSHAKE_DONE */
         check_fail(c, "key-phase", "key update before the handshake is confirmed");
     if (!follows && self->generation && (acked == QUIC_NO_NUMBER || acked < self->generation_first))
         check_fail(c, "key-phase", "side %u updates again before generation %u was acknowledged", p->side,
