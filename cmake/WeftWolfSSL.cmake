@@ -27,6 +27,7 @@ else()
     set(WEFT_WOLFSSL_ARCHIVE "${WEFT_WOLFSSL_PREFIX}/lib/libwolfssl.a")
     set(WEFT_PC_REQUIRES_WOLFSSL "")
     set(WEFT_CONFIG_WOLFSSL_MODULE "")
+    target_compile_definitions(weft_wolfssl INTERFACE WEFT_OWN_WOLFSSL=1) # nobody else uses its allocator
     target_include_directories(weft_wolfssl SYSTEM INTERFACE "${WEFT_WOLFSSL_PREFIX}/include")
     target_link_libraries(weft_wolfssl INTERFACE "${WEFT_WOLFSSL_ARCHIVE}" Threads::Threads m)
 endif()

@@ -35,11 +35,11 @@ void base_mem_init(struct base_mem *mem, uint64_t limit) {
 }
 
 /* Whether the budget has `more` bytes left. The limit may have been lowered below what is in use. */
-static bool mem_allows(const struct base_mem *mem, size_t more) {
+static bool mem_allows(const struct base_mem *mem, uint64_t more) {
     return mem->limit == 0 || (mem->used <= mem->limit && more <= mem->limit - mem->used);
 }
 
-static void mem_count(struct base_mem *mem, size_t more) {
+static void mem_count(struct base_mem *mem, uint64_t more) {
     mem->used += more;
     if (mem->used > mem->peak)
         mem->peak = mem->used;
@@ -94,4 +94,18 @@ void base_free(struct base_mem *mem, void *block, size_t size) {
     assert(size > 0 && size <= mem->used);
     mem->used -= size;
     mem->release(mem->user, block, size);
+}
+
+bool base_charge(struct base_mem *mem, uint64_t size) {
+    if (!mem_allows(mem, size)) {
+        mem->refusals++;
+        return false;
+    }
+    mem_count(mem, size);
+    return true;
+}
+
+void base_credit(struct base_mem *mem, uint64_t size) {
+    assert(size <= mem->used);
+    mem->used -= size;
 }

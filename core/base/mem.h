@@ -9,6 +9,7 @@
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,11 @@ void *base_resize(struct base_mem *mem, void *block, size_t from, size_t size);
 void *base_resize_array(struct base_mem *mem, void *block, size_t from, size_t count, size_t each);
 /* Give a block back. NULL is ignored. */
 void base_free(struct base_mem *mem, void *block, size_t size);
+
+/* Counts `size` bytes that somebody else allocates for the engine: a library with a heap of its own. False: the budget
+ * does not allow it. Each charge is credited once. */
+bool base_charge(struct base_mem *mem, uint64_t size);
+void base_credit(struct base_mem *mem, uint64_t size);
 
 #define BASE_NEW(mem, type) ((type *)base_zalloc((mem), sizeof(type)))
 #define BASE_DELETE(mem, ptr) base_free((mem), (ptr), sizeof *(ptr))

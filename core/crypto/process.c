@@ -79,6 +79,9 @@ bool crypto_random(uint8_t *out, size_t len) {
 }
 
 bool crypto_init(void) {
+    static atomic_flag installed = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&installed) && !tls_heap_install())
+        return false;
     if (wolfSSL_Init() != WOLFSSL_SUCCESS) /* counted and locked by wolfSSL */
         return false;
     wc_SetSeed_Cb(on_seed);

@@ -177,7 +177,11 @@ struct crypto_tls *crypto_tls_new(struct base_mem *mem, const struct crypto_tls_
     tls->callbacks = open->callbacks;
     tls->user = open->user;
     tls->level = CRYPTO_INITIAL;
-    if (set_up(tls, open, error))
+    tls->heap = tls_heap_new(mem);
+    struct tls_heap *before = tls_heap_enter(tls->heap);
+    bool ready = tls->heap ? set_up(tls, open, error) : tls_error(error, "out of memory");
+    tls_heap_enter(before);
+    if (ready)
         return tls;
     crypto_tls_free(tls);
     return NULL;
@@ -186,8 +190,11 @@ struct crypto_tls *crypto_tls_new(struct base_mem *mem, const struct crypto_tls_
 void crypto_tls_free(struct crypto_tls *tls) {
     if (!tls)
         return;
+    struct tls_heap *before = tls_heap_enter(tls->heap);
     if (tls->ssl)
         wolfSSL_free(tls->ssl);
+    tls_heap_enter(before);
+    tls_heap_free(tls->heap);
     base_free(tls->mem, tls->server_name, tls->server_name_size);
     base_free(tls->mem, tls->leaf, tls->leaf_len);
     base_free(tls->mem, tls->alpn, tls->alpn_len);
@@ -198,8 +205,13 @@ void crypto_tls_free(struct crypto_tls *tls) {
     BASE_DELETE(mem, tls);
 }
 
+uint64_t crypto_tls_memory(const struct crypto_tls *tls) { return tls_heap_held(tls->heap); }
+
 bool crypto_tls_set_params(struct crypto_tls *tls, const uint8_t *params, size_t len) {
-    return wolfSSL_set_quic_transport_params(tls->ssl, params, len) == WOLFSSL_SUCCESS;
+    struct tls_heap *before = tls_heap_enter(tls->heap);
+    bool ok = wolfSSL_set_quic_transport_params(tls->ssl, params, len) == WOLFSSL_SUCCESS;
+    tls_heap_enter(before);
+    return ok;
 }
 
 bool crypto_tls_set_early_context(struct crypto_tls *tls, const void *context, size_t len) {
@@ -334,12 +346,13 @@ static bool take(struct crypto_tls *tls, const uint8_t *data, size_t len, size_t
 
 int crypto_tls_start(struct crypto_tls *tls) {
     assert(tls->config->role == CRYPTO_CLIENT);
-    return tls->failed ? CRYPTO_FAILED : drive(tls);
+    struct tls_heap *before = tls_heap_enter(tls->heap);
+    int result = tls->failed ? CRYPTO_FAILED : drive(tls);
+    tls_heap_enter(before);
+    return result;
 }
 
-int crypto_tls_input(struct crypto_tls *tls, enum crypto_level level, const uint8_t *data, size_t len) {
-    if (tls->failed)
-        return CRYPTO_FAILED;
+static int input(struct crypto_tls *tls, enum crypto_level level, const uint8_t *data, size_t len) {
     while (len) {
         size_t taken;
         if (level != tls->level) {
@@ -364,14 +377,23 @@ int crypto_tls_input(struct crypto_tls *tls, enum crypto_level level, const uint
     return CRYPTO_OK;
 }
 
+int crypto_tls_input(struct crypto_tls *tls, enum crypto_level level, const uint8_t *data, size_t len) {
+    struct tls_heap *before = tls_heap_enter(tls->heap);
+    int result = tls->failed ? CRYPTO_FAILED : input(tls, level, data, len);
+    tls_heap_enter(before);
+    return result;
+}
+
 int crypto_tls_send_ticket(struct crypto_tls *tls) {
     assert(tls->config->role == CRYPTO_SERVER && tls->complete);
     if (tls->failed)
         return CRYPTO_FAILED;
     if (!tls->config->tickets)
         return CRYPTO_OK;
+    struct tls_heap *before = tls_heap_enter(tls->heap);
     wolfSSL_set_max_early_data(tls->ssl, tls->config->early_data ? UINT32_MAX : 0);
     int ret = wolfSSL_send_SessionTicket(tls->ssl);
+    tls_heap_enter(before);
     return ret == WOLFSSL_SUCCESS && !tls->refused ? CRYPTO_OK : fail_error(tls, wolfSSL_get_error(tls->ssl, ret));
 }
 
@@ -422,7 +444,11 @@ const uint8_t *crypto_tls_peer_certificate(const struct crypto_tls *tls, size_t 
 bool crypto_tls_export(struct crypto_tls *tls, const char *label, const uint8_t *context, size_t context_len,
                        uint8_t *out, size_t len) {
     static const uint8_t none[1]; /* in TLS 1.3 an empty context and no context are the same */
-    return crypto_tls_complete(tls) &&
-           wolfSSL_export_keying_material(tls->ssl, out, len, label, strlen(label), context ? context : none,
-                                          context_len, 1) == WOLFSSL_SUCCESS;
+    if (!crypto_tls_complete(tls))
+        return false;
+    struct tls_heap *before = tls_heap_enter(tls->heap);
+    bool ok = wolfSSL_export_keying_material(tls->ssl, out, len, label, strlen(label), context ? context : none,
+                                             context_len, 1) == WOLFSSL_SUCCESS;
+    tls_heap_enter(before);
+    return ok;
 }

@@ -9,6 +9,7 @@
  *   tls_method.c    wolfSSL's way back to us: secrets, bytes to send, alerts, key log
  *   tls_verify.c    is the peer who it should be
  *   tls_names.c     names in certificates
+ *   tls_heap.c      what wolfSSL allocates for a session counts against its engine's budget
  *   tls_ticket.c    session tickets: sealing, rotation, use at most once for early data
  */
 #ifndef CRYPTO_TLS_IMPL_H
@@ -127,6 +128,21 @@ const struct tls_identity *tls_identity_choose(const struct crypto_tls_config *c
 /* wolfSSL's hook after the ClientHello was read: chooses certificate and ALPN. */
 int tls_on_client_hello(WOLFSSL *ssl, int *alert, void *arg);
 
+/* ---- memory of sessions (tls_heap.c) ------------------------------------------------------------------------------- */
+
+#define TLS_HEAP_ESTIMATE 32768u /* of a session, where it cannot be counted */
+
+struct tls_heap;
+struct tls_heap *tls_heap_new(struct base_mem *mem);
+/* What is still allocated counts no more. */
+void tls_heap_free(struct tls_heap *heap);
+/* From now on this thread's allocations of wolfSSL are for this session, NULL = for none; returns what was before, to be
+ * entered again. */
+struct tls_heap *tls_heap_enter(struct tls_heap *heap);
+uint64_t tls_heap_held(const struct tls_heap *heap);
+/* Once a process, before wolfSSL allocates anything. */
+bool tls_heap_install(void);
+
 /* ---- a session (tls.c) ------------------------------------------------------------------------------------------- */
 
 struct crypto_tls {
@@ -135,6 +151,7 @@ struct crypto_tls {
     const struct crypto_tls_callbacks *callbacks;
     void *user;
     WOLFSSL *ssl;
+    struct tls_heap *heap; /* what wolfSSL allocates while it works on this */
 
     /* the message being cut out of the CRYPTO stream */
     enum crypto_level level; /* where the next message must arrive */

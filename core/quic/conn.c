@@ -129,9 +129,10 @@ int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect 
         quic_conn_free(conn);
         return ERR_NOMEM;
     }
+    uint64_t refusals = endpoint->mem->refusals;
     if (!quic_handshake_open(conn, connect->server_name, connect->session, connect->session_len, why)) {
         quic_conn_free(conn);
-        return ERR_TLS;
+        return endpoint->mem->refusals != refusals ? ERR_NOMEM : ERR_TLS;
     }
     quic_conn_mark_dirty(conn);
     quic_conn_update_timers(conn, now);

@@ -159,6 +159,23 @@ START_TEST(arrays_do_not_wrap)
 }
 END_TEST
 
+START_TEST(charges_count_as_blocks_do)
+{
+    struct toolkit_heap heap;
+    struct base_mem mem = toolkit_mem(&heap, 100);
+    ck_assert(base_charge(&mem, 60));
+    ck_assert(!base_charge(&mem, 41));
+    ck_assert_ptr_null(base_alloc(&mem, 41));
+    ck_assert_uint_eq(mem.refusals, 2);
+    ck_assert_uint_eq(heap.calls, 0);
+    ck_assert(base_charge(&mem, 40));
+    ck_assert_uint_eq(mem.peak, 100);
+    base_credit(&mem, 60);
+    base_credit(&mem, 40);
+    toolkit_all_back(&heap, &mem);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     const TTest *tests[] = {
         libc_allocator_works,
@@ -168,6 +185,7 @@ Suite *unit_suite(void) {
         lowered_budget_stops_growth_only,
         allocator_failure_changes_nothing,
         arrays_do_not_wrap,
+        charges_count_as_blocks_do,
     };
     return TOOLKIT_SUITE("base/mem", tests);
 }

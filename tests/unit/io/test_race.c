@@ -161,6 +161,7 @@ static void make_config(struct quic_config *config, enum crypto_role role, const
 }
 
 static void setup(void) {
+    ck_assert(crypto_init());
     base_mem_init(&mem, 0);
     virtual_now = 1000 * BASE_SEC;
     struct io_loop_open open = {.mem = &mem, .clock = test_clock, .features = IO_UDP_ALL, .dispatch = dispatch};
@@ -187,6 +188,7 @@ static void teardown(void) {
     crypto_tls_config_unref(stranger_config.tls);
     while (hole_count)
         close(holes[--hole_count]);
+    crypto_cleanup();
 }
 
 /* A server on this address; all of a test share one port number. */
