@@ -6,8 +6,9 @@
  * client without a token is asked for a Retry, until half of both budgets is free again.
  *
  * A prefix that holds its share of the half-open places is asked for a Retry even when the engine does not guard; one
- * that holds its share of all handshakes, or of the connections while memory is scarce, is not answered. What a turn
- * can begin is shared in the same way.
+ * that holds its share of all handshakes, or of the connections while memory is scarce, is not answered. While half of
+ * the places are free nobody is too many: a crowd behind one address is served as long as it is alone. What a turn can
+ * begin is shared when others wait.
  *
  * The invariant that matters: a connection is counted in what its `gate` bits say, once, under the prefix it began with.
  */
@@ -70,6 +71,22 @@ static uint64_t share_of(const struct options *options, uint64_t whole) {
 
 /* ---- budgets ---- */
 
+struct quic_waiting {
+    struct quic_socket *socket;
+    struct quic_addr local, remote;
+    uint64_t prefix;
+    uint8_t *data; /* a copy */
+    uint16_t len;
+    uint8_t ecn;
+};
+
+#define WAITING_SIZE (QUIC_GATE_WAITING_MOST * sizeof(struct quic_waiting))
+#define WAITING_DATAGRAM 1500u
+
+static struct quic_waiting *waiting_at(const struct quic_gate *gate, uint32_t place) {
+    return &gate->waiting[(gate->waiting_head + place) % QUIC_GATE_WAITING_MOST];
+}
+
 /* Half-open clients there may be: as the option says, but all together no more than an eighth of the memory; one may
  * always try. */
 static uint64_t half_open_limit(const struct quic_endpoint *endpoint, const struct options *options) {
@@ -104,11 +121,24 @@ static bool takes_too_much(const struct quic_endpoint *endpoint, const struct op
     return shares_of(&endpoint->gate, prefix, HELD_CONNS) >= (share > FEW_CONNS ? share : FEW_CONNS);
 }
 
+/* Does a prefix that holds `own` of `held` places take more than its share of `whole`? While half of them are free
+ * nobody is turned away. */
+static bool is_greedy(const struct options *options, uint64_t own, uint64_t held, uint64_t whole) {
+    return held >= whole / 2 && own >= share_of(options, whole);
+}
+
+static bool others_wait(const struct quic_gate *gate, uint64_t prefix) {
+    for (uint32_t i = 0; i < gate->waiting_count; i++)
+        if (waiting_at(gate, i)->prefix != prefix)
+            return true;
+    return false;
+}
+
 static bool turn_has_room(const struct quic_gate *gate, const struct options *options, uint64_t prefix) {
-    uint64_t same = 0;
+    uint64_t same = 0, most = options->handshakes_per_turn;
     for (uint32_t i = 0; i < gate->begun_count; i++)
         same += gate->begun[i] == prefix;
-    return gate->begun_count < options->handshakes_per_turn && same < share_of(options, options->handshakes_per_turn);
+    return gate->begun_count < most && (same < share_of(options, most) || !others_wait(gate, prefix));
 }
 
 enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix,
@@ -119,7 +149,8 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
     if (gate->handshakes >= options->max_handshakes)
         return QUIC_GATE_DROP;
     if (takes_too_much(endpoint, options, prefix) ||
-        (proven && shares_of(gate, prefix, HELD_HANDSHAKES) >= share_of(options, options->max_handshakes))) {
+        (proven &&
+         is_greedy(options, shares_of(gate, prefix, HELD_HANDSHAKES), gate->handshakes, options->max_handshakes))) {
         stats->prefix_limited++;
         return QUIC_GATE_DROP;
     }
@@ -128,7 +159,8 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
     if (!proven && automatic && gate_guards(endpoint, options, now))
         return QUIC_GATE_RETRY;
     if (!proven && automatic &&
-        shares_of(gate, prefix, HELD_HALF_OPEN) >= share_of(options, half_open_limit(endpoint, options))) {
+        is_greedy(options, shares_of(gate, prefix, HELD_HALF_OPEN), gate->half_open,
+                  half_open_limit(endpoint, options))) {
         stats->prefix_limited++;
         return QUIC_GATE_RETRY;
     }
@@ -191,30 +223,14 @@ void quic_gate_forget(struct quic_conn *conn) {
 
 /* ---- those who wait ---- */
 
-struct quic_waiting {
-    struct quic_socket *socket;
-    struct quic_addr local, remote;
-    uint64_t prefix;
-    uint8_t *data; /* a copy */
-    uint16_t len;
-    uint8_t ecn;
-};
-
-#define WAITING_SIZE (QUIC_GATE_WAITING_MOST * sizeof(struct quic_waiting))
-#define WAITING_DATAGRAM 1500u
-
-static struct quic_waiting *waiting_at(const struct quic_gate *gate, uint32_t place) {
-    return &gate->waiting[(gate->waiting_head + place) % QUIC_GATE_WAITING_MOST];
-}
-
 bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram, const struct options *options,
                     uint64_t prefix) {
     struct quic_gate *gate = &endpoint->gate;
     uint64_t same = 0;
     for (uint32_t i = 0; i < gate->waiting_count; i++)
         same += waiting_at(gate, i)->prefix == prefix;
-    if (gate->waiting_count == QUIC_GATE_WAITING_MOST || same >= share_of(options, QUIC_GATE_WAITING_MOST) ||
-        datagram->len > WAITING_DATAGRAM)
+    if (gate->waiting_count == QUIC_GATE_WAITING_MOST ||
+        is_greedy(options, same, gate->waiting_count, QUIC_GATE_WAITING_MOST) || datagram->len > WAITING_DATAGRAM)
         return false;
     if (!gate->waiting)
         gate->waiting = base_alloc(endpoint->mem, WAITING_SIZE);

@@ -27,7 +27,7 @@ struct quic_datagram;
 #define QUIC_GATE_TURN_MOST 64u     /* handshakes a turn can begin at most */
 #define QUIC_GATE_WAITING_MOST 256u /* first packets that can wait for a later turn */
 /* What a half-open client is taken to cost when a memory budget says how many there may be; a test holds us to it. */
-#define QUIC_GATE_HALF_OPEN_COST 32768u
+#define QUIC_GATE_HALF_OPEN_COST 49152u
 
 enum quic_gate_verdict { QUIC_GATE_OPEN = 0, QUIC_GATE_RETRY, QUIC_GATE_WAIT, QUIC_GATE_DROP };
 

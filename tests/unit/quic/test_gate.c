@@ -32,6 +32,7 @@ static void setup(void) {
                                             (const uint8_t *)key, strlen(key), &error));
     ck_assert(crypto_tls_config_alpn(server_tls, alpn, sizeof alpn - 1, &error));
     ck_assert(crypto_tls_config_alpn(client_tls, alpn, sizeof alpn - 1, &error));
+    ck_assert(crypto_tls_config_groups(client_tls, "X25519", &error)); /* hellos of one datagram */
     crypto_tls_config_verify(client_tls, false);
     server.config.tls = server_tls;
     client.config.tls = client_tls;
@@ -249,13 +250,14 @@ START_TEST(a_network_gets_its_share_of_the_places)
     make_initials(40);
     options->half_open_limit = 40;
     options->prefix_share = 25;
-    for (unsigned i = 0; i < 20; i++)
+    for (unsigned i = 0; i < 30; i++) /* alone it may have half of them */
         come_from(i, (struct quic_addr){.family = 4, .ip = {198, 51, 100, (uint8_t)i}, .port = 7});
-    ck_assert_uint_eq(server.endpoint.gate.half_open, 10);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 20);
     ck_assert_uint_eq(stats->retries_sent, 10);
     ck_assert_uint_eq(stats->prefix_limited, 10);
-    come_from(20, (struct quic_addr){.family = 4, .ip = {198, 51, 101, 1}, .port = 7}); /* another /24 */
-    ck_assert_uint_eq(server.endpoint.gate.half_open, 11);
+    for (unsigned i = 30; i < 40; i++) /* another /24 */
+        come_from(i, (struct quic_addr){.family = 4, .ip = {198, 51, 101, 1}, .port = 7});
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 30);
     ck_assert_uint_eq(stats->retries_sent, 10);
     ck_assert_uint_eq(stats->half_open_guards, 0);
 }
@@ -300,20 +302,24 @@ END_TEST
 START_TEST(a_network_gets_its_share_of_the_turn)
 {
     make_initials(CLIENTS);
+    options->half_open_limit = 1000;
     options->handshakes_per_turn = 8;
     options->prefix_share = 25;
     for (unsigned i = 0; i < CLIENTS - 4; i++)
         engine_input(&server, initials[i].data, initials[i].len,
                      (struct quic_addr){.family = 4, .ip = {198, 51, 100, (uint8_t)i}, .port = 7});
-    ck_assert_uint_eq(server.endpoint.conn_count, 2);
-    ck_assert_uint_eq(server.endpoint.gate.waiting_count, QUIC_GATE_WAITING_MOST / 4);
+    ck_assert_uint_eq(server.endpoint.conn_count, 8);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, QUIC_GATE_WAITING_MOST / 2);
     ck_assert_uint_gt(stats->retries_sent, 0); /* the others; as far as the ring of replies goes */
     for (unsigned i = CLIENTS - 4; i < CLIENTS; i++)
         engine_input(&server, initials[i].data, initials[i].len, stranger(i));
-    ck_assert_uint_eq(server.endpoint.conn_count, 6);
+    turn(); /* the first of them wait, but the four behind them have their turn */
+    ck_assert_uint_eq(server.endpoint.conn_count, 8 + 2 + 4);
+    turn();
+    ck_assert_uint_eq(server.endpoint.conn_count, 8 + 2 + 4 + 8); /* and then they are alone again */
     for (unsigned i = 0; i < 100 && server.endpoint.gate.waiting_count; i++)
         turn();
-    ck_assert_uint_eq(server.endpoint.conn_count, 6 + QUIC_GATE_WAITING_MOST / 4);
+    ck_assert_uint_ge(server.endpoint.conn_count, 8 + QUIC_GATE_WAITING_MOST / 2); /* few went for a Retry meanwhile */
 }
 END_TEST
 
@@ -323,7 +329,7 @@ START_TEST(a_network_gets_its_share_of_the_handshakes)
     options->max_handshakes = 8;
     options->prefix_share = 25;
     options->address_validation = QUIC_VALIDATE_ALWAYS;
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 6; i++) {
         struct quic_addr from = engine_addr((uint8_t)(20 + i), 5000);
         struct quic_conn *conn = dial(from);
         ck_assert(engine_output(&client));
@@ -337,7 +343,7 @@ START_TEST(a_network_gets_its_share_of_the_handshakes)
         while (engine_output(&server))
             continue;
     }
-    ck_assert_uint_eq(server.endpoint.gate.handshakes, 2);
+    ck_assert_uint_eq(server.endpoint.gate.handshakes, 4);
     ck_assert_uint_eq(server.endpoint.gate.half_open, 0);
     ck_assert_uint_eq(stats->prefix_limited, 2);
     ck_assert_uint_eq(stats->initials_dropped, 2);
@@ -372,6 +378,38 @@ START_TEST(half_open_clients_fit_into_an_eighth_of_the_memory)
     ck_assert_uint_eq(server.endpoint.gate.half_open, (4 << 20) / 8 / QUIC_GATE_HALF_OPEN_COST);
     ck_assert_uint_le(server.mem.peak - before, (4 << 20) / 8 + (192 << 10)); /* and the tables */
     ck_assert_uint_eq(stats->retries_sent, 60 - server.endpoint.gate.half_open);
+}
+END_TEST
+
+/* What a half-open client holds, TLS included, is what the gate takes it for at most: with either kind of key exchange. */
+START_TEST(a_half_open_client_costs_what_it_is_taken_for)
+{
+    static const char *const groups[] = {"X25519", "X25519MLKEM768:X25519"};
+    make_initials(1);
+    flood(0, 1);
+    dismiss();
+    pass(5 * BASE_SEC);
+    uint64_t idle = server.mem.used; /* with the table of networks */
+    for (unsigned kind = 0; kind < 2; kind++) {
+        struct crypto_error why;
+        ck_assert(crypto_tls_config_groups(client_tls, groups[kind], &why));
+        for (unsigned i = 0; i < 10; i++) {
+            struct quic_conn *conn = dial(engine_addr(9, 5000));
+            while (engine_output(&client))
+                engine_input(&server, client.train.data, client.train.len, stranger(i));
+            conn->detached = true;
+            quic_conn_free(conn);
+            turn();
+            while (engine_output(&server))
+                continue;
+        }
+        ck_assert_uint_eq(server.endpoint.gate.half_open, 10);
+        uint64_t each = (server.mem.used - idle) / 10;
+        ck_assert_msg(each <= QUIC_GATE_HALF_OPEN_COST, "%s: %llu bytes", groups[kind], (unsigned long long)each);
+        dismiss();
+        pass(5 * BASE_SEC);
+        ck_assert_uint_eq(server.endpoint.conn_count, 0);
+    }
 }
 END_TEST
 
@@ -410,6 +448,7 @@ Suite *unit_suite(void) {
         &a_network_gets_its_share_of_the_handshakes,
         &tls_begins_with_a_whole_hello,
         &half_open_clients_fit_into_an_eighth_of_the_memory,
+        &a_half_open_client_costs_what_it_is_taken_for,
         &what_waits_can_be_left,
     };
     Suite *suite = suite_create("quic/gate");
