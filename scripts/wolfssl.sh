@@ -40,11 +40,12 @@ esac
 # generate or read. ALWAYS_VERIFY_CB: whoever judges chains is asked also when wolfSSL found nothing wrong (pins!).
 # RNG_SEED_CB and the line of TIME: randomness and the wall clock go through hooks, so that a simulation replays byte for
 # byte. GETRANDOM: seeds without opening a file. SMALL_SESSION_CACHE: we keep sessions in tickets and turn the cache off, but
-# wolfSSL 5.9.2 does not link without one. SECRET_CALLBACK: the key log.
+# wolfSSL 5.9.2 does not link without one. SECRET_CALLBACK: the key log. TICKET_NONCE_MALLOC: tickets with nonces over 8
+# bytes, which the servers of rustls send.
 WOLF_CFLAGS='-O2 -g1 -fno-omit-frame-pointer -fstack-protector-strong
  -DHAVE_AES_ECB -DWOLFSSL_AES_DIRECT -DWOLFSSL_ALT_NAMES -DWOLFSSL_IP_ALT_NAME -DWOLFSSL_ALWAYS_VERIFY_CB
  -DWC_RNG_SEED_CB -DWOLFSSL_GETRANDOM -DSMALL_SESSION_CACHE -DHAVE_SECRET_CALLBACK
- -DTIME_OVERRIDES -DHAVE_TIME_T_TYPE -DHAVE_TM_TYPE -DXTIME=time -DXGMTIME=gmtime_r'
+ -DWOLFSSL_TICKET_NONCE_MALLOC -DTIME_OVERRIDES -DHAVE_TIME_T_TYPE -DHAVE_TM_TYPE -DXTIME=time -DXGMTIME=gmtime_r'
 [ -n "${WEFT_HOST:-}" ] && FLAGS="$FLAGS --host=$WEFT_HOST"
 
 say() { printf 'wolfssl.sh: %s\n' "$*" >&2; }

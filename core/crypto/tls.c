@@ -63,7 +63,8 @@ static int fail_error(struct crypto_tls *tls, int error) {
     if (tls->refused)
         return fail_refused(tls);
     uint8_t alert = tls->sent_alert ? tls->sent_alert : tls_alert_of_error(error);
-    return fail(tls, alert, wolfSSL_ERR_reason_error_string((unsigned long)(long)error));
+    /* wolfSSL may keep its reason to itself behind an alert; its text for no error is "ok". */
+    return fail(tls, alert, error ? wolfSSL_ERR_reason_error_string((unsigned long)(long)error) : "refused by wolfSSL");
 }
 
 /* ---- making a session ----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
  * that reordered packets still open), the present one, and the next one, made ahead of time so that an update by the peer costs no more than any other
  * packet and cannot be timed (9.5). Header protection keys never change.
  *
- * An update by us is allowed when the present generation was acknowledged and the previous one is thrown away; updates come by themselves well before
+ * An update by us is allowed when both sides have confirmed the handshake, the present generation was acknowledged and the previous one is thrown away; updates come by themselves well before
  * the AEAD's confidentiality limit.
  *
  * Invariant: phase->rx_next belongs to generation + 1, keys[APPLICATION].rx and .tx to generation.
@@ -75,7 +75,11 @@ static bool phase_advance(struct quic_conn *conn) {
 
 bool quic_keyphase_update(struct quic_conn *conn) {
     const struct quic_phase *phase = &conn->phase;
-    if (!conn->handshake_confirmed || phase->rx_previous || (phase->generation && !phase->tx_acked))
+    /* A client that has not heard HANDSHAKE_DONE yet may know of one phase only: quiche drops the other, quinn takes it for
+     * an error. So a server's first update waits until that frame is acknowledged. */
+    bool both_confirmed =
+        conn->handshake_confirmed && (conn->role == CRYPTO_CLIENT || conn->want_handshake_done == QUIC_WANT_DONE);
+    if (!both_confirmed || phase->rx_previous || (phase->generation && !phase->tx_acked))
         return false;
     return phase_advance(conn);
 }

@@ -46,8 +46,32 @@ static void run_worn_key(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
+/* A server that would update at once: not before the client has confirmed the handshake too, though HANDSHAKE_DONE be lost. */
+static void run_early_update(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    stage.link.loss = (double)(seed % 4) * 0.1;
+    stage.t = (struct transfer){.streams = 1, .download = 200000, .close_when_done = true};
+    stage_open(&stage);
+    bool updated = false;
+    while (!updated && !stage.t.client_closed && world->now < 60 * BASE_SEC && !world->failure) {
+        stage_wait(&stage, BASE_MS);
+        struct quic_conn *server = stage_server_conn(&stage), *client = stage.t.client;
+        if (!server || !client || server->state != QUIC_CONN_ESTABLISHED)
+            continue;
+        updated = quic_conn_update_keys(server) == ERR_OK;
+        if (updated && !client->handshake_confirmed)
+            sim_fail(world, "the server updates before the client has confirmed");
+    }
+    stage_finish(&stage);
+    if (!updated && !stage.t.client_closed)
+        sim_fail(world, "no update was made");
+    stage_close(&stage);
+}
+
 static const struct scenario list[] = {
     {"key-updates", "updates by either side and both, again and again, clean and lossy", 60, run_updates},
+    {"early-update", "a server's first key update waits for the client to confirm the handshake", 40, run_early_update},
     {"worn-key", "a key that is half worn out is replaced in mid transfer", 40, run_worn_key},
 };
 SCENARIOS(scenarios_keys, list);

@@ -393,6 +393,28 @@ START_TEST(ticket_with_a_limit)
 }
 END_TEST
 
+/* A nonce has any length up to 255 (RFC 8446 4.6.1); rustls sends 32 bytes. */
+START_TEST(ticket_with_a_long_nonce)
+{
+    static const uint8_t lengths[] = {0, 9, 32, 255};
+    enum { AT = 4 + 4 + 4 }; /* header, lifetime, age_add */
+    pair_run(&pair);
+    ck_assert_int_eq(crypto_tls_send_ticket(pair.server.tls), CRYPTO_OK);
+    uint8_t *out = pair.server.out[CRYPTO_APPLICATION], nonce = lengths[_i];
+    size_t *len = &pair.server.out_len[CRYPTO_APPLICATION], rest = AT + 1u + out[AT];
+    memmove(out + AT + 1 + nonce, out + rest, *len - rest);
+    *len = *len - out[AT] + nonce;
+    out[AT] = nonce;
+    memset(out + AT + 1, 7, nonce);
+    out[2] = (uint8_t)((*len - 4) >> 8);
+    out[3] = (uint8_t)(*len - 4);
+    pair_pump(&pair);
+    ck_assert_msg(pair.client.alerts == 0, "%s", pair.client.text);
+    ck_assert_uint_eq(pair.client.sessions, 1);
+    pair_close(&pair);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     Suite *suite = suite_create("tls_session");
     TCase *tests = tcase_create("tls_session");
@@ -421,6 +443,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tests, no_tickets_configured);
     tcase_add_test(tests, ticket_settings);
     tcase_add_test(tests, ticket_with_a_limit);
+    tcase_add_loop_test(tests, ticket_with_a_long_nonce, 0, 4);
     suite_add_tcase(suite, tests);
     return suite;
 }
