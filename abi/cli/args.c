@@ -54,7 +54,7 @@ static const struct cli_option *find(const struct cli_group *groups, const char 
     return NULL;
 }
 
-static bool list_add(struct cli_list *list, const char *value) {
+bool cli_list_add(struct cli_list *list, const char *value) {
     const char **items = realloc(list->items, (list->count + 1) * sizeof *items);
     if (!items)
         return false;
@@ -75,7 +75,7 @@ static bool assign(const struct cli_option *option, void *target, const char *va
     case CLI_FLAG: *(bool *)target = true; break;
     case CLI_TEXT: *(const char **)target = value; break;
     case CLI_LIST:
-        ok = list_add(target, value);
+        ok = cli_list_add(target, value);
         wanted = "fewer of them: there is no memory";
         break;
     case CLI_COUNT:

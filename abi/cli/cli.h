@@ -8,6 +8,7 @@
  *     units.c    "1GiB", "5s", "[::1]:443", and back         json.c      one line of JSON
  *     setup.c    configurations from options                 progress.c  a line on a terminal
  *     report.c   errors for people, counters, CPU time       histogram.c percentiles in fixed memory
+ *     runner.c   what the QUIC interop runner asks for
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -25,6 +26,7 @@ enum cli_exit {
     CLI_USAGE = 2,         /* the command line cannot be understood; nothing was done */
     CLI_NO_CONNECTION = 3, /* no connection came about */
     CLI_CERTIFICATE = 4,   /* the peer's certificate was refused */
+    CLI_UNSUPPORTED = 127, /* the interop runner asks for a case that we do not have */
     CLI_INTERRUPTED = 130, /* SIGINT or SIGTERM before the work was done */
     CLI_GO_ON = -1         /* no exit at all: what cli_parse and the like return when all is well */
 };
@@ -71,6 +73,7 @@ struct cli_usage {
 /* Reads the options; what is none remains in argv[1] ..., *argc counts it (argv[0] included). CLI_GO_ON, or the code
  * to exit with: after --help too. Groups end with one without options. */
 int cli_parse(const struct cli_usage *usage, const struct cli_group *groups, int *argc, char **argv);
+bool cli_list_add(struct cli_list *list, const char *value); /* false: no memory */
 void cli_list_free(struct cli_list *list);
 
 /* ---- units.c ------------------------------------------------------------------------------------------------------- */
@@ -92,7 +95,8 @@ void cli_format_hex(const uint8_t *bytes, size_t len, char *text);
 /* ---- setup.c ------------------------------------------------------------------------------------------------------- */
 
 struct cli_common {
-    bool json, quiet;
+    bool json, quiet, key_update;
+    const char *ciphers;
     struct cli_list set;
 };
 
@@ -127,6 +131,32 @@ int cli_server_listen(const struct cli_server *server, weft_engine engine, weft_
 uint32_t cli_client_family(const struct cli_client *client); /* for weft_connect_params */
 void cli_common_free(struct cli_common *common);
 void cli_client_free(struct cli_client *client);
+
+/* ---- runner.c ------------------------------------------------------------------------------------------------------ */
+
+enum cli_runner_wish {
+    RUNNER_CHACHA20 = 1,    /* TLS_CHACHA20_POLY1305_SHA256 and nothing else */
+    RUNNER_RETRY = 2,       /* server: every address is validated by Retry */
+    RUNNER_RESUME = 4,      /* client: the first file, then the rest over a connection that resumes */
+    RUNNER_EARLY = 8,       /* ... in 0-RTT packets */
+    RUNNER_KEY_UPDATE = 16, /* begin a key update */
+    RUNNER_V2 = 32,         /* server: change to version 2 where the client can */
+    RUNNER_MIGRATION = 64,  /* server: ask clients to move to a preferred address */
+    RUNNER_EACH = 128       /* client: a connection for each file */
+};
+
+struct cli_runner_case {
+    const char *name; /* NULL: nobody asks for a case */
+    unsigned wishes;  /* enum cli_runner_wish */
+};
+
+/* The case that the environment asks of this role ("client", "server"). CLI_GO_ON, or CLI_UNSUPPORTED. */
+int cli_runner_case(const char *role, struct cli_runner_case *found);
+/* "192.0.2.1:444,[2001:db8::1]:444": this machine's addresses that are not of the loopback or the link, the first of each
+ * family. False: there is none. */
+bool cli_runner_addresses(uint16_t port, char text[2 * WEFT_ADDR_TEXT]);
+/* The words of REQUESTS. CLI_GO_ON, or what to exit with. */
+int cli_runner_requests(struct cli_list *words);
 
 /* ---- watch.c ------------------------------------------------------------------------------------------------------- */
 

@@ -20,6 +20,14 @@ static const struct cli_option get_options[] = {
     {"parallel", 'P', CLI_COUNT, offsetof(struct get, parallel), "N",
      "most files in transfer at a time on one connection:\n100 unless given (and what the server allows)"},
     {"alpn", 0, CLI_TEXT, offsetof(struct get, alpn), "NAMES", "application protocols, hq-interop unless given"},
+    {"each", 0, CLI_FLAG, offsetof(struct get, each), NULL, "a connection for each file, one after the other"},
+    {"resume", 0, CLI_FLAG, offsetof(struct get, resume), NULL,
+     "the first file over one connection, the rest over a second\nthat resumes it; with --set early_data=on in 0-RTT "
+     "packets"},
+    {"key-update", 0, CLI_FLAG, offsetof(struct get, common.key_update), NULL,
+     "begin a key update when the first file comes"},
+    {"migrate", 0, CLI_TEXT, offsetof(struct get, migrate), "ADDR",
+     "move to this address of ours when the first file comes"},
     {.name = NULL},
 };
 
@@ -38,7 +46,11 @@ static const struct cli_usage get_usage = {
     "    weft get --ca ca.pem -o - example.org/list.txt | sort\n"
     "\n"
     "Exit codes: 0 all files are there, 1 a file failed, 2 the command line was not understood, 3 a connection did\n"
-    "not come about, 4 a server's certificate was refused, 130 interrupted. Of several the greatest is given.\n"};
+    "not come about, 4 a server's certificate was refused, 130 interrupted. Of several the greatest is given.\n"
+    "\n"
+    "With ROLE=client and TESTCASE in the environment it plays a case of the QUIC interop runner: what the command\n"
+    "line leaves open is as the runner has it (URLs from REQUESTS, files to /downloads, any certificate), and a case\n"
+    "that is not known ends with 127.\n"};
 
 static void on_signal(void *user) {
     struct get *get = user;
@@ -58,15 +70,23 @@ static void on_tick(void *user) {
 
 static struct get_server *server_of(struct get *get, const struct get_url *url) {
     struct get_server **end = &get->servers;
+    struct get_server *before = NULL; /* the newest connection to this server */
     for (; *end; end = &(*end)->next) {
         const struct get_url *other = &(*end)->first->url;
         if (!strcasecmp(other->host, url->host) && other->port == url->port)
-            return *end;
+            before = *end;
     }
+    if (before && !get->each && !(get->resume && !before->waits))
+        return before;
     *end = calloc(1, sizeof **end);
     if (*end) {
         (*end)->get = get;
         get->servers_open++;
+        if (before)
+            before->then = *end;
+        (*end)->waits = before != NULL;
+        if (before)
+            before->leaves = get->resume;
     }
     return *end;
 }
@@ -113,7 +133,7 @@ static int check_names(const struct get *get) {
     return code;
 }
 
-static int read_words(struct get *get, int count, char **words) {
+static int read_words(struct get *get, int count, const char *const *words) {
     struct get_url server, *before = NULL;
     bool paths_wanted = false; /* "host:port" alone, whose paths have not come yet */
     get->items = calloc((size_t)count + 1, sizeof *get->items);
@@ -180,7 +200,8 @@ static int run(struct get *get) {
     if (watch) {
         get->began = get->ended = cli_now();
         for (struct get_server *server = get->servers; server; server = server->next)
-            get_server_connect(server);
+            if (!server->waits)
+                get_server_connect(server);
         error = get->servers_open ? weft_engine_run(get->engine) : 0;
         if (error)
             complain("get", weft_strerror(error));
@@ -206,14 +227,35 @@ static void free_all(struct get *get) {
         free(server);
     }
     free(get->items);
+    free(get->session);
+    cli_list_free(&get->words);
     if (get->directory >= 0)
         close(get->directory);
     cli_common_free(&get->common);
     cli_client_free(&get->client);
 }
 
+/* What the interop runner wants, where the command line leaves it open. */
+static int follow_runner(struct get *get, int words) {
+    struct cli_runner_case asked;
+    int code = cli_runner_case("client", &asked);
+    if (code != CLI_GO_ON || !asked.name)
+        return code;
+    if (!get->output)
+        get->output = "/downloads";
+    if (!get->client.ca.count && !get->client.pins.count)
+        get->client.insecure = true;
+    if (asked.wishes & RUNNER_CHACHA20 && !get->common.ciphers)
+        get->common.ciphers = "TLS_CHACHA20_POLY1305_SHA256";
+    get->each = get->each || asked.wishes & RUNNER_EACH;
+    get->resume = get->resume || asked.wishes & RUNNER_RESUME;
+    get->common.key_update = get->common.key_update || asked.wishes & RUNNER_KEY_UPDATE;
+    get->early = asked.wishes & RUNNER_EARLY;
+    return words ? CLI_GO_ON : cli_runner_requests(&get->words);
+}
+
 int get_main(int argc, char **argv) {
-    struct get get = {.output = ".", .alpn = "hq-interop", .parallel = 100, .directory = -1};
+    struct get get = {.alpn = "hq-interop", .parallel = 100, .directory = -1};
     const struct cli_group groups[] = {{"Options", get_options, &get},
                                        {"Server", cli_client_options, &get.client},
                                        {"General", cli_common_options, &get.common},
@@ -221,6 +263,12 @@ int get_main(int argc, char **argv) {
     int code = cli_parse(&get_usage, groups, &argc, argv);
     if (code == CLI_GO_ON && !get.parallel)
         code = complain("--parallel", "at least 1");
+    if (code == CLI_GO_ON)
+        code = follow_runner(&get, argc - 1);
+    if (!get.output)
+        get.output = ".";
+    if (code == CLI_GO_ON && get.each && get.resume)
+        code = complain("--each, --resume", "one of them");
     bool to_stdout = !strcmp(get.output, "-");
     if (code == CLI_GO_ON && to_stdout)
         get.parallel = 1; /* one after the other, or their bytes would mix */
@@ -230,9 +278,12 @@ int get_main(int argc, char **argv) {
             code = complain(get.output, strerror(errno));
     }
     if (code == CLI_GO_ON)
-        code = read_words(&get, argc - 1, argv + 1);
-    if (code == CLI_GO_ON)
-        code = cli_client_config(&get.client, &get.common, get.alpn, NULL, &get.config);
+        code = get.words.count ? read_words(&get, (int)get.words.count, get.words.items)
+                               : read_words(&get, argc - 1, (const char *const *)argv + 1);
+    if (code == CLI_GO_ON) {
+        const struct cli_preset early[] = {{"early_data", 1}, {NULL, 0}};
+        code = cli_client_config(&get.client, &get.common, get.alpn, get.early ? early : NULL, &get.config);
+    }
     if (code == CLI_GO_ON) {
         code = run(&get);
         weft_config_free(get.config);

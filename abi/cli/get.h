@@ -49,22 +49,30 @@ struct get_item {
     uint64_t received;
 };
 
-/* A server, and what is wanted of it over one connection. */
+/* A connection to a server, and what is wanted over it. */
 struct get_server {
     struct get *get;
     struct get_server *next;
+    struct get_server *then;       /* begins when this one has ended */
     struct get_item *first, *last; /* all */
     struct get_item *unasked;      /* the next to ask for */
     weft_conn conn;
     uint32_t in_flight, left;
+    bool waits;  /* for another one's end, before it begins */
+    bool leaves; /* a session, for the next to resume: it is not closed before one came */
+    bool keys_new, moved;
     bool connected, ended;
 };
 
 struct get {
     struct cli_common common;
     struct cli_client client;
-    const char *output, *alpn;
+    const char *output, *alpn, *migrate;
+    bool each, resume, early; /* early: as the interop runner wants it */
     uint64_t parallel;
+    struct cli_list words; /* from REQUESTS, when the command line had none */
+    uint8_t *session;
+    size_t session_len;
     weft_engine engine;
     weft_config config;
     int directory; /* -1: stdout */

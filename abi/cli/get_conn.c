@@ -6,6 +6,7 @@
  * Invariant: `left` counts the items that are neither done nor failed; at 0 the connection is closed, and whatever is
  * left when it closes has failed.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "get.h"
@@ -53,7 +54,7 @@ static void item_give_up(struct get_item *item, int error) {
 /* ---- asking -------------------------------------------------------------------------------------------------------- */
 
 static void done_with_server(struct get_server *server) {
-    if (!server->left && !server->ended)
+    if (!server->left && !server->ended && !(server->leaves && !server->get->session))
         weft_conn_close(server->conn, 0, NULL);
 }
 
@@ -89,12 +90,28 @@ static void ask_more(struct get_server *server) {
 
 /* ---- streams ------------------------------------------------------------------------------------------------------- */
 
+/* What was asked for the time when files come. It may be too early still: then the next bytes bring it up again. */
+static void keep_promises(struct get_server *server) {
+    struct get *get = server->get;
+    if (get->common.key_update && !server->keys_new)
+        server->keys_new = !weft_conn_update_keys(server->conn);
+    if (get->migrate && !server->moved) {
+        int32_t error = weft_conn_migrate(server->conn, get->migrate);
+        server->moved = error != WEFT_E_STATE && error != WEFT_E_BLOCKED;
+        if (server->moved && error) {
+            cli_error("--migrate %s: %s", get->migrate, weft_strerror(error));
+            get_worst(get, CLI_FAILED);
+        }
+    }
+}
+
 static void on_data(void *user, weft_stream stream, const weft_slice *slices, uint32_t count, uint32_t flags) {
     struct get_item *item = user;
     struct get *get = item->server->get;
     (void)stream;
     if (item->done || item->failed)
         return;
+    keep_promises(item->server);
     int error = item->file.fd < 0 ? get_file_open(&item->file, get->directory) : 0;
     if (!error)
         error = get_file_write(&item->file, slices, count);
@@ -163,6 +180,20 @@ static void on_streams(void *user, weft_conn conn) {
     ask_more(user);
 }
 
+static void on_session(void *user, weft_conn conn, const uint8_t *session, size_t len) {
+    struct get_server *server = user;
+    struct get *get = server->get;
+    (void)conn;
+    if (!server->leaves || get->session)
+        return;
+    get->session = malloc(len);
+    if (!get->session)
+        return; /* the next one comes, or the connection ends */
+    memcpy(get->session, session, len);
+    get->session_len = len;
+    done_with_server(server);
+}
+
 static void fail_the_rest(struct get_server *server, const char *why) {
     for (struct get_item *item = server->first; item; item = item->next)
         if (!item->done && !item->failed) {
@@ -178,6 +209,12 @@ static void server_ended(struct get_server *server) {
     server->ended = true;
     if (!--get->servers_open)
         weft_engine_stop(get->engine);
+    else if (server->then && !get->interrupted)
+        get_server_connect(server->then);
+    else if (server->then) { /* it will never begin */
+        fail_the_rest(server->then, NULL);
+        server_ended(server->then);
+    }
 }
 
 static void on_conn_closed(void *user, weft_conn conn, const weft_close *close) {
@@ -197,8 +234,11 @@ static void on_conn_closed(void *user, weft_conn conn, const weft_close *close) 
 }
 
 bool get_server_connect(struct get_server *server) {
-    static const weft_conn_callbacks on_conn = {
-        .size = sizeof on_conn, .on_connected = on_connected, .on_streams = on_streams, .on_closed = on_conn_closed};
+    static const weft_conn_callbacks on_conn = {.size = sizeof on_conn,
+                                                .on_connected = on_connected,
+                                                .on_session = on_session,
+                                                .on_streams = on_streams,
+                                                .on_closed = on_conn_closed};
     static const weft_stream_callbacks on_stream = {
         .size = sizeof on_stream, .on_data = on_data, .on_reset = on_reset, .on_closed = on_stream_closed};
     struct get *get = server->get;
@@ -207,12 +247,16 @@ bool get_server_connect(struct get_server *server) {
     weft_connect_params params = {.size = sizeof params,
                                   .family = cli_client_family(&get->client),
                                   .server_name = get->client.server_name,
+                                  .session = server->waits ? get->session : NULL,
+                                  .session_len = server->waits ? get->session_len : 0,
                                   .callbacks = &on_conn,
                                   .stream_callbacks = &on_stream,
                                   .user = server};
     int32_t error = weft_connect(get->engine, get->config, url->host, url->port, &params, &server->conn);
-    if (!error)
+    if (!error) {
+        ask_more(server); /* as early data, if the session allows for it; else when the connection is there */
         return true;
+    }
     if (weft_engine_error(get->engine, why, sizeof why) <= 0)
         snprintf(why, sizeof why, "%s", weft_strerror(error));
     cli_error("%s port %u: %s", url->host, url->port, why);
@@ -223,6 +267,6 @@ bool get_server_connect(struct get_server *server) {
 }
 
 void get_server_interrupt(struct get_server *server) {
-    if (!server->ended)
+    if (!server->ended && server->conn.id) /* one that waits has none yet; it ends with the one before it */
         weft_conn_close(server->conn, CANCELLED, "interrupted");
 }

@@ -16,6 +16,10 @@ static const struct cli_option serve_options[] = {
     {"root", 'r', CLI_TEXT, offsetof(struct serve, root_path), "DIR",
      "the directory to serve: the present one unless given"},
     {"alpn", 0, CLI_TEXT, offsetof(struct serve, alpn), "NAMES", "application protocols, hq-interop unless given"},
+    {"preferred", 0, CLI_TEXT, offsetof(struct serve, preferred), "LIST",
+     "addresses with ports, one of IPv4, one of IPv6 or both\nwith a comma: where clients are asked to move"},
+    {"key-update", 0, CLI_FLAG, offsetof(struct serve, common.key_update), NULL,
+     "begin a key update while a file is sent"},
     {"no-symlinks", 0, CLI_FLAG, offsetof(struct serve, no_symlinks), NULL,
      "follow no symbolic links (else those that stay\nbeneath the directory are followed)"},
     {"verbose", 'v', CLI_FLAG, offsetof(struct serve, verbose), NULL, "one line on stderr for each request"},
@@ -35,17 +39,20 @@ static const struct cli_usage serve_usage = {
     "    weft serve --root /srv/files\n"
     "    weft serve --listen 192.0.2.1:443 --cert chain.pem --key key.pem --set max_connections=10000\n"
     "\n"
-    "Exit codes: 0 after SIGINT or SIGTERM, 1 it could not start, 2 the command line was not understood.\n"};
+    "Exit codes: 0 after SIGINT or SIGTERM, 1 it could not start, 2 the command line was not understood.\n"
+    "\n"
+    "With ROLE=server and TESTCASE in the environment it plays a case of the QUIC interop runner: what the command\n"
+    "line leaves open is as the runner has it (/www, /certs, port 443), and a case that is not known ends with 127.\n"};
 
 /* More of a stream in flight than the library's default, and no streams that hq-interop has no use for. */
-static const struct cli_preset serve_presets[] = {
-    {"stream_send_buffer", 4 * 1024 * 1024}, {"initial_max_streams_uni", 0}, {NULL, 0}};
+static const struct cli_preset serve_presets[] = {{"stream_send_buffer", 4 * 1024 * 1024},
+                                                  {"initial_max_streams_uni", 0}};
 
 static void on_signal(void *user) {
     struct serve *serve = user;
     if (serve->closing) /* the second time: at once */
         weft_engine_stop(serve->engine);
-    else if (weft_listener_close(serve->listener, 0))
+    else if (weft_listener_close(serve->listener, 0) || (serve->second.id && weft_listener_close(serve->second, 0)))
         weft_engine_stop(serve->engine);
     serve->closing = true;
 }
@@ -53,7 +60,42 @@ static void on_signal(void *user) {
 static void on_listener_closed(void *user, weft_listener listener) {
     struct serve *serve = user;
     (void)listener;
-    weft_engine_stop(serve->engine);
+    if (!--serve->listening)
+        weft_engine_stop(serve->engine);
+}
+
+/* ---- the preferred address ----------------------------------------------------------------------------------------- */
+
+/* Tells clients of it, and listens at its port too, if that is another one. CLI_GO_ON or the exit code. */
+static int prefer(struct serve *serve, weft_config config, bool listen, const weft_listen_params *params) {
+    char v4[WEFT_ADDR_TEXT] = "", v6[WEFT_ADDR_TEXT] = "", text[64];
+    weft_addr own, preferred;
+    uint16_t port = 0;
+    const char *rest = serve->preferred;
+    while (*rest) {
+        size_t len = strcspn(rest, ",");
+        char *out = *rest == '[' ? v6 : v4;
+        snprintf(out, WEFT_ADDR_TEXT, "%.*s", (int)len, rest);
+        if (weft_addr_parse(out, 0, &preferred) || !(port = preferred.port)) {
+            cli_error("--preferred %s: an address with a port is wanted, 192.0.2.1:443 or [2001:db8::1]:443", out);
+            return CLI_USAGE;
+        }
+        rest += len + (rest[len] == ',');
+    }
+    if (!listen) {
+        int32_t error = weft_config_set_preferred_address(config, *v4 ? v4 : NULL, *v6 ? v6 : NULL);
+        if (error)
+            cli_error("--preferred %s: %s", serve->preferred, weft_strerror(error));
+        return error ? CLI_USAGE : CLI_GO_ON;
+    }
+    if (weft_listener_address(serve->listener, &own) || own.port == port)
+        return CLI_GO_ON;
+    snprintf(text, sizeof text, "%s:%u", *v6 ? "[::]" : "0.0.0.0", port);
+    int32_t error = weft_listen(serve->engine, config, text, params, &serve->second);
+    if (error)
+        cli_error("cannot listen on %s: %s", text, weft_strerror(error));
+    serve->listening += !error;
+    return error ? CLI_FAILED : CLI_GO_ON;
 }
 
 static void summary(struct serve *serve) {
@@ -110,7 +152,12 @@ static int run(struct serve *serve, weft_config config) {
         cli_error("%s", weft_strerror(error));
         return CLI_FAILED;
     }
-    int code = cli_server_listen(&serve->server, serve->engine, config, &params, &serve->listener);
+    int code = serve->preferred ? prefer(serve, config, false, &params) : CLI_GO_ON;
+    if (code == CLI_GO_ON)
+        code = cli_server_listen(&serve->server, serve->engine, config, &params, &serve->listener);
+    serve->listening = code == CLI_GO_ON;
+    if (code == CLI_GO_ON && serve->preferred)
+        code = prefer(serve, config, true, &params);
     struct cli_watch *watch = NULL;
     if (code == CLI_GO_ON) {
         code = CLI_FAILED;
@@ -128,8 +175,39 @@ static int run(struct serve *serve, weft_config config) {
     return code;
 }
 
+/* What the interop runner wants, where the command line leaves it open. The presets end with one without name. */
+static int follow_runner(struct serve *serve, struct cli_preset presets[4], char preferred[2 * WEFT_ADDR_TEXT]) {
+    struct cli_runner_case asked;
+    int code = cli_runner_case("server", &asked);
+    size_t count = 0;
+    if (code != CLI_GO_ON || !asked.name)
+        return code;
+    if (!serve->root_path)
+        serve->root_path = "/www";
+    if (!serve->server.certificate && !serve->server.names) {
+        serve->server.certificate = "/certs/cert.pem";
+        serve->server.key = "/certs/priv.key";
+    }
+    if (!serve->server.listen)
+        serve->server.listen = "[::]:443";
+    if (asked.wishes & RUNNER_CHACHA20 && !serve->common.ciphers)
+        serve->common.ciphers = "TLS_CHACHA20_POLY1305_SHA256";
+    if (asked.wishes & RUNNER_RETRY)
+        presets[count++] = (struct cli_preset){"address_validation", 1};
+    if (asked.wishes & RUNNER_EARLY)
+        presets[count++] = (struct cli_preset){"early_data", 1};
+    if (asked.wishes & RUNNER_V2)
+        presets[count++] = (struct cli_preset){"version_preference", 2};
+    serve->common.key_update = serve->common.key_update || asked.wishes & RUNNER_KEY_UPDATE;
+    if (asked.wishes & RUNNER_MIGRATION && !serve->preferred && cli_runner_addresses(444, preferred))
+        serve->preferred = preferred;
+    return CLI_GO_ON;
+}
+
 int serve_main(int argc, char **argv) {
-    struct serve serve = {.root_path = ".", .alpn = "hq-interop", .root = -1};
+    struct serve serve = {.alpn = "hq-interop", .root = -1};
+    struct cli_preset presets[8] = {serve_presets[0], serve_presets[1]};
+    char preferred[2 * WEFT_ADDR_TEXT];
     const struct cli_group groups[] = {{"Options", serve_options, &serve},
                                        {"Server", cli_server_options, &serve.server},
                                        {"General", cli_common_options, &serve.common},
@@ -141,6 +219,10 @@ int serve_main(int argc, char **argv) {
         cli_error("what is '%s'? The directory is given with --root", argv[1]);
         code = CLI_USAGE;
     }
+    if (code == CLI_GO_ON)
+        code = follow_runner(&serve, presets + 2, preferred);
+    if (!serve.root_path)
+        serve.root_path = ".";
     if (code == CLI_GO_ON) {
         serve.root = open(serve.root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (serve.root < 0) {
@@ -149,7 +231,7 @@ int serve_main(int argc, char **argv) {
         }
     }
     if (code == CLI_GO_ON)
-        code = cli_server_config(&serve.server, &serve.common, serve.alpn, serve_presets, &config);
+        code = cli_server_config(&serve.server, &serve.common, serve.alpn, presets, &config);
     if (code == CLI_GO_ON) {
         serve.most_open_files = file_limit();
         serve_file_init();

@@ -58,11 +58,12 @@ struct serve_transfer;
 struct serve {
     struct cli_common common;
     struct cli_server server;
-    const char *root_path, *alpn;
+    const char *root_path, *alpn, *preferred;
     bool no_symlinks, verbose;
     int root;
     weft_engine engine;
-    weft_listener listener;
+    weft_listener listener, second; /* second: at the preferred address, when its port is another */
+    unsigned listening;
     struct serve_counts counts;
     uint32_t open_files, most_open_files;
     struct serve_transfer *waiting, **waiting_end; /* for their turn to open a file */

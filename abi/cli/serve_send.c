@@ -23,7 +23,7 @@ struct serve_transfer {
     struct serve *serve;
     weft_stream stream;
     enum stage stage;
-    bool opened, closed, refused;
+    bool opened, closed, refused, keys_new;
     uint32_t lent;
     uint64_t offset; /* what was lent so far */
     char *line;      /* the request as far as it is here; NULL: nothing */
@@ -287,7 +287,8 @@ static void on_writable(void *user, weft_stream stream) {
 
 static void on_released(void *user, weft_stream stream, uint64_t token) {
     struct serve_transfer *t = user;
-    (void)stream;
+    if (t->serve->common.key_update && !t->keys_new) /* it may be too early still */
+        t->keys_new = !weft_conn_update_keys(weft_stream_conn(stream));
     free((void *)(uintptr_t)token);
     t->lent--;
     if (t->file.broken && !t->refused) /* though the last piece is out already */

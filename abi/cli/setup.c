@@ -15,6 +15,9 @@
 const struct cli_option cli_common_options[] = {
     {"json", 0, CLI_FLAG, offsetof(struct cli_common, json), NULL, "the summary as one line of JSON on stdout"},
     {"quiet", 'q', CLI_FLAG, offsetof(struct cli_common, quiet), NULL, "say nothing but errors and what was asked for"},
+    {"ciphers", 0, CLI_TEXT, offsetof(struct cli_common, ciphers), "LIST",
+     "TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384,\nTLS_CHACHA20_POLY1305_SHA256: those wanted, colons between "
+     "them"},
     {"set", 0, CLI_LIST, offsetof(struct cli_common, set), "NAME=VALUE",
      "set an option of the library (`weft options` lists them);\nmay be given several times"},
     {.name = NULL},
@@ -96,6 +99,9 @@ static int make_config(uint32_t role, const struct cli_common *common, const cha
         if (error)
             return refuse(config, error, "--set");
     }
+    error = common->ciphers ? weft_config_set_ciphers(*config, common->ciphers) : 0;
+    if (error)
+        return refuse(config, error, "--ciphers");
     const char *keylog = getenv("SSLKEYLOGFILE");
     error = keylog && *keylog ? weft_config_set_keylog_file(*config, keylog) : 0;
     return error ? refuse(config, error, "SSLKEYLOGFILE") : CLI_GO_ON;
