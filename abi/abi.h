@@ -260,6 +260,7 @@ struct abi_conn {
     struct abi_last *last;    /* before a core is there, when kept, and at the end */
     uint32_t keeps;
     uint32_t stream_flags;
+    bool told;  /* CONN_CLOSED is in the batch, or was delivered: nothing may follow */
     bool ended; /* CONN_CLOSED was delivered */
 };
 
@@ -337,6 +338,8 @@ void abi_dispatch(void *engine);
 /* --- deliver.c --- */
 /* Hands the batch over, and ends what it said to be closed. */
 void abi_batch_flush(struct abi_engine *engine);
+/* The same, when it must go before something is told: by a callback, or in a batch that is full. User code may run. */
+void abi_batch_way(struct abi_engine *engine, bool callback);
 /* Each tells of one thing, by callback or batch. User code may have run when they return. */
 void abi_tell_listener(struct abi_listener *listener, uint32_t type, struct abi_conn *conn);
 void abi_tell_conn(struct abi_conn *conn, uint32_t type);

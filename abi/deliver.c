@@ -71,6 +71,11 @@ void abi_batch_flush(struct abi_engine *engine) {
         batch_end(engine, &engine->batch[i]);
 }
 
+void abi_batch_way(struct abi_engine *engine, bool callback) {
+    if (callback || engine->batched == ABI_BATCH)
+        abi_batch_flush(engine);
+}
+
 /* A new event in the batch. The batch has room. */
 static weft_event *batch_add(struct abi_engine *engine, uint32_t type) {
     assert(engine->batched < ABI_BATCH);
@@ -196,10 +201,21 @@ static bool conn_prepare(struct abi_engine *engine, struct abi_conn *conn, uint6
     return conn_is_there(engine, conn, handle);
 }
 
+/* There is something to tell. News that there is room goes untold when it was refused anew since: it is owed once more. */
+static bool conn_holds(const struct abi_conn *conn, uint32_t type) {
+    const struct quic_conn *core = conn->core;
+    if (conn->told || type == WEFT_EV_CONN_CLOSED)
+        return !conn->told;
+    if (!core || (type == WEFT_EV_STREAMS && core->streams.open_blocked))
+        return false;
+    return type != WEFT_EV_DATAGRAM_ROOM || !core->datagrams || !core->datagrams->refused;
+}
+
 void abi_tell_conn(struct abi_conn *conn, uint32_t type) {
     struct abi_engine *engine = conn->engine;
-    if (!conn_prepare(engine, conn, conn->handle) || (!conn->core && type != WEFT_EV_CONN_CLOSED))
+    if (!conn_prepare(engine, conn, conn->handle) || !conn_holds(conn, type))
         return;
+    conn->told = type == WEFT_EV_CONN_CLOSED;
     if (!conn->callbacks) { /* also when the batch's callback took them away */
         conn_batch(conn, type);
         return;
@@ -227,7 +243,7 @@ void abi_tell_outcomes(struct abi_conn *conn) {
     uint64_t handle = conn->handle;
     struct quic_datagram_note note;
     /* One at a time: each belongs to whoever has the connection's callbacks when its turn comes. */
-    while (conn_is_there(engine, conn, handle) && conn_prepare(engine, conn, handle) && conn->core &&
+    while (conn_is_there(engine, conn, handle) && conn_prepare(engine, conn, handle) && conn->core && !conn->told &&
            quic_conn_datagram_notes(conn->core, &note, 1))
         outcome_tell(conn, &note);
 }
@@ -267,7 +283,8 @@ static bool datagram_tell(struct abi_engine *engine, struct abi_conn *conn) {
 void abi_tell_datagrams(struct abi_conn *conn) {
     struct abi_engine *engine = conn->engine;
     uint64_t handle = conn->handle;
-    while (conn_is_there(engine, conn, handle) && conn_prepare(engine, conn, handle) && datagram_tell(engine, conn))
+    while (conn_is_there(engine, conn, handle) && conn_prepare(engine, conn, handle) && !conn->told &&
+           datagram_tell(engine, conn))
         continue;
 }
 
@@ -308,10 +325,12 @@ static void stream_callback(const weft_stream_callbacks *table, void *user, weft
         with_value(user, stream, value);
 }
 
-/* Somebody hears of it, perhaps only of what he lent. */
+/* Somebody hears of it, perhaps only of what he lent; and it is still true: since WRITABLE was raised user code may have
+ * filled the buffer again, or ended the direction. */
 static bool is_told(const struct abi_engine *engine, const struct quic_stream *stream, uint32_t type) {
-    return type == WEFT_EV_RELEASED ? !engine->doomed && abi_stream_core(stream)->user != NULL
-                                    : abi_stream_is_heard(engine, stream);
+    if (type == WEFT_EV_RELEASED)
+        return !engine->doomed && abi_stream_core(stream)->user != NULL;
+    return abi_stream_is_heard(engine, stream) && (type != WEFT_EV_WRITABLE || quic_stream_is_writable(stream));
 }
 
 void abi_tell_stream(struct abi_engine *engine, struct quic_stream *stream, uint32_t type, uint64_t value) {
@@ -390,14 +409,14 @@ void abi_tell_data(struct abi_engine *engine, struct quic_stream *stream) {
         const weft_stream_callbacks *table = abi_stream_callbacks(at.conn, stream);
         bool pull = abi_stream_flags(at.conn, stream) & WEFT_STREAM_PULL || (table && !CALLBACK(table, on_data)) ||
                     (!table && !engine->on_events);
-        if (pull) {
-            abi_tell_stream(engine, stream, WEFT_EV_READABLE, 0);
-            return;
-        }
         if (table ? engine->batched > 0 : engine->batched == ABI_BATCH) {
             abi_batch_flush(engine); /* user code: look again */
             more = wants_data(engine, stream);
             continue;
+        }
+        if (pull) {
+            abi_tell_stream(engine, stream, WEFT_EV_READABLE, 0);
+            return;
         }
         more = table ? data_callback(engine, &at, table) : data_batch(engine, &at);
     }

@@ -81,9 +81,15 @@ static void dispatch_conn(struct abi_engine *engine, struct quic_conn *core, uin
         return;
     if (bits & QUIC_CONN_EV_ACCEPTED && !core->user && !conn_accept(engine, core))
         return;
-    for (size_t i = 0; i < sizeof conn_events / sizeof *conn_events; i++)
-        if (bits & conn_events[i].bit && !engine->doomed && abi_conn_of(core))
-            dispatch_conn_event(abi_conn_of(core), conn_events[i].type);
+    for (size_t i = 0; i < sizeof conn_events / sizeof *conn_events && !engine->doomed && core->user; i++) {
+        if (!(bits & conn_events[i].bit))
+            continue;
+        abi_batch_way(engine, abi_conn_of(core)->callbacks != NULL);
+        if (engine->doomed || !core->user)
+            return;
+        base_event_lower(&core->event, conn_events[i].bit);
+        dispatch_conn_event(abi_conn_of(core), conn_events[i].type);
+    }
 }
 
 /* ---- streams ---- */
@@ -128,9 +134,15 @@ static void dispatch_stream(struct abi_engine *engine, struct quic_stream *strea
             quic_stream_told_closed(stream);
         return;
     }
-    for (uint32_t bit = 1; bit <= QUIC_STREAM_EV_CLOSED && !engine->doomed; bit <<= 1)
-        if (bits & bit && core->user && (bit == QUIC_STREAM_EV_RELEASED || abi_stream_is_heard(engine, stream)))
-            dispatch_stream_bit(engine, stream, bit);
+    for (uint32_t bit = 1; bit <= QUIC_STREAM_EV_CLOSED && !engine->doomed && core->user; bit <<= 1) {
+        if (!(bits & bit))
+            continue;
+        abi_batch_way(engine, abi_stream_callbacks(abi_conn_of(core), stream) != NULL);
+        if (engine->doomed || !core->user || (bit != QUIC_STREAM_EV_RELEASED && !abi_stream_is_heard(engine, stream)))
+            continue;
+        base_event_lower(&stream->event, bit); /* raised anew by user code since: it is told once */
+        dispatch_stream_bit(engine, stream, bit);
+    }
     if (bits & QUIC_STREAM_EV_CLOSED && !engine->doomed)
         quic_conn_mark_dirty(core); /* whoever is dirty is settled: closed streams go */
 }

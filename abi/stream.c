@@ -84,6 +84,8 @@ static int64_t write_all(struct quic_stream *stream, const weft_bytes *bytes, ui
         if (!bytes[i].len)
             continue;
         int64_t taken = quic_stream_write(stream, (const uint8_t *)bytes[i].data, bytes[i].len, fin && i + 1 == last);
+        if (taken < 0 && sum) /* out of memory: what was taken before will be acknowledged, and then there is room */
+            quic_stream_owe_writable(stream);
         if (taken < 0)
             return sum ? sum : taken;
         sum += taken;

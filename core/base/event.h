@@ -36,6 +36,13 @@ static inline void base_event_raise(struct base_events *events, struct base_even
         base_list_push_back(&events->line, &event->node);
 }
 
+/* Takes `bits` back. */
+static inline void base_event_lower(struct base_event *event, uint32_t bits) {
+    event->bits &= ~bits;
+    if (!event->bits)
+        base_list_remove(&event->node);
+}
+
 /* Takes back everything the node still has to say. */
 static inline void base_event_cancel(struct base_event *event) {
     event->bits = 0;

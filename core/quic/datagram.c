@@ -182,7 +182,7 @@ static uint32_t ticket_take(struct quic_datagrams *set, uint64_t token, uint64_t
 static void tell_room(struct quic_datagrams *set) {
     const struct options *o = set->options;
     bool half = set->out.count <= o->datagram_queue_count / 2 && set->out.bytes <= o->datagram_send_queue / 2;
-    if (!set->refused || (!half && o->datagram_drop == QUIC_DATAGRAM_NEWEST))
+    if (!set->refused || set->closed || (!half && o->datagram_drop == QUIC_DATAGRAM_NEWEST))
         return; /* a queue that drops its oldest refuses nothing */
     if (set->note_count + set->owed > QUIC_DATAGRAM_TICKETS)
         return;

@@ -281,9 +281,7 @@ void quic_stream_raise(struct quic_stream *s, uint32_t events) {
 }
 
 void quic_stream_unraise(struct quic_stream *s, uint32_t events) {
-    s->event.bits &= ~events;
-    if (!s->event.bits)
-        base_event_cancel(&s->event);
+    base_event_lower(&s->event, events);
 }
 
 bool quic_stream_is_readable(const struct quic_stream *s) {

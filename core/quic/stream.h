@@ -153,6 +153,10 @@ int quic_streams_open(struct quic_streams *set, bool uni,
 int64_t quic_stream_write(struct quic_stream *s, const uint8_t *data, size_t len, bool fin);
 /* Takes all or nothing, by reference (see stream_send.h): 0, ERR_BLOCKED, ... */
 int quic_stream_write_reference(struct quic_stream *s, const uint8_t *data, size_t len, uint64_t token, bool fin);
+/* True when WRITABLE, once raised, is still true: no write was refused since, and more may be written. */
+bool quic_stream_is_writable(const struct quic_stream *s);
+/* A write was not taken whole for another reason than room: WRITABLE is owed all the same. */
+void quic_stream_owe_writable(struct quic_stream *s);
 /* True when bytes or the end can be taken. */
 bool quic_stream_is_readable(const struct quic_stream *s);
 size_t quic_stream_peek(struct quic_stream *s, struct quic_slice *slices, size_t max);

@@ -46,6 +46,10 @@ static int stream_writable(const struct quic_stream *s, size_t len) {
     return len > BASE_VARINT_MAX - s->send.written ? ERR_TOO_LARGE : 0;
 }
 
+bool quic_stream_is_writable(const struct quic_stream *s) { return s->told_writable && stream_writable(s, 0) == 0; }
+
+void quic_stream_owe_writable(struct quic_stream *s) { s->told_writable = false; }
+
 static uint64_t stream_room(const struct quic_stream *s) {
     uint64_t high = s->set->options->stream_send_buffer;
     return s->send.buffered < high ? high - s->send.buffered : 0;
@@ -197,7 +201,7 @@ int quic_stream_stop(struct quic_stream *s, uint64_t code) {
         return ERR_CLOSED;
     if (code > BASE_VARINT_MAX)
         return ERR_INVALID;
-    if (s->stopped || s->recv.state >= QUIC_RECV_DATA_READ)
+    if (s->stopped || s->recv.state >= QUIC_RECV_RESET_RECVD)
         return ERR_STREAM_CLOSED;
     bool ask = s->recv.state < QUIC_RECV_DATA_RECVD; /* else there is nothing left to stop (RFC 9000 3.5) */
     s->stopped = true;

@@ -7,6 +7,8 @@
 
 #include <weft/weft.h>
 
+#include "order.h"
+
 #define KEPT 32u  /* handles remembered of each kind, newest over oldest */
 #define WITHIN 2u /* calls made in a row from within a callback */
 #define BYTES 20000u
@@ -23,6 +25,9 @@ static struct {
     weft_pair pair;
     weft_config client, server;
     weft_slice slice; /* of the last DATA or peek */
+    uint64_t token;   /* the last one given */
+    uint8_t session[8192];
+    size_t session_len;
 } own;
 
 static const uint8_t sent[BYTES];
@@ -61,30 +66,52 @@ static void expect(int64_t result) {
     }
 }
 
+static void must(int32_t result) {
+    if (result == 0)
+        return;
+    fprintf(stderr, "must not fail: %s\n", weft_strerror(result));
+    abort();
+}
+
 #define H(type, kind) ((weft_##type){pick(kind)})
+
+/* Also one that nobody has told of: a handle changed at random may be one. */
+static weft_stream some_stream(void) {
+    weft_stream stream = H(stream, STREAM);
+    weft_conn conn = weft_stream_conn(stream);
+    if (conn.id)
+        order_found(conn, stream);
+    return stream;
+}
 
 /* ---- events ---- */
 
 static void call_one(void);
 
-static void on_events(void *user, const weft_event *events, uint32_t count) {
-    (void)user;
+/* Whatever was heard, by batch or callback, after it was found to be in order. */
+static void on_event(const weft_event *event) {
+    if (event->listener.id)
+        keep(LISTENER, event->listener.id);
+    if (event->type == WEFT_EV_ACCEPTED || event->type == WEFT_EV_CONNECTED)
+        keep(CONN, event->conn.id);
+    if (event->type == WEFT_EV_STREAM_OPENED)
+        keep(STREAM, event->stream.id);
+    if (event->type == WEFT_EV_DATA || event->type == WEFT_EV_DATAGRAM)
+        own.slice = (weft_slice){.data = event->data, .len = (size_t)event->len, .source = event->source};
     own.depth++;
-    for (uint32_t i = 0; i < count; i++) {
-        const weft_event *event = &events[i];
-        if (event->listener.id)
-            keep(LISTENER, event->listener.id);
-        if (event->type == WEFT_EV_ACCEPTED || event->type == WEFT_EV_CONNECTED)
-            keep(CONN, event->conn.id);
-        if (event->type == WEFT_EV_STREAM_OPENED)
-            keep(STREAM, event->stream.id);
-        if (event->type == WEFT_EV_DATA)
-            own.slice = (weft_slice){.data = event->data, .len = (size_t)event->len, .source = event->source};
-        for (uint64_t calls = below(4) ? 0 : below(WITHIN + 1); calls && own.depth < 4; calls--)
-            call_one();
-    }
+    for (uint64_t calls = below(4) ? 0 : below(WITHIN + 1); calls && own.depth < 4; calls--)
+        call_one();
     own.depth--;
 }
+
+/* Tables with all functions, without some, without any. */
+#define TABLES 4u
+static const uint64_t without[TABLES] = {
+    0, ORDER_BIT(WEFT_EV_DATA) | ORDER_BIT(WEFT_EV_DATAGRAM) | ORDER_BIT(WEFT_EV_CONNECTED),
+    ORDER_BIT(WEFT_EV_STREAM_OPENED) | ORDER_BIT(WEFT_EV_STREAM_CLOSED) | ORDER_BIT(WEFT_EV_DATAGRAM_OUTCOME),
+    UINT64_MAX};
+static weft_conn_callbacks conn_tables[TABLES];
+static weft_stream_callbacks stream_tables[TABLES];
 
 /* ---- memory: counted, so that what is left shows even where no sanitizer looks ---- */
 
@@ -112,13 +139,23 @@ static void on_release(void *user, void *block, size_t size) {
 
 static void nothing(void *arg) { (void)arg; }
 
-static int64_t do_step(void) { return weft_pair_step((weft_pair){own.pair.id}); }
+static int64_t do_step(void) {
+    if (!own.depth)
+        order_turn(true);
+    return weft_pair_step((weft_pair){own.pair.id});
+}
 static int64_t do_run(void) {
     uint64_t now = 0;
     int32_t error = weft_pair_now(own.pair, &now);
+    if (!own.depth)
+        order_turn(false);
     return error ? error : weft_pair_run(own.pair, now + below(50000000));
 }
-static int64_t do_pair_handles(void) { return weft_pair_step(H(pair, PAIR)); }
+static int64_t do_pair_handles(void) {
+    if (!own.depth)
+        order_turn(true);
+    return weft_pair_step(H(pair, PAIR));
+}
 static int64_t do_pair_stop(void) { return weft_pair_stop(H(pair, PAIR)); }
 static int64_t do_link(void) {
     weft_link link = {.size = sizeof link, .loss = (uint32_t)below(100000), .delay = below(20000000)};
@@ -128,11 +165,23 @@ static int64_t do_connect(void) {
     weft_conn conn;
     if (below(2)) /* handshakes cost more than all else */
         return 0;
+    uint32_t table = (uint32_t)below(2 * TABLES);
+    weft_connect_params params = {.size = sizeof params, .session = own.session, .session_len = own.session_len};
+    if (below(2))
+        params.session_len = 0;
+    if (table < TABLES) {
+        params.callbacks = &conn_tables[table];
+        params.stream_callbacks = &stream_tables[table];
+    }
     int32_t error =
-        weft_connect(H(engine, ENGINE), below(4) ? own.client : H(config, CONFIG), "192.0.2.2", 443, NULL, &conn);
-    if (!error)
-        keep(CONN, conn.id);
-    return error;
+        weft_connect(H(engine, ENGINE), below(4) ? own.client : H(config, CONFIG), "192.0.2.2", 443, &params, &conn);
+    if (error)
+        return error;
+    keep(CONN, conn.id);
+    order_connecting(conn);
+    if (table < TABLES)
+        order_deaf(conn.id, without[table]);
+    return 0;
 }
 static int64_t do_listen(void) {
     weft_listener listener;
@@ -144,65 +193,134 @@ static int64_t do_listen(void) {
 static int64_t do_open(void) {
     weft_stream stream;
     weft_stream_params params = {.size = sizeof params, .flags = (uint32_t)below(4)};
-    int32_t error = weft_stream_open(H(conn, CONN), (uint32_t)below(3), below(2) ? NULL : &params, &stream);
-    if (!error)
-        keep(STREAM, stream.id);
-    return error;
+    weft_conn conn = H(conn, CONN);
+    uint32_t table = (uint32_t)below(4 * TABLES);
+    params.callbacks = table < TABLES ? &stream_tables[table] : NULL;
+    int32_t error = weft_stream_open(conn, (uint32_t)below(3), table >= TABLES && below(2) ? NULL : &params, &stream);
+    if (error == WEFT_E_STREAM_LIMIT)
+        order_did(conn.id, ORDER_NO_STREAM);
+    if (error)
+        return error;
+    keep(STREAM, stream.id);
+    order_opened(conn, stream);
+    if (table < TABLES)
+        order_deaf(stream.id, without[table]);
+    return 0;
 }
 static int64_t do_find(void) {
     weft_stream stream;
-    int32_t error = weft_stream_find(H(conn, CONN), below(40), &stream);
-    if (!error)
-        keep(STREAM, stream.id);
-    return error;
+    weft_conn conn = H(conn, CONN);
+    int32_t error = weft_stream_find(conn, below(40), &stream);
+    if (error)
+        return error;
+    keep(STREAM, stream.id);
+    order_found(conn, stream);
+    return 0;
+}
+/* What a write that asked for `len` bytes came to. */
+static int64_t wrote(weft_stream stream, uint64_t len, uint32_t flags, int64_t result) {
+    weft_stream_info info = {.size = sizeof info};
+    uint64_t most = 0;
+    if (result < 0)
+        return result;
+    bool whole = (uint64_t)result == len;
+    must(weft_stream_get_info(stream, &info));
+    must(weft_config_get_uint(own.client, "stream_send_buffer", &most));
+    if (whole && flags & WEFT_FIN)
+        order_did(stream.id, ORDER_FINISH);
+    else if (!whole || info.buffered >= most)
+        order_did(stream.id, ORDER_FULL);
+    return result;
+}
+/* What is read has perhaps no more to come. */
+static int64_t has_read(weft_stream stream, int64_t result) {
+    weft_stream_info info = {.size = sizeof info};
+    if (result < 0 || weft_stream_get_info(stream, &info))
+        return result;
+    if (info.recv_state == WEFT_RECV_DONE)
+        order_did(stream.id, ORDER_READ_OUT);
+    return result;
+}
+static int64_t did(uint64_t handle, enum order_act act, int64_t result) {
+    if (result >= 0)
+        order_did(handle, act);
+    return result;
 }
 static int64_t do_write(void) {
-    return weft_stream_write(H(stream, STREAM), sent, below(BYTES), (uint32_t)below(3) & 1);
+    uint64_t len = below(BYTES);
+    uint32_t flags = (uint32_t)below(3) & 1;
+    weft_stream stream = some_stream();
+    return wrote(stream, len, flags, weft_stream_write(stream, sent, len, flags));
 }
 static int64_t do_writev(void) {
     weft_bytes bytes[3] = {{sent, below(300)}, {NULL, 0}, {sent, below(3000)}};
-    return weft_stream_writev(H(stream, STREAM), bytes, (uint32_t)below(4), (uint32_t)below(2));
+    uint32_t count = (uint32_t)below(4), flags = (uint32_t)below(2);
+    uint64_t len = (count > 0 ? bytes[0].len : 0) + (count > 2 ? bytes[2].len : 0);
+    weft_stream stream = some_stream();
+    return wrote(stream, len, flags, weft_stream_writev(stream, bytes, count, flags));
 }
 static int64_t do_write_ref(void) {
-    return weft_stream_write_ref(H(stream, STREAM), sent, below(BYTES), next(), (uint32_t)below(2));
+    uint64_t len = below(BYTES);
+    uint32_t flags = (uint32_t)below(2);
+    weft_stream stream = some_stream();
+    int64_t result = weft_stream_write_ref(stream, sent, len, ++own.token, flags);
+    if (result > 0)
+        order_token(stream.id, own.token);
+    return wrote(stream, len, flags, result);
 }
 static int64_t do_read(void) {
     uint32_t flags;
-    return weft_stream_read(H(stream, STREAM), room, below(BYTES), &flags);
+    weft_stream stream = some_stream();
+    return has_read(stream, weft_stream_read(stream, room, below(BYTES), &flags));
 }
 static int64_t do_peek(void) {
     weft_slice slices[4];
     uint32_t flags;
-    weft_stream stream = H(stream, STREAM);
+    weft_stream stream = some_stream();
     int64_t shown = weft_stream_peek(stream, slices, (uint32_t)below(5), &flags);
     if (shown > 0) {
         own.slice = slices[below((uint64_t)shown)];
         memcpy(room, own.slice.data, own.slice.len < BYTES ? own.slice.len : BYTES); /* it must be readable */
-        expect(weft_stream_consume(stream, below(2 * own.slice.len + 1)));
+        expect(has_read(stream, weft_stream_consume(stream, below(2 * own.slice.len + 1))));
     }
     return shown;
 }
-static int64_t do_consume(void) { return weft_stream_consume(H(stream, STREAM), below(3000)); }
-static int64_t do_credit(void) { return weft_stream_credit(H(stream, STREAM), below(3000)); }
-static int64_t do_finish(void) { return weft_stream_finish(H(stream, STREAM)); }
-static int64_t do_reset(void) { return below(4) ? 0 : weft_stream_reset(H(stream, STREAM), below(9)); }
-static int64_t do_stop(void) { return below(4) ? 0 : weft_stream_stop(H(stream, STREAM), below(9)); }
-static int64_t do_pause(void) { return weft_stream_pause(H(stream, STREAM)); }
-static int64_t do_resume(void) { return weft_stream_resume(H(stream, STREAM)); }
-static int64_t do_detach(void) { return below(4) ? 0 : weft_stream_detach(H(stream, STREAM), below(9)); }
-static int64_t do_priority(void) {
-    return weft_stream_set_priority(H(stream, STREAM), (uint32_t)below(9), (uint32_t)below(2));
+static int64_t do_consume(void) {
+    weft_stream stream = some_stream();
+    return has_read(stream, weft_stream_consume(stream, below(3000)));
 }
-static int64_t do_stream_flags(void) { return weft_stream_set_flags(H(stream, STREAM), (uint32_t)below(4)); }
+static int64_t do_credit(void) { return weft_stream_credit(some_stream(), below(3000)); }
+static int64_t do_finish(void) {
+    weft_stream stream = some_stream();
+    return did(stream.id, ORDER_FINISH, weft_stream_finish(stream));
+}
+static int64_t do_reset(void) {
+    weft_stream stream = some_stream();
+    return below(4) ? 0 : did(stream.id, ORDER_RESET, weft_stream_reset(stream, below(9)));
+}
+static int64_t do_stop(void) {
+    weft_stream stream = some_stream();
+    return below(4) ? 0 : did(stream.id, ORDER_STOP, weft_stream_stop(stream, below(9)));
+}
+static int64_t do_pause(void) { return weft_stream_pause(some_stream()); }
+static int64_t do_resume(void) { return weft_stream_resume(some_stream()); }
+static int64_t do_detach(void) {
+    weft_stream stream = some_stream();
+    return below(4) ? 0 : did(stream.id, ORDER_DETACH, weft_stream_detach(stream, below(9)));
+}
+static int64_t do_priority(void) {
+    return weft_stream_set_priority(some_stream(), (uint32_t)below(9), (uint32_t)below(2));
+}
+static int64_t do_stream_flags(void) { return weft_stream_set_flags(some_stream(), (uint32_t)below(4)); }
 static int64_t do_stream_user(void) {
-    weft_stream stream = H(stream, STREAM);
+    weft_stream stream = some_stream();
     (void)weft_stream_user(stream);
     (void)weft_stream_conn(stream);
     return weft_stream_set_user(stream, &own);
 }
 static int64_t do_stream_info(void) {
     weft_stream_info info = {.size = (uint32_t)sizeof info - (uint32_t)below(9)};
-    return weft_stream_get_info(H(stream, STREAM), &info);
+    return weft_stream_get_info(some_stream(), &info);
 }
 static int64_t do_retain(void) {
     weft_buffer buffer;
@@ -248,7 +366,48 @@ static int64_t do_ping(void) { return weft_conn_ping(H(conn, CONN)); }
 static int64_t do_datagram(void) {
     weft_conn conn = H(conn, CONN);
     expect(weft_datagram_max(conn));
-    return weft_datagram_send(conn, sent, below(1500), below(3));
+    uint64_t token = below(3) ? ++own.token : 0;
+    int32_t error = weft_datagram_send(conn, sent, below(1500), token);
+    if (error == WEFT_E_BLOCKED)
+        order_did(conn.id, ORDER_NO_SPACE);
+    else if (!error && token)
+        order_token(conn.id, token);
+    return error;
+}
+static int64_t do_migrate(void) {
+    static const char *const addresses[] = {"192.0.2.1:9", "192.0.2.1:10", "192.0.2.3:11", "2001:db8::1", NULL, "x"};
+    const char *local = addresses[below(6)];
+    return below(2) ? weft_conn_migrate(H(conn, CONN), local) : weft_conn_probe(H(conn, CONN), local);
+}
+static int64_t do_path_news(void) {
+    weft_path_news news = {.size = sizeof news};
+    return weft_conn_path_news(H(conn, CONN), &news);
+}
+static int64_t do_deadline(void) {
+    return below(4) ? 0 : weft_stream_set_deadline(some_stream(), below(100000000), below(9));
+}
+static int64_t do_session(void) {
+    int64_t len = weft_conn_session(H(conn, CONN), own.session, sizeof own.session);
+    if (len > 0)
+        own.session_len = (size_t)len;
+    return len;
+}
+static int64_t do_conn_callbacks(void) {
+    uint32_t table = (uint32_t)below(2 * TABLES);
+    weft_conn conn = H(conn, CONN);
+    int32_t error = below(2) ? weft_conn_set_callbacks(conn, table < TABLES ? &conn_tables[table] : NULL)
+                             : weft_conn_set_stream_callbacks(conn, table < TABLES ? &stream_tables[table] : NULL);
+    if (!error && table < TABLES)
+        order_deaf(conn.id, without[table]);
+    return error;
+}
+static int64_t do_stream_callbacks(void) {
+    uint32_t table = (uint32_t)below(2 * TABLES);
+    weft_stream stream = some_stream();
+    int32_t error = weft_stream_set_callbacks(stream, table < TABLES ? &stream_tables[table] : NULL);
+    if (!error && table < TABLES)
+        order_deaf(stream.id, without[table]);
+    return error;
 }
 static int64_t do_listener(void) {
     weft_listener listener = H(listener, LISTENER);
@@ -277,7 +436,11 @@ static int64_t do_engine(void) {
     expect(weft_engine_adopt(engine));
     return weft_engine_get_stats(engine, &stats);
 }
-static int64_t do_turn(void) { return weft_engine_turn(H(engine, ENGINE)); }
+static int64_t do_turn(void) {
+    if (!own.depth)
+        order_turn(true);
+    return weft_engine_turn(H(engine, ENGINE));
+}
 static int64_t do_output(void) {
     static uint8_t train[WEFT_TRAIN_SIZE];
     weft_datagram datagram = {.data = train, .segment = (uint32_t)below(WEFT_TRAIN_MAX + 2)};
@@ -290,7 +453,13 @@ static int64_t do_input(void) {
         .data = room, .len = below(1500), .local = addr, .remote = addr, .segment = (uint32_t)below(500)};
     return weft_engine_input(H(engine, ENGINE), &datagram, 1);
 }
-static int64_t do_engine_free(void) { return below(512) ? 0 : weft_engine_free(H(engine, ENGINE)); }
+static int64_t do_engine_free(void) {
+    weft_engine engine = H(engine, ENGINE);
+    int32_t error = below(512) ? WEFT_E_STATE : weft_engine_free(engine);
+    if (!error)
+        order_freed(engine);
+    return error;
+}
 static int64_t do_config(void) {
     weft_config config = H(config, CONFIG);
     uint64_t value;
@@ -364,6 +533,13 @@ static int64_t (*const calls[])(void) = {
     do_ping,
     do_datagram,
     do_datagram,
+    do_migrate,
+    do_path_news,
+    do_path_news,
+    do_deadline,
+    do_session,
+    do_conn_callbacks,
+    do_stream_callbacks,
     do_listener,
     do_listener_close,
     do_engine,
@@ -379,27 +555,28 @@ static void call_one(void) {
     if (own.made >= own.most || !own.source->more(own.source->user))
         return;
     own.made++;
+    order_called();
     expect(calls[below(sizeof calls / sizeof *calls)]());
+    order_called(); /* another engine may have been turned */
 }
 
 /* ---- a life ---- */
 
-static void must(int32_t result) {
-    if (result == 0)
-        return;
-    fprintf(stderr, "cannot begin: %s\n", weft_strerror(result));
-    abort();
-}
-
 static void begin(uint64_t seed) {
     weft_allocator allocator = {
         .size = sizeof allocator, .alloc = on_alloc, .resize = on_resize, .release = on_release};
-    weft_engine_params engine = {.size = sizeof engine, .allocator = &allocator, .on_events = on_events};
+    weft_engine_params engine = {.size = sizeof engine, .allocator = &allocator, .on_events = order_on_events};
     weft_pair_params params = {
         .size = sizeof params, .flags = WEFT_PAIR_REPEATABLE, .seed = seed, .engines = {&engine, &engine}};
     weft_engine engines[2];
     weft_listener listener;
     weft_conn conn;
+    order_begin();
+    order_then(on_event);
+    for (uint32_t i = 0; i < TABLES; i++) {
+        order_conn_table(&conn_tables[i], without[i]);
+        order_stream_table(&stream_tables[i], without[i]);
+    }
     engine.memory_limit = seed % 3 ? 0 : 4u << 20; /* sometimes there is too little */
     must(weft_pair_new(&params, &own.pair, engines));
     must(weft_config_new(WEFT_SERVER, &own.server));
@@ -410,6 +587,17 @@ static void begin(uint64_t seed) {
     must(weft_config_set_alpn(own.client, "random"));
     must(weft_config_set(own.client, "max_datagram_frame_size", "1200"));
     must(weft_config_set_verify(own.client, 0));
+    must(weft_config_set(own.client, "early_data", seed % 2 ? "on" : "off"));
+    must(weft_config_set(own.server, "early_data", "on"));
+    if (seed % 4) /* limits that are met */
+        for (int i = 0; i < 2; i++) {
+            weft_config config = i ? own.server : own.client;
+            must(weft_config_set(config, "stream_send_buffer", "16KiB"));
+            must(weft_config_set(config, "initial_max_streams_bidi", "3"));
+            must(weft_config_set(config, "initial_max_streams_uni", "2"));
+            must(weft_config_set(config, "datagram_queue_count", "3"));
+            must(weft_config_set(config, "datagram_drop", seed % 8 < 5 ? "newest" : "oldest"));
+        }
     must(weft_listen(engines[1], own.server, "192.0.2.2:443", NULL, &listener));
     must(weft_connect(engines[0], own.client, "192.0.2.2", 443, NULL, &conn));
     keep(PAIR, own.pair.id);
@@ -417,17 +605,21 @@ static void begin(uint64_t seed) {
     keep(ENGINE, engines[1].id);
     keep(LISTENER, listener.id);
     keep(CONN, conn.id);
+    order_connecting(conn);
 }
 
 uint64_t calls_run(const struct calls_source *source, uint64_t seed, uint64_t most) {
     own.source = source;
     own.made = 0;
+    own.session_len = 0;
     own.most = most;
     begin(seed);
     while (own.made < own.most && source->more(source->user))
         call_one();
     own.most = 0; /* events may still come: they call nobody */
+    order_turn(false);
     expect(weft_pair_run(own.pair, UINT64_C(1) << 40));
+    order_end();
     must(weft_pair_free(own.pair));
     for (uint32_t i = 0; i < KEPT; i++)
         expect(weft_config_free((weft_config){own.handles[CONFIG][i]}));

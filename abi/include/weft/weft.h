@@ -380,19 +380,25 @@ WEFT_API int32_t weft_config_set_ticket_secret(weft_config config, const uint8_t
 /* What follows what.
  *
  * A connection: ACCEPTED (server) first; CONNECTED at most once; CONFIRMED at most once, after CONNECTED; SESSION
- * and TOKEN (client), PATH, STREAMS, DATAGRAM and DATAGRAM_ROOM any number of times after CONNECTED (with early data
- * the last three and a stream's events may come before it). For each token of weft_datagram_send DATAGRAM_OUTCOME comes
- * as told there. CONN_CLOSED exactly once, last, after STREAM_CLOSED of all its streams. A connection that fails to
- * come about has CONN_CLOSED alone.
+ * and TOKEN (client), PATH, PATH_NEWS, STREAMS, DATAGRAM and DATAGRAM_ROOM any number of times after CONNECTED. For
+ * each token of weft_datagram_send DATAGRAM_OUTCOME comes as told there. With early data, and where a server sends
+ * before CONNECTED, the last three of these, DATAGRAM_OUTCOME and a stream's events may come before it. CONN_CLOSED
+ * exactly once, last, after STREAM_CLOSED of all its streams. A connection that fails to come about, without having
+ * been used, has CONN_CLOSED alone.
  *
  * A stream: STREAM_OPENED first, when the peer opened it. DATA or READABLE any number of times, until one says
- * WEFT_FIN or RESET comes, whichever is first; none after that. STOPPED at most once. WRITABLE after a write that
- * was not taken whole, or that filled the buffer. RELEASED once for each token. FINISHED at most once: all we sent,
- * WEFT_FIN included, was acknowledged. STREAM_CLOSED exactly once, last: when both directions are done, or the
+ * WEFT_FIN, RESET comes, the end is read or weft_stream_stop is called, whichever is first; none of them after that.
+ * WRITABLE once after a write that was not taken whole, or that filled the buffer. RELEASED once for each token.
+ * STOPPED at most once, or FINISHED at most once: all we sent, WEFT_FIN included, was acknowledged; no WRITABLE after
+ * them, nor after weft_stream_reset. STREAM_CLOSED exactly once, last: when both directions are done, or the
  * connection is.
  *
+ * A listener: ACCEPTED any number of times, then LISTENER_CLOSED, after CONN_CLOSED of all its connections.
+ *
  * Several things that happened to one object in a turn come in the order of the numbers below, but for CONN_CLOSED;
- * things that happened several times come once (but DATA, RELEASED, DATAGRAM and DATAGRAM_OUTCOME). */
+ * things that happened several times come once (but DATA, RELEASED, DATAGRAM and DATAGRAM_OUTCOME). What a call brings
+ * about while they are being told comes after them. The events of one
+ * batch were collected before any of them was heard: what is done in between bears on the next batch. */
 enum weft_event_type {
     WEFT_EV_ACCEPTED = 1,    /* listener, conn: a client; its handshake has begun */
     WEFT_EV_CONNECTED = 2,   /* the handshake is complete: streams may be used, the peer is known (RFC 9001 4.1.1) */
@@ -834,8 +840,9 @@ typedef struct weft_stream_params {
 
 /* Opens a stream (RFC 9000 2.1, enum weft_direction). The peer hears of it with the first bytes, or with WEFT_FIN.
  * params may be NULL: the stream's user pointer begins as the connection's then, as for streams that the peer opens.
- * The handle ends after STREAM_CLOSED, or with weft_stream_detach. WEFT_E_STREAM_LIMIT: the peer allows no more now,
- * STREAMS follows; WEFT_E_STATE: not connected yet; WEFT_E_CLOSED. */
+ * The handle ends after STREAM_CLOSED, or with weft_stream_detach. A server
+ * may open streams before CONNECTED, when it does not know yet who the client is (RFC 8446 2, 4.4.4).
+ * WEFT_E_STREAM_LIMIT: the peer allows no more now, STREAMS follows; WEFT_E_STATE: not connected yet; WEFT_E_CLOSED. */
 WEFT_API int32_t weft_stream_open(weft_conn conn, uint32_t direction, const weft_stream_params *params,
                                   weft_stream *stream);
 
