@@ -85,7 +85,11 @@ struct abi_config {
     void *replay_user;
     weft_keylog_cb keylog;
     void *keylog_user;
-    int keylog_fd; /* -1: none */
+    int keylog_fd;                   /* -1: none */
+    struct quic_qlog_sink qlog_sink; /* core.qlog points to it when qlogs go anywhere */
+    weft_qlog_cb qlog;
+    void *qlog_user;
+    struct io_qlog_dir *qlog_dir; /* NULL: none */
 };
 
 /* The configuration behind a handle, with a reference; NULL with *error. */
@@ -99,6 +103,9 @@ int32_t abi_config_fail(struct abi_config *config, int32_t error, const char *fo
 /* Opens a configuration for a change: with reference and lock. abi_config_end gives both back and returns `result`. */
 struct abi_config *abi_config_begin(weft_config handle, int32_t *error);
 int32_t abi_config_end(struct abi_config *config, int32_t result);
+/* --- qlog.c --- */
+/* Nothing uses the configuration any more: what waits is written. */
+void abi_qlog_clear(struct abi_config *config);
 /* --- config_tls.c --- */
 int32_t abi_config_load_system(struct abi_config *config, struct crypto_error *why);
 

@@ -24,6 +24,7 @@ static void config_release(struct quic_config *core) {
     crypto_tls_config_unref(core->tls);
     if (config->keylog_fd >= 0)
         close(config->keylog_fd);
+    abi_qlog_clear(config);
     pthread_mutex_destroy(&config->lock);
     struct base_mem mem = config->mem;
     base_free(&mem, config, sizeof *config);

@@ -19,7 +19,7 @@ const char *weft_version_text(void) { return WEFT_VERSION; }
 uint32_t weft_has_feature(const char *name) {
     static const char *const features[] = {"quic-v1", "quic-v2",         "early-data",    "migration",        "ecn",
                                            "bbr",     "reset-stream-at", "ack-frequency", "stream-deadlines", "pair",
-                                           "pool",    "datagrams"};
+                                           "pool",    "datagrams",       "qlog"};
     for (size_t i = 0; name && i < sizeof features / sizeof *features; i++)
         if (strcmp(name, features[i]) == 0)
             return 1;

@@ -98,6 +98,7 @@ struct cli_common {
     bool json, quiet, key_update;
     const char *ciphers;
     struct cli_list set;
+    const char *qlog; /* directory */
 };
 
 struct cli_client {

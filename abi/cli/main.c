@@ -39,7 +39,8 @@ static void help(FILE *out) {
           "\n"
           "Exit codes of all commands: 0 all went well, 1 something failed, 2 the command line was not understood,\n"
           "3 no connection came about, 4 the peer's certificate was refused, 130 interrupted.\n"
-          "SSLKEYLOGFILE, if set, names a file to which TLS secrets are appended, for reading captures.\n",
+          "SSLKEYLOGFILE, if set, names a file to which TLS secrets are appended, for reading captures.\n"
+          "QLOGDIR, if set, names a directory for qlogs, one file a connection; see `weft qlog --help`.\n",
           out);
 }
 

@@ -20,6 +20,8 @@ const struct cli_option cli_common_options[] = {
      "them"},
     {"set", 0, CLI_LIST, offsetof(struct cli_common, set), "NAME=VALUE",
      "set an option of the library (`weft options` lists them);\nmay be given several times"},
+    {"qlog", 0, CLI_TEXT, offsetof(struct cli_common, qlog), "DIR",
+     "write what each connection does to a file in this directory\n(`weft qlog` draws it); $QLOGDIR unless given"},
     {.name = NULL},
 };
 
@@ -78,6 +80,16 @@ static int32_t set_option(weft_config config, const char *assignment) {
     return weft_config_set(config, name, equals ? equals + 1 : "");
 }
 
+/* What goes on is written where the options, or else the environment, want it; an empty word is none. */
+static int set_logs(const struct cli_common *common, weft_config *config) {
+    const char *keylog = getenv("SSLKEYLOGFILE"), *qlog = common->qlog ? common->qlog : getenv("QLOGDIR");
+    int32_t error = keylog && *keylog ? weft_config_set_keylog_file(*config, keylog) : 0;
+    if (error)
+        return refuse(config, error, "SSLKEYLOGFILE");
+    error = qlog && *qlog ? weft_config_set_qlog_dir(*config, qlog) : 0;
+    return error ? refuse(config, error, common->qlog ? "--qlog" : "QLOGDIR") : CLI_GO_ON;
+}
+
 /* What clients and servers have alike. */
 static int make_config(uint32_t role, const struct cli_common *common, const char *alpn,
                        const struct cli_preset *presets, weft_config *config) {
@@ -102,9 +114,7 @@ static int make_config(uint32_t role, const struct cli_common *common, const cha
     error = common->ciphers ? weft_config_set_ciphers(*config, common->ciphers) : 0;
     if (error)
         return refuse(config, error, "--ciphers");
-    const char *keylog = getenv("SSLKEYLOGFILE");
-    error = keylog && *keylog ? weft_config_set_keylog_file(*config, keylog) : 0;
-    return error ? refuse(config, error, "SSLKEYLOGFILE") : CLI_GO_ON;
+    return set_logs(common, config);
 }
 
 int cli_client_config(const struct cli_client *client, const struct cli_common *common, const char *alpn,

@@ -48,6 +48,8 @@ void crypto_tls_config_unref(struct crypto_tls_config *config);
  */
 bool crypto_tls_config_alpn(struct crypto_tls_config *config, const uint8_t *list, size_t len,
                             struct crypto_error *error);
+/* What was given, borrowed; *len 0 when nothing was. */
+const uint8_t *crypto_tls_config_alpn_list(const struct crypto_tls_config *config, size_t *len);
 /* A certificate chain (leaf first) and its key. A server may be given several: the one whose names match the SNI is
  * used, the first otherwise. A client's is sent when asked for. Key and leaf are checked to fit. */
 bool crypto_tls_config_certificate(struct crypto_tls_config *config, enum crypto_format format, const uint8_t *chain,

@@ -209,6 +209,11 @@ bool crypto_tls_config_alpn(struct crypto_tls_config *config, const uint8_t *lis
     return true;
 }
 
+const uint8_t *crypto_tls_config_alpn_list(const struct crypto_tls_config *config, size_t *len) {
+    *len = config->alpn_len;
+    return config->alpn;
+}
+
 void crypto_tls_config_verify(struct crypto_tls_config *config, bool verify) { config->verify = verify; }
 
 bool crypto_tls_config_pin(struct crypto_tls_config *config, const uint8_t sha256[32]) {

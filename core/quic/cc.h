@@ -72,6 +72,7 @@ struct quic_cc_ops {
     void (*on_persistent)(struct quic_cc *cc, base_time now); /* RFC 9002 7.6 */
     void (*on_spurious)(struct quic_cc *cc, base_time now);   /* every loss of the last event was spurious: undo */
     void (*on_mtu)(struct quic_cc *cc, uint32_t mtu);
+    const char *(*state_name)(const struct quic_cc *cc); /* for logs, static; NULL: that of RFC 9002 7.3 */
 };
 
 /* HyStart++ (RFC 9406), shared by newreno and cubic. */

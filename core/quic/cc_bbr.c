@@ -409,6 +409,19 @@ static void bbr_on_mtu(struct quic_cc *cc, uint32_t mtu) {
     cc->quantum = bbr_max(cc->quantum, 2 * (uint64_t)mtu);
 }
 
+static const char *bbr_state_name(const struct quic_cc *cc) {
+    static const char *const names[BBR_STATES] = {
+        [BBR_STARTUP] = "startup",
+        [BBR_DRAIN] = "drain",
+        [BBR_PROBE_DOWN] = "probe_bw_down",
+        [BBR_PROBE_CRUISE] = "probe_bw_cruise",
+        [BBR_PROBE_REFILL] = "probe_bw_refill",
+        [BBR_PROBE_UP] = "probe_bw_up",
+        [BBR_PROBE_RTT] = "probe_rtt",
+    };
+    return names[((const struct bbr *)cc->state)->state];
+}
+
 const struct quic_cc_ops quic_cc_bbr = {.name = "bbr",
                                         .state_size = sizeof(struct bbr),
                                         .init = bbr_init,
@@ -418,4 +431,5 @@ const struct quic_cc_ops quic_cc_bbr = {.name = "bbr",
                                         .on_congestion = bbr_on_congestion,
                                         .on_persistent = bbr_on_persistent,
                                         .on_spurious = bbr_on_spurious,
-                                        .on_mtu = bbr_on_mtu};
+                                        .on_mtu = bbr_on_mtu,
+                                        .state_name = bbr_state_name};

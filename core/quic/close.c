@@ -18,6 +18,8 @@ static bool close_record(struct quic_conn *conn, const struct quic_close *close,
     base_time period = quic_conn_three_pto(conn);
     conn->close = *close;
     conn->state = (uint8_t)state;
+    if (conn->qlog)
+        quic_qlog_closed(conn);
     for (unsigned i = 0; i < QUIC_TIMERS; i++)
         conn->deadlines[i] = BASE_NEVER;
     quic_conn_set_timer(conn, QUIC_TIMER_CLOSE, now + period);
@@ -41,6 +43,8 @@ void quic_close_drain(struct quic_conn *conn, const struct quic_close *close, ba
     if (conn->state == QUIC_CONN_CLOSING) { /* both have closed: nothing more to say (10.2.2) */
         conn->state = QUIC_CONN_DRAINING;
         conn->close_wanted = false;
+        if (conn->qlog)
+            quic_qlog_connection_state(conn, "draining");
         quic_conn_mark_dirty(conn);
         return;
     }

@@ -107,6 +107,7 @@ static bool conn_set_token(struct quic_conn *conn, const uint8_t *token, size_t 
 static bool conn_set_initial_remote(struct quic_conn *conn, const struct quic_cid *cid) {
     quic_remote_cids_set_initial(&conn->remote_cids, cid);
     conn->original_dcid = *cid;
+    quic_qlog_begin(conn);
     return quic_handshake_initial_keys(conn, cid);
 }
 
@@ -164,6 +165,7 @@ struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_l
         conn->retried = true;
     }
     conn->initial_dcid = header->dcid;
+    quic_qlog_begin(conn);
     quic_remote_cids_set_initial(&conn->remote_cids, &header->scid);
     if (!quic_endpoint_add_initial_cid(endpoint, &header->dcid, conn) ||
         !quic_handshake_initial_keys(conn, &header->dcid)) {
@@ -224,6 +226,8 @@ void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
         base_heap_remove(&conn->endpoint->timers, &conn->timer);
     else if (!conn->timer.place || conn->timer.key != soonest)
         base_heap_set(&conn->endpoint->timers, &conn->timer, soonest);
+    if (conn->qlog)
+        quic_qlog_poll_timer(conn);
 }
 
 void quic_conn_mark_dirty(struct quic_conn *conn) {
@@ -271,6 +275,8 @@ void quic_conn_on_sent_eliciting(struct quic_conn *conn, base_time now) {
 /* ---- what happens when a deadline passes ---- */
 
 static void timeout_recovery(struct quic_conn *conn, base_time now) {
+    if (conn->qlog)
+        quic_qlog_timer_expired(conn);
     quic_recovery_on_timeout(&conn->recovery, now);
     quic_mtu_on_timeout(conn);
     quic_conn_mark_dirty(conn);
@@ -317,6 +323,8 @@ static void timeout_shrink(struct quic_conn *conn, base_time now) {
     }
     quic_streams_trim(&conn->streams);
     quic_path_shrink(conn);
+    if (conn->qlog)
+        quic_qlog_flush(conn);
 }
 
 static void timeout_streams(struct quic_conn *conn, base_time now) { quic_streams_on_deadline(&conn->streams, now); }
@@ -456,6 +464,8 @@ void quic_conn_free(struct quic_conn *conn) {
         BASE_DELETE(endpoint->mem, conn->datagrams);
     }
     quic_conn_free_machines(conn);
+    if (conn->qlog)
+        quic_qlog_end(conn);
     for (unsigned i = 1; i < QUIC_PATHS; i++)
         if (conn->paths[i])
             BASE_DELETE(endpoint->mem, conn->paths[i]);

@@ -21,6 +21,7 @@
 #include "quic/migrate.h"
 #include "quic/mtu.h"
 #include "quic/path.h"
+#include "quic/qlog.h"
 #include "quic/stream.h"
 
 #define QUIC_SLOT_CONN 4u /* kind of connection handles in the engine's slot table */
@@ -120,6 +121,7 @@ struct quic_early_packet {
 struct quic_conn {
     struct quic_endpoint *endpoint;
     const struct quic_config *config; /* a reference is held */
+    struct quic_qlog *qlog;           /* NULL: nothing is told (qlog.h) */
     uint64_t handle;
     void *user;        /* the application's */
     void *owner;       /* whoever has it before the application does (io's race of attempts), else NULL */

@@ -113,6 +113,8 @@ void quic_early_begin(struct quic_conn *conn) {
     }
     conn->early_data = CRYPTO_EARLY_PENDING;
     quic_streams_set_peer(&conn->streams, conn->remembered);
+    if (conn->qlog)
+        quic_qlog_params_restored(conn, conn->remembered);
 }
 
 static bool is_lowered(struct quic_params *remembered, struct quic_params *now) {

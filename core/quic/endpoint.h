@@ -33,6 +33,7 @@
 
 struct quic_conn;
 struct quic_cc_ops;
+struct quic_qlog_sink;
 
 /* The choices of address_validation. */
 enum quic_validate { QUIC_VALIDATE_NEVER = 0, QUIC_VALIDATE_ALWAYS, QUIC_VALIDATE_AUTO };
@@ -45,6 +46,7 @@ struct quic_config {
     struct quic_addr preferred_v4,
         preferred_v6;                    /* server: where clients are asked to move (RFC 9000 9.6); family 0 = none */
     const struct quic_cc_ops *custom_cc; /* governs instead of the congestion_control option; NULL = none */
+    const struct quic_qlog_sink *qlog;   /* where connections tell what they do (qlog.h); NULL = nowhere */
     _Atomic uint32_t refs;
     void (*release)(struct quic_config *config);
 };

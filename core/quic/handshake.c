@@ -59,6 +59,8 @@ void quic_handshake_drop_keys(struct quic_conn *conn, struct quic_keys *keys) {
 }
 
 void quic_handshake_free_keys(struct quic_conn *conn, enum crypto_level level) {
+    if (conn->qlog)
+        quic_qlog_keys_gone(conn, level, conn->keys[level].rx, conn->keys[level].tx);
     quic_handshake_drop_keys(conn, &conn->keys[level]);
 }
 
@@ -73,6 +75,8 @@ static bool initial_keys(struct quic_conn *conn, uint32_t version, const struct 
 }
 
 bool quic_handshake_initial_keys(struct quic_conn *conn, const struct quic_cid *dcid) {
+    if (conn->qlog)
+        quic_qlog_keys(conn, CRYPTO_INITIAL, true, true, QUIC_QLOG_KEY_TLS);
     return initial_keys(conn, conn->version, dcid, &conn->keys[CRYPTO_INITIAL]);
 }
 
@@ -85,6 +89,8 @@ void quic_handshake_take_version(struct quic_conn *conn, uint32_t version, const
     conn->keys[CRYPTO_INITIAL] = *keys;
     conn->version = version;
     conn->version_settled = true;
+    if (conn->qlog)
+        quic_qlog_keys(conn, CRYPTO_INITIAL, true, true, QUIC_QLOG_KEY_TLS);
 }
 
 /* ---- CRYPTO streams ---- */
@@ -189,6 +195,8 @@ static bool on_secrets(void *user, enum crypto_level level, const struct crypto_
     uint32_t version = level == CRYPTO_EARLY ? conn->original_version : conn->version; /* RFC 9369 4.1 */
     bool ok = keys_make(conn, &conn->keys[level], version_of(version), read, write) &&
               (level != CRYPTO_APPLICATION || quic_keyphase_install(conn, read, write));
+    if (conn->qlog)
+        quic_qlog_keys(conn, level, read && read->len, write && write->len, QUIC_QLOG_KEY_TLS);
     if (level == CRYPTO_EARLY && conn->role == CRYPTO_SERVER)
         conn->early_data = CRYPTO_EARLY_ACCEPTED;
     if (level == CRYPTO_HANDSHAKE && conn->keys[level].tx)
@@ -261,6 +269,8 @@ static bool on_transport_params(void *user, const uint8_t *data, size_t len) {
         return false;
     }
     conn->peer_params_known = true;
+    if (conn->qlog)
+        quic_qlog_params_known(conn);
     params_apply(conn);
     return true;
 }
@@ -281,6 +291,8 @@ bool quic_handshake_open(struct quic_conn *conn, const char *server_name, const 
     uint8_t bytes[PARAMS_MAX];
     struct quic_params params;
     own_params(conn, &params);
+    if (conn->qlog)
+        quic_qlog_params(conn, &params, true);
     struct crypto_tls_open open = {
         .role = (enum crypto_role)conn->role,
         .config = conn->config->tls,
@@ -436,6 +448,8 @@ static void handshake_completed(struct quic_conn *conn, base_time now) {
         quic_conn_fail(conn, QUIC_INTERNAL_ERROR, 0, "out of memory", now);
         return;
     }
+    if (conn->qlog)
+        quic_qlog_completed(conn);
     if (conn->role == CRYPTO_CLIENT)
         quic_handshake_free_keys(conn, CRYPTO_EARLY); /* RFC 9001 4.9.3 */
     base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_CONNECTED);

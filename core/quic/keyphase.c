@@ -39,7 +39,7 @@ bool quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *r
 }
 
 /* Everything moves on by one generation: what is prepared becomes present. False: out of memory, nothing changed. */
-static bool phase_advance(struct quic_conn *conn) {
+static bool phase_advance(struct quic_conn *conn, bool remote) {
     struct quic_phase *phase = &conn->phase;
     struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
     struct base_mem *mem = conn->endpoint->mem;
@@ -63,6 +63,8 @@ static bool phase_advance(struct quic_conn *conn) {
         phase->tx_sealed = 0;
         phase->tx_acked = false;
         conn->stats.key_updates++;
+        if (conn->qlog)
+            quic_qlog_keys(conn, CRYPTO_APPLICATION, true, true, remote ? QUIC_QLOG_KEY_REMOTE : QUIC_QLOG_KEY_LOCAL);
     } else {
         crypto_key_free(mem, tx_key);
         crypto_key_free(mem, rx_key);
@@ -81,7 +83,7 @@ bool quic_keyphase_update(struct quic_conn *conn) {
         conn->handshake_confirmed && (conn->role == CRYPTO_CLIENT || conn->want_handshake_done == QUIC_WANT_DONE);
     if (!both_confirmed || phase->rx_previous || (phase->generation && !phase->tx_acked))
         return false;
-    return phase_advance(conn);
+    return phase_advance(conn, false);
 }
 
 /* A packet of the next generation opened: the peer has updated (6.2). */
@@ -93,7 +95,7 @@ static void phase_follow_peer(struct quic_conn *conn, uint64_t number, base_time
         quic_conn_fail(conn, QUIC_KEY_UPDATE_ERROR, 0, "key update too early", now);
         return;
     }
-    if (!phase_advance(conn)) {
+    if (!phase_advance(conn, true)) {
         quic_conn_fail(conn, QUIC_INTERNAL_ERROR, 0, "out of memory", now);
         return;
     }
@@ -152,6 +154,8 @@ void quic_keyphase_on_sealed(struct quic_conn *conn, uint64_t packets, base_time
 }
 
 void quic_keyphase_on_timeout(struct quic_conn *conn) {
+    if (conn->qlog && conn->phase.rx_previous)
+        quic_qlog_old_key_gone(conn);
     crypto_key_free(conn->endpoint->mem, conn->phase.rx_previous);
     conn->phase.rx_previous = NULL;
 }

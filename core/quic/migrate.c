@@ -17,6 +17,8 @@
 /* ---- notes ---- */
 
 void quic_migrate_note(struct quic_conn *conn, const struct quic_path *path, enum quic_path_news news) {
+    if (conn->qlog)
+        quic_qlog_path_news(conn, path, news);
     if (conn->path_note_count == QUIC_PATH_NOTES) {
         conn->path_note_first = (uint8_t)((conn->path_note_first + 1) % QUIC_PATH_NOTES);
         conn->path_note_count--;

@@ -181,6 +181,8 @@ void quic_path_on_spin(const struct quic_conn *conn, struct quic_path *path, uin
 
 static void path_forget(struct quic_conn *conn, struct quic_path *path) {
     conn->endpoint->paths_gone++;
+    if (conn->qlog)
+        quic_qlog_path_gone(conn, path);
     path_stop_probing(path);
     path->state = QUIC_PATH_NONE;
     path->left = path->move_there = false;
@@ -292,6 +294,8 @@ struct quic_path *quic_path_open(struct quic_conn *conn, struct quic_socket *soc
         .chosen = conn->role == CRYPTO_CLIENT,
         .heard_at = now,
     };
+    if (conn->qlog)
+        quic_qlog_path_opened(conn, path);
     if (!quic_path_init_control(conn, path)) {
         path_forget(conn, path);
         return NULL;

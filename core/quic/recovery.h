@@ -19,6 +19,8 @@
 #include "tables/stats.h"
 
 #define QUIC_PATHS 4u
+#define QUIC_PACKET_THRESHOLD 3u     /* kPacketThreshold (RFC 9002 6.1.1) */
+#define QUIC_PERSISTENT_THRESHOLD 3u /* kPersistentCongestionThreshold (7.6.1) */
 
 struct quic_path_control {
     struct quic_rtt rtt;

@@ -15,9 +15,6 @@
 
 #include <assert.h>
 
-#define LOSS_PACKET_THRESHOLD 3u     /* kPacketThreshold */
-#define LOSS_PERSISTENT_THRESHOLD 3u /* kPersistentCongestionThreshold */
-
 /* What one call found lost on one path. */
 struct loss_tally {
     uint64_t bytes; /* in flight */
@@ -150,7 +147,7 @@ static bool loss_is_persistent(struct quic_recovery *r, unsigned index, base_tim
     base_time from = base_time_max(path->first_rtt_at, path->persistent_at);
     for (unsigned s = 0; s < QUIC_SPACES; s++)
         from = base_time_max(from, r->spaces[s].trimmed_acked_at);
-    base_time duration = LOSS_PERSISTENT_THRESHOLD * (quic_rtt_pto(&path->rtt) + r->max_ack_delay);
+    base_time duration = QUIC_PERSISTENT_THRESHOLD * (quic_rtt_pto(&path->rtt) + r->max_ack_delay);
     if (newest_lost <= from || newest_lost - from <= duration)
         return false; /* nearly always: no need to look at the packets */
     return loss_has_run(r, index, from, duration);
@@ -192,7 +189,7 @@ static uint64_t loss_scan(struct quic_recovery *r, enum quic_space space, uint64
         if (packet->state == QUIC_SENT_OUTSTANDING) {
             const struct quic_path_control *path = quic_recovery_path_of(r, packet);
             base_time lost_at = packet->sent_at + loss_delay(&(path ? path : r->paths[r->active])->rtt);
-            if (log->largest_acked - number >= LOSS_PACKET_THRESHOLD || lost_at <= now) {
+            if (log->largest_acked - number >= QUIC_PACKET_THRESHOLD || lost_at <= now) {
                 loss_declare(r, space, number, packet, now, &tallies[quic_recovery_index_of(r, packet)]);
             } else {
                 if (oldest == QUIC_NO_NUMBER)

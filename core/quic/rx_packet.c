@@ -20,7 +20,11 @@ struct rx_source {
     struct quic_path *path;
 };
 
-static void rx_drop(struct quic_conn *conn) { conn->stats.packets_dropped++; }
+static void rx_drop(struct quic_conn *conn, unsigned type, size_t len, enum quic_qlog_drop why) {
+    conn->stats.packets_dropped++;
+    if (conn->qlog)
+        quic_qlog_dropped(conn, type, len, why);
+}
 
 /* ---- after opening ---- */
 
@@ -37,17 +41,37 @@ static struct quic_path *rx_path(struct quic_conn *conn, struct rx_source *from,
     return from->path;
 }
 
-/* Frames, then the note that it was received. The packet is authentic. */
-static void rx_process(struct quic_rx *rx, struct rx_source *from, const uint8_t *payload, size_t len) {
+static void rx_qlog(const struct quic_rx *rx, const struct crypto_open_item *item, size_t len) {
+    struct quic_qlog_packet told = {.start = item->packet,
+                                    .first = item->first,
+                                    .pn_len = item->pn_len,
+                                    .pn_offset = item->pn_offset,
+                                    .level = rx->level,
+                                    .number = rx->number,
+                                    .payload = len,
+                                    .path = rx->path->index};
+    quic_qlog_packet_received(rx->conn, &told);
+}
+
+static enum quic_packet_type rx_type(enum crypto_level level) {
+    static const enum quic_packet_type types[CRYPTO_LEVELS] = {QUIC_PACKET_INITIAL, QUIC_PACKET_0RTT,
+                                                               QUIC_PACKET_HANDSHAKE, QUIC_PACKET_1RTT};
+    return types[level];
+}
+
+/* Frames, then the note that it was received. The packet is authentic; `len` bytes of plaintext stand behind its number. */
+static void rx_process(struct quic_rx *rx, struct rx_source *from, const struct crypto_open_item *item, size_t len) {
     struct quic_conn *conn = rx->conn;
     struct quic_ack *ack = &conn->acks[rx->space];
     if (quic_ack_is_duplicate(ack, rx->number)) {
         conn->stats.packets_duplicate++;
+        if (conn->qlog)
+            quic_qlog_dropped(conn, rx_type(rx->level), item->len, QUIC_QLOG_DROP_DUPLICATE);
         return;
     }
     rx->path = rx_path(conn, from, rx->now); /* after the check above: a replayed packet makes no path */
     if (!rx->path) {
-        rx_drop(conn);
+        rx_drop(conn, rx_type(rx->level), item->len, QUIC_QLOG_DROP_REJECTED);
         return;
     }
     if (len == 0) {
@@ -61,7 +85,11 @@ static void rx_process(struct quic_rx *rx, struct rx_source *from, const uint8_t
     if (largest != QUIC_NO_NUMBER && rx->number < largest)
         conn->stats.packets_reordered++;
     quic_conn_on_received(conn, rx->now);
-    int result = quic_rx_frames(rx, payload, len);
+    if (conn->qlog)
+        rx_qlog(rx, item, len);
+    int result = quic_rx_frames(rx, item->packet + item->pn_offset + item->pn_len, len);
+    if (conn->qlog)
+        quic_qlog_poll(conn);
     if (result || conn->state >= QUIC_CONN_CLOSING)
         return;
     conn->glitches.good += !rx->glitched;
@@ -107,7 +135,7 @@ static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const 
         const struct quic_datagram *d = from->datagram;
         if (conn->state < QUIC_CONN_CLOSING && rx_is_reset(conn, d->data, d->len))
             rx_on_reset(conn, now);
-        rx_drop(conn);
+        rx_drop(conn, QUIC_PACKET_1RTT, item->len, QUIC_QLOG_DROP_DECRYPTION);
         return;
     }
     if (item->first & 0x18) {
@@ -123,7 +151,7 @@ static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const 
                          .space = QUIC_APPLICATION,
                          .number = number,
                          .now = now};
-    rx_process(&rx, from, item->packet + item->pn_offset + item->pn_len, (size_t)len);
+    rx_process(&rx, from, item, (size_t)len);
     if (rx.path)
         quic_path_on_spin(conn, rx.path, number, item->first & 0x20);
 }
@@ -152,7 +180,7 @@ static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const
                      enum crypto_level level, base_time now) {
     struct base_mem *mem = conn->endpoint->mem;
     if (!from->path || conn->early_count >= QUIC_EARLY_PACKETS) {
-        rx_drop(conn);
+        rx_drop(conn, rx_type(level), header->packet_len, QUIC_QLOG_DROP_KEY);
         return;
     }
     if (!conn->early)
@@ -161,6 +189,8 @@ static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const
     if (!data)
         return;
     memcpy(data, header->packet, header->packet_len);
+    if (conn->qlog)
+        quic_qlog_buffered(conn, level, header->packet_len);
     conn->early[conn->early_count++] = (struct quic_early_packet){
         .data = data,
         .at = now,
@@ -260,7 +290,7 @@ static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const s
                   ? rx_unprotect_other(conn, header, &item, &number)
                   : rx_unprotect(conn, &conn->keys[level], space, &item, &number);
     if (len < 0) {
-        rx_drop(conn);
+        rx_drop(conn, header->type, header->packet_len, QUIC_QLOG_DROP_DECRYPTION);
         return;
     }
     rx_check_scid(conn, header, true);
@@ -279,7 +309,7 @@ static void rx_open_long(struct quic_conn *conn, struct rx_source *from, const s
                          .space = space,
                          .number = number,
                          .now = now};
-    rx_process(&rx, from, item.packet + item.pn_offset + item.pn_len, (size_t)len);
+    rx_process(&rx, from, &item, (size_t)len);
     if (level == CRYPTO_HANDSHAKE && conn->role == CRYPTO_SERVER && conn->state < QUIC_CONN_CLOSING &&
         conn->keys[CRYPTO_INITIAL].rx)
         quic_handshake_discard(conn, QUIC_INITIAL); /* RFC 9001 4.9.1 */
@@ -313,23 +343,26 @@ static void rx_retry(struct quic_conn *conn, const struct quic_header *header, b
 /* ---- datagrams ---- */
 
 static void rx_long(struct quic_conn *conn, struct rx_source *from, const struct quic_header *header, base_time now) {
+    bool retry = header->type == QUIC_PACKET_RETRY && header->version_known && header->version == conn->version;
+    if (conn->qlog && (retry || header->type == QUIC_PACKET_VERSION_NEGOTIATION))
+        quic_qlog_unprotected(conn, header);
     if (header->type == QUIC_PACKET_VERSION_NEGOTIATION) {
         quic_version_negotiate(conn, header, now);
-    } else if (!header->version_known || (header->type == QUIC_PACKET_RETRY && header->version != conn->version)) {
-        rx_drop(conn);
-    } else if (header->type == QUIC_PACKET_RETRY) {
+    } else if (!header->version_known || (header->type == QUIC_PACKET_RETRY && !retry)) {
+        rx_drop(conn, header->type, header->packet_len, QUIC_QLOG_DROP_UNSUPPORTED);
+    } else if (retry) {
         rx_retry(conn, header, now);
     } else {
         enum crypto_level level = rx_level(header->type);
         bool small = level == CRYPTO_INITIAL && conn->role == CRYPTO_SERVER && from->datagram->len < QUIC_MIN_INITIAL;
         if (small || !rx_version_fits(conn, header, level)) /* RFC 9000 14.1 */
-            rx_drop(conn);
+            rx_drop(conn, header->type, header->packet_len, QUIC_QLOG_DROP_INVALID);
         else if (rx_can_read(conn, level))
             rx_open_long(conn, from, header, now);
         else if (rx_may_come(conn, level))
             rx_stash(conn, from, header, level, now);
         else
-            rx_drop(conn);
+            rx_drop(conn, header->type, header->packet_len, QUIC_QLOG_DROP_KEY);
     }
 }
 
@@ -343,7 +376,7 @@ static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct r
         if (!quic_header_parse(at, (size_t)(end - at), QUIC_LOCAL_CID_LEN, &header)) {
             if (at == from->datagram->data && rx_is_reset(conn, at, (size_t)(end - at)))
                 rx_on_reset(conn, now);
-            rx_drop(conn);
+            rx_drop(conn, QUIC_QLOG_TYPE_UNKNOWN, (size_t)(end - at), QUIC_QLOG_DROP_INVALID);
             if (!header.packet_len)
                 return;
             at += header.packet_len; /* 12.2: others in the datagram may still be good */
@@ -354,7 +387,7 @@ static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct r
             first = header.dcid;
             have_first = true;
         } else if (!quic_cid_equal(&first, &header.dcid)) { /* 12.2: not coalesced by the peer we talk to */
-            rx_drop(conn);
+            rx_drop(conn, header.type, header.packet_len, QUIC_QLOG_DROP_REJECTED);
             continue;
         }
         if (header.is_long) {
@@ -370,7 +403,7 @@ static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct r
         } else if (rx_may_come(conn, CRYPTO_APPLICATION)) {
             rx_stash(conn, from, &header, CRYPTO_APPLICATION, now);
         } else {
-            rx_drop(conn);
+            rx_drop(conn, QUIC_PACKET_1RTT, header.packet_len, QUIC_QLOG_DROP_KEY);
         }
     }
 }
@@ -379,6 +412,8 @@ void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datag
     struct rx_batch batch;
     batch.count = 0;
     struct quic_path *path = NULL;
+    if (conn->qlog)
+        quic_qlog_datagrams_received(conn, datagrams, count);
     for (size_t i = 0; i < count; i++) {
         const struct quic_datagram *d = &datagrams[i];
         if (!path || !quic_addr_equal(&path->remote, &d->remote) || !quic_addr_equal(&path->local, &d->local))

@@ -349,6 +349,8 @@ void quic_tx_on_fate(void *user, enum quic_space space, const struct quic_sent_f
 void quic_tx_on_packet(void *user, enum quic_space space, uint64_t number, const struct quic_sent_packet *packet,
                        enum quic_fate fate) {
     struct quic_conn *conn = user;
+    if (conn->qlog && fate == QUIC_FATE_LOST && packet->in_flight)
+        quic_qlog_lost(conn, space, number, packet);
     if (space != QUIC_APPLICATION)
         return;
     if (fate == QUIC_FATE_ACKED)

@@ -174,12 +174,28 @@ static void tx_pad_to(struct tx_train *t, uint8_t *start, size_t size) {
     last->in_flight = true; /* RFC 9002 2: PADDING counts */
 }
 
+static void tx_qlog(const struct tx_train *t, const struct tx_packet *packet, enum quic_space space) {
+    struct quic_qlog_packet told = {.start = packet->start,
+                                    .first = packet->start[0],
+                                    .pn_len = packet->pn_len,
+                                    .pn_offset = packet->pn_offset,
+                                    .level = packet->level,
+                                    .number = t->conn->recovery.spaces[space].next,
+                                    .payload =
+                                        (size_t)(packet->end - packet->start) - packet->pn_offset - packet->pn_len,
+                                    .path = t->path->index,
+                                    .mtu_probe = t->mtu_probe};
+    quic_qlog_packet_sent(t->conn, &told);
+}
+
 static void tx_commit_packet(struct tx_train *t, struct tx_packet *packet) {
     struct quic_conn *conn = t->conn;
     enum quic_space space = quic_space_of(packet->level);
     uint32_t bytes = (uint32_t)(packet->end - packet->start) + CRYPTO_TAG_SIZE;
     if (packet->length_at)
         quic_header_patch_length(packet->length_at, bytes - packet->pn_offset);
+    if (conn->qlog)
+        tx_qlog(t, packet, space);
     uint64_t number = quic_recovery_on_sent_over(&conn->recovery, t->path->index, space, t->now, bytes,
                                                  packet->eliciting, packet->in_flight, t->ecn);
     if (t->mtu_probe)
@@ -319,6 +335,8 @@ static bool tx_end(struct tx_train *t) {
     } else if (t->sealed && t->conn->state < QUIC_CONN_CLOSING) {
         quic_keyphase_on_sealed(t->conn, t->sealed, t->now);
     }
+    if (t->conn->qlog && t->out->count)
+        quic_qlog_datagrams_sent(t->conn, t->out);
     return t->out->count > 0;
 }
 

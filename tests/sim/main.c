@@ -4,6 +4,7 @@
  *     sim --scenario NAME --seed N    one run, to look at a failure
  *     sim --seeds N                   another number of seeds for each
  *     sim ... --trace                 prints every datagram, decrypted
+ *     sim ... --qlog DIR              writes a qlog of every connection into this directory
  *     sim --soak --seconds N          new seeds until the time is over
  *
  * Without a name it begins with the self-test of the checker. Each run and each rule is one check; the last line says how many passed and failed. A failing run prints the command that repeats it. */
@@ -70,7 +71,9 @@ static void run_all(const char *name, uint64_t first, unsigned seeds) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: sim [--scenario NAME] [--seed N | --seeds N | --soak --seconds N] [--list]\n");
+    fprintf(
+        stderr,
+        "usage: sim [--scenario NAME] [--seed N | --seeds N | --soak --seconds N] [--trace] [--qlog DIR] [--list]\n");
     return 2;
 }
 
@@ -90,6 +93,8 @@ int main(int argc, char **argv) {
             seconds = (unsigned)strtoul(argv[++i], NULL, 0);
         else if (!strcmp(argv[i], "--soak"))
             seconds = seconds ? seconds : 600;
+        else if (!strcmp(argv[i], "--qlog") && more)
+            sim_qlog_to(argv[++i]);
         else if (!strcmp(argv[i], "--trace"))
             checker_trace = true;
         else if (!strcmp(argv[i], "--list")) {

@@ -556,6 +556,7 @@ static struct quic_config *config_new(enum crypto_role role, const struct option
     if (config->options.early_data)
         crypto_tls_config_early_data(config->tls, true);
     crypto_tls_config_keylog(config->tls, checker_keylog, NULL);
+    config->qlog = sim_qlog;
     if (!ok) {
         fprintf(stderr, "sim: %s\n", why.text);
         abort();

@@ -99,7 +99,7 @@ WEFT_API uint32_t weft_version(void);
 WEFT_API const char *weft_version_text(void);
 /* 1 when the library in use has the feature, 0 when not or when the name is unknown. Names: "quic-v1", "quic-v2",
  * "early-data", "migration" (RFC 9000 9), "ecn", "bbr", "reset-stream-at", "ack-frequency", "stream-deadlines", "pair", "pool",
- * "datagrams" (RFC 9221). */
+ * "datagrams" (RFC 9221), "qlog". */
 WEFT_API uint32_t weft_has_feature(const char *name);
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
@@ -365,6 +365,31 @@ typedef void (*weft_keylog_cb)(void *user, const char *line);
 /* Where to: both may be used; callback NULL: no more. WEFT_E_IO: the file cannot be opened. */
 WEFT_API int32_t weft_config_set_keylog(weft_config config, weft_keylog_cb callback, void *user);
 WEFT_API int32_t weft_config_set_keylog_file(weft_config config, const char *path);
+
+/* A piece of a connection's qlog (draft-ietf-quic-qlog-main-schema): one or more whole records of a JSON text sequence
+ * (RFC 7464). The first piece of a connection begins with the header. */
+typedef struct weft_qlog {
+    uint32_t size;
+    uint32_t role;        /* enum weft_role: whose view it is */
+    weft_conn conn;       /* id 0: the application does not know it yet, or no more, or it lost a race of addresses */
+    const uint8_t *odcid; /* the ID that the client chose first, which names the log on both sides */
+    uint32_t odcid_len;
+    uint32_t last; /* 1: that was the end of this log; len is 0 */
+    const void *data;
+    size_t len;
+} weft_qlog;
+
+/* 0: taken. Else the piece is gone, and its records are counted (qlog_dropped). Called on the thread of the engine in
+ * the midst of things: must be quick and not call weft. */
+typedef int32_t (*weft_qlog_cb)(void *user, const weft_qlog *qlog);
+/* What connections do, as qlog; docs/qlog.md tells what is in it (no keys, no tokens, no content). To a callback, or to
+ * files ODCID_client.sqlog and ODCID_server.sqlog in a directory that exists; both may be used. Pieces come when there
+ * is enough, when a second has passed, when a connection rests, and at its end. Files are written by a thread of the
+ * configuration's own: a disk that is too slow costs records and nothing else, and whatever frees the configuration
+ * last waits until all is written. NULL: no more. The option qlog_one_in takes a share of the connections. WEFT_E_IO: no
+ * such directory, or no files can be made in it. */
+WEFT_API int32_t weft_config_set_qlog(weft_config config, weft_qlog_cb callback, void *user);
+WEFT_API int32_t weft_config_set_qlog_dir(weft_config config, const char *path);
 
 /* Colon-separated names, most wanted first: TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384,
  * TLS_CHACHA20_POLY1305_SHA256; X25519, P-256, P-384, P-521, X25519MLKEM768. WEFT_E_TLS: a name is unknown. */
@@ -992,7 +1017,7 @@ typedef struct weft_conn_stats {
     uint64_t streams_opened_local, streams_opened_remote, key_updates, flow_blocked;
     uint64_t datagram_frames_sent, datagram_frames_received, datagram_frames_lost, datagram_frames_dropped;
     uint64_t ecn_marked, ecn_ce, ecn_failures, mtu_black_holes;
-    uint64_t glitches, acks_optimistic, paths_refused;
+    uint64_t glitches, acks_optimistic, paths_refused, qlog_dropped;
 } weft_conn_stats;
 
 typedef struct weft_engine_stats {
