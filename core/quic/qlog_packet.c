@@ -212,7 +212,9 @@ static enum quic_packet_type type_in_space(const struct quic_conn *conn, enum qu
 
 void quic_qlog_lost(struct quic_conn *conn, enum quic_space space, uint64_t number,
                     const struct quic_sent_packet *packet) {
-    struct qlog_json *json = quic_qlog_record(conn, "quic:packet_lost", packet->path);
+    bool gone =
+        packet->path < QUIC_PATHS && packet->era != conn->recovery.eras[packet->path]; /* its path is another one now */
+    struct qlog_json *json = quic_qlog_record(conn, "quic:packet_lost", gone ? QUIC_PATHS : packet->path);
     bool reordered = conn->recovery.spaces[space].largest_acked - number >= QUIC_PACKET_THRESHOLD;
     if (!json)
         return;
