@@ -1,0 +1,147 @@
+"""Who is measured, how each is built and started.
+
+A peer is a program that plays both roles of one small protocol (draft-banks-quic-performance: the first eight bytes of a
+stream say how many bytes the answer has):
+
+    PEER server PORT CERT KEY                   prints "ready"
+    PEER client PORT CA bulk DOWN UP            prints "begin" and "end SECONDS" around what is measured
+    PEER client PORT CA handshakes COUNT
+    PEER client PORT CA requests COUNT IN-FLIGHT
+
+Each is set as its authors recommend for throughput: release builds, GSO and GRO where it has them, and windows (16 MiB a
+stream, 32 MiB a connection) that never limit on loopback. What was set besides stands in `settings`, and is printed. Each
+talks to itself. Builds lie in the cache (WEFT_CACHE), named after the hash of their sources.
+"""
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CACHE = Path(os.environ.get("WEFT_CACHE", Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "weft"))
+
+
+@dataclass
+class Peer:
+    name: str
+    settings: str
+    build: object  # () -> path of the program
+    loads: set = field(default_factory=lambda: {"down", "up", "handshakes", "requests"})
+    quic: bool = True
+    program: Path = None
+
+    def server(self, port, cert, key):
+        return [str(self.program), "server", str(port), str(cert), str(key)]
+
+    def client(self, port, ca, load, *args):
+        return [str(self.program), "client", str(port), str(ca), load, *map(str, args)]
+
+
+def certificate(where):
+    """A key, and a certificate for localhost signed by itself: (certificate, key)."""
+    cert, key = where / "cert.pem", where / "key.pem"
+    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "keyUsage=digitalSignature",
+                "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", str(key), "-out", str(cert)])
+    return cert, key
+
+
+def digest(*paths):
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def run(command, **kwargs):
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+    if result.returncode:
+        sys.exit(f"bench: {' '.join(map(str, command))}:\n{result.stdout[-4000:]}")
+    return result.stdout
+
+
+def cached(name, sources, make):
+    """The directory of a finished build; made by `make(directory)` when there is none."""
+    home = CACHE / f"bench-{name}-{digest(*sources)}"
+    if not home.exists():
+        print(f"building {name} ...", file=sys.stderr, flush=True)
+        work = home.with_name(f".{home.name}.{os.getpid()}")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        make(work)
+        work.rename(home)
+    return home
+
+
+def rust(name):
+    def build():
+        source = HERE / "peers/rust"
+        sources = [source / "Cargo.toml", source / "Cargo.lock", *source.glob("src/**/*.rs")]
+
+        def make(work):
+            run(["cargo", "build", "--release", "--locked", "--target-dir", str(work / "target")], cwd=source)
+            for program in source.glob("src/bin/*.rs"):
+                shutil.copy2(work / "target/release" / program.stem, work / program.stem)
+            shutil.rmtree(work / "target")
+
+        return cached("rust", sources, make) / name
+
+    return build
+
+
+def go():
+    source = HERE / "peers/go"
+
+    def make(work):
+        run(["go", "build", "-trimpath", "-buildvcs=false", "-o", str(work / "quicgo"), "."], cwd=source)
+
+    return cached("quicgo", [source / "main.go", source / "go.mod", source / "go.sum"], make) / "quicgo"
+
+
+def tls():
+    source = HERE / "peers/tls/tls.c"
+
+    def make(work):
+        run(["cc", "-O2", "-o", str(work / "tls"), str(source), "-lssl", "-lcrypto"])
+
+    return cached("tls", [source], make) / "tls"
+
+
+class Weft(Peer):
+    """The weft command, whose client reports by itself; see `weft perf --help`."""
+
+    def server(self, port, cert, key):
+        return [str(self.program), "perf", "server", "--listen", f"127.0.0.1:{port}", "--cert", str(cert), "--key", str(key)]
+
+    def client(self, port, ca, load, *args):
+        base = [str(self.program), "perf", "client", f"127.0.0.1:{port}", "--ca", str(ca), "--server-name", "localhost",
+                "--json", "--quiet"]
+        if load == "bulk":
+            return base + ["-d", str(args[0]), "-u", str(args[1])]
+        if load == "handshakes":
+            return base + ["-c", str(args[0]), "-d", "100", "-u", "92"]
+        return base + ["-n", str(args[0]), "-s", str(args[1]), "-d", "100", "-u", "92"]
+
+
+def all_peers(weft):
+    return [
+        Weft("weft", "CUBIC, pacing on, preset of `weft perf`", lambda: weft),
+        Peer("quinn", "aws-lc, CUBIC, current-thread runtime", rust("quinn")),
+        Peer("s2n-quic", "rustls with aws-lc, CUBIC, current-thread runtime", rust("s2n")),
+        Peer("quic-go", "Go's crypto, CUBIC, GOMAXPROCS of its core", go),
+        Peer("TLS over TCP", "OpenSSL, AES-128-GCM, 16 KiB records, no kernel TLS", tls, {"down", "up", "handshakes"}, False),
+    ]
+
+
+def finished(client_output):
+    """Seconds that the client says the measured part took."""
+    for line in client_output.splitlines():
+        if line.startswith("end "):
+            return float(line.split()[1])
+        if line.startswith("{"):
+            return json.loads(line)["seconds"]
+    raise ValueError(f"no result in {client_output[-500:]!r}")
