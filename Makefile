@@ -34,11 +34,12 @@ fuzz: ## fuzz every target for SECONDS=... each (default 60)
 interop: ## run the tests against other implementations
 	@scripts/test.sh interop
 
-bench: ## measure
-	@scripts/setup.sh test
+bench: ## measure, beside other implementations and alone; ARGS=... for tests/bench/run
+	@scripts/setup.sh bench
 	@cmake --preset release -DWEFT_BUILD_TESTS=ON
 	@cmake --build --preset release
-	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/run
+	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/run $(ARGS)
+	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/scale
 
 abi-check: build ## hold the build to the recorded ABI, and the header to its documentation
 	@scripts/setup.sh test

@@ -5,6 +5,7 @@
 #   scripts/setup.sh           what `make` needs             (group build)
 #   scripts/setup.sh test      ... and what `make test` needs
 #   scripts/setup.sh doc       what `make doc` needs
+#   scripts/setup.sh bench     what `make test` needs, and what builds other implementations, to measure beside them
 #   scripts/setup.sh interop   what `make test` needs, and what installs other implementations, to test with them
 #   scripts/setup.sh dev       what `make test`, `make fuzz`, `make format` and `make tidy` need
 set -euo pipefail
@@ -42,7 +43,13 @@ needs_test() {
     need openssl program openssl
     need abigail-tools program abidiff # tests/abi; it also compiles the header with both compilers
     need clang program clang
+    need valgrind test -e /usr/include/valgrind/callgrind.h # instructions are counted: tests/walk
     needs_doc
+}
+needs_bench() {
+    need golang-go program go
+    need cargo program cargo
+    need libssl-dev library openssl
 }
 needs_doc() {
     need doxygen program doxygen
@@ -78,6 +85,10 @@ collect() {
         build) ;;
         test) needs_test ;;
         doc) needs_doc ;;
+        bench)
+            needs_test
+            needs_bench
+            ;;
         interop)
             needs_test
             needs_interop
@@ -87,7 +98,7 @@ collect() {
             needs_dev
             ;;
         *)
-            echo "setup.sh: unknown group '$want' (build, test, doc, interop, dev)" >&2
+            echo "setup.sh: unknown group '$want' (build, test, bench, doc, interop, dev)" >&2
             exit 2
             ;;
     esac

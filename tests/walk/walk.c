@@ -9,7 +9,7 @@
  * differs from run to run (the length of an ECDSA signature) is lost in the number of units. One invariant: outside of
  * the region everything is done as well, it is only not counted.
  *
- * walk.py runs it, divides and compares with the numbers that are kept. */
+ * ./run starts it, divides and compares with the numbers that are kept. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
