@@ -127,6 +127,11 @@ static uint8_t state_of(const struct quic_conn *core) {
     return states[core->state];
 }
 
+/* Where the system chooses the address, as it does for most clients, the socket's port is still to be told. */
+static const struct quic_addr *local_of(const struct quic_path *path) {
+    return path->local.family || !path->socket ? &path->local : &path->socket->local;
+}
+
 static void fill_peer(const struct quic_conn *core, weft_conn_info *info) {
     const struct quic_params *params = &core->peer_params;
     info->peer_max_idle_timeout = params->max_idle_timeout * BASE_MS;
@@ -154,7 +159,7 @@ void abi_info_fill(const struct abi_conn *conn, weft_conn_info *info) {
                              .created_at = core->created_at,
                              .connected_at = core->connected_at,
                              .peer_certificate_len = core->peer_certificate_len};
-    abi_addr_out(&path->local, &info->local);
+    abi_addr_out(local_of(path), &info->local);
     abi_addr_out(&path->remote, &info->remote);
     if (core->peer_params_known)
         fill_peer(core, info);
@@ -276,7 +281,7 @@ int32_t weft_conn_get_path(weft_conn conn, weft_path *path) {
                      .slow_start_threshold = control->cc.threshold,
                      .mtu = core->mtu,
                      .pto_count = own->core->recovery.pto_count};
-    abi_addr_out(&core->local, &all.local);
+    abi_addr_out(local_of(core), &all.local);
     abi_addr_out(&core->remote, &all.remote);
     return abi_give(path, &all, sizeof all);
 }

@@ -45,6 +45,20 @@ needs_test() {
     need clang program clang
     need valgrind test -e /usr/include/valgrind/callgrind.h # instructions are counted: tests/walk
     needs_doc
+    needs_erlang
+}
+# bindings/erlang_nif and bindings/elixir. Debian has OTP in many packages; an OTP of one's own has it all.
+needs_erlang() {
+    local otp=/usr/lib/erlang/lib part
+    need erlang-base program erl
+    command -v erl >/dev/null && otp=$(erl -noshell -eval 'io:put_chars(code:lib_dir()), halt().')
+    need erlang-dev sh -c "ls '$otp'/../usr/include/erl_nif.h"
+    for part in common_test crypto dialyzer edoc eunit inets mnesia os_mon parsetools public_key runtime_tools ssl syntax_tools tools xmerl; do
+        need "erlang-${part//_/-}" sh -c "ls -d '$otp'/$part-*"
+    done
+    need erlang-proper sh -c "ls -d '$otp'/proper-* /usr/lib/erlang/lib/proper-*"
+    need rebar3 program rebar3
+    need elixir program elixir
 }
 needs_bench() {
     need golang-go program go

@@ -1,0 +1,357 @@
+/* engine.c - an engine's thread, and the queue of commands into it.
+ *
+ * The thread turns the core's loop as long as there is something to wait for, and sleeps on a condition when there is
+ * not. Commands are a list under a lock. Only the one that finds the list empty wakes the thread, so a burst of calls
+ * costs one wake-up; the list is taken as a whole and run in order, among the callbacks of a turn, which is where the
+ * core allows everything.
+ *
+ * The end. An engine stops when it is told to or when its owner is down: its connections are closed, one more turn
+ * tells the peers, everything that is left is ended here as if its last event had come, and whoever waits is answered.
+ * From then on no command is taken. But binaries may still refer to received bytes, so the core's engine is freed only
+ * when the last of them has been given back; until then the thread sleeps. It is detached, and the library is linked
+ * with -z nodelete: no code can be unmapped under it.
+ *
+ * The invariant that matters: commands run in the order of their calls, each exactly once, and are freed after that; a
+ * waiter still in one by then is told {error, closed}.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "nif.h"
+
+/* ---- waiters ---- */
+
+struct waiter *waiter_new(ErlNifEnv *env, term ref) {
+    struct waiter *waiter = (struct waiter *)nif_alloc_zero(sizeof *waiter);
+    if (!waiter)
+        return NULL;
+    enif_self(env, &waiter->pid);
+    waiter->env = enif_alloc_env();
+    waiter->ref = enif_make_copy(waiter->env, ref);
+    COUNT(waiters, 1);
+    return waiter;
+}
+
+void waiter_free(struct waiter *waiter) {
+    if (waiter->has_part)
+        enif_release_binary(&waiter->part);
+    enif_free_env(waiter->env);
+    nif_free(waiter);
+    COUNT(waiters, -1);
+}
+
+void waiter_answer(struct waiter *waiter, term result) {
+    enif_send(NULL, &waiter->pid, waiter->env, enif_make_tuple2(waiter->env, waiter->ref, result));
+    waiter_free(waiter);
+}
+
+void waiters_add(struct waiters *list, struct waiter *waiter) {
+    waiter->next = NULL;
+    if (list->last)
+        list->last->next = waiter;
+    else
+        list->first = waiter;
+    list->last = waiter;
+}
+
+struct waiter *waiters_take(struct waiters *list) {
+    struct waiter *waiter = list->first;
+    if (!waiter)
+        return NULL;
+    list->first = waiter->next;
+    if (!list->first)
+        list->last = NULL;
+    return waiter;
+}
+
+struct waiter *waiters_find(struct waiters *list, ErlNifEnv *env, term ref) {
+    struct waiter *previous = NULL;
+    (void)env;
+    for (struct waiter *waiter = list->first; waiter; previous = waiter, waiter = waiter->next) {
+        if (enif_compare(waiter->ref, ref) != 0)
+            continue;
+        if (previous)
+            previous->next = waiter->next;
+        else
+            list->first = waiter->next;
+        if (list->last == waiter)
+            list->last = previous;
+        return waiter;
+    }
+    return NULL;
+}
+
+void waiters_answer_error(struct waiters *list, int32_t error) {
+    for (struct waiter *waiter = waiters_take(list); waiter; waiter = waiters_take(list))
+        waiter_answer(waiter, error ? term_error(waiter->env, error) : AM(ok));
+}
+
+void waiters_answer_closed(struct waiters *list, const struct conn *conn) {
+    for (struct waiter *waiter = waiters_take(list); waiter; waiter = waiters_take(list))
+        waiter_answer(waiter, term_closed(waiter->env, conn));
+}
+
+/* ---- commands ---- */
+
+struct command *command_new(command_run run, void *object, size_t inline_len) {
+    struct command *command = (struct command *)nif_alloc(sizeof *command + inline_len);
+    if (!command)
+        return NULL;
+    memset(command, 0, sizeof *command);
+    command->run = run;
+    command->object = object;
+    if (object)
+        enif_keep_resource(object);
+    COUNT(commands, 1);
+    return command;
+}
+
+void command_free(struct command *command) {
+    if (command->waiter)
+        waiter_answer(command->waiter, term_fail(command->waiter->env, AM(closed)));
+    if (command->env)
+        enif_free_env(command->env);
+    if (command->object)
+        enif_release_resource(command->object);
+    nif_free(command);
+    COUNT(commands, -1);
+}
+
+struct waiter *command_take_waiter(struct command *command) {
+    struct waiter *waiter = command->waiter;
+    command->waiter = NULL;
+    return waiter;
+}
+
+void command_answer(struct command *command, term result) {
+    struct waiter *waiter = command_take_waiter(command);
+    if (waiter)
+        waiter_answer(waiter, result);
+}
+
+void command_answer_code(struct command *command, int32_t error) {
+    if (command->waiter)
+        command_answer(command, error < 0 ? term_error(command->waiter->env, error) : AM(ok));
+}
+
+static void drain(void *arg) {
+    struct engine *engine = (struct engine *)arg;
+    enif_mutex_lock(engine->lock);
+    struct command *command = engine->first;
+    engine->first = engine->last = NULL;
+    engine->posted = false;
+    enif_mutex_unlock(engine->lock);
+    while (command) {
+        struct command *next = command->next;
+        command->run(engine, command);
+        command_free(command);
+        command = next;
+    }
+}
+
+static bool push(struct engine *engine, struct command *command, bool always) {
+    command->next = NULL;
+    enif_mutex_lock(engine->lock);
+    if (engine->refuse && !always) {
+        enif_mutex_unlock(engine->lock);
+        command_free(command);
+        return false;
+    }
+    bool was_empty = !engine->first;
+    if (was_empty)
+        engine->first = command;
+    else
+        engine->last->next = command;
+    engine->last = command;
+    /* Under the lock, so that the engine is still there. Where there is no memory for it the next command tries again. */
+    if (!engine->posted && !engine->refuse)
+        engine->posted = weft_engine_post(engine->handle, drain, engine) == WEFT_OK;
+    if (was_empty)
+        enif_cond_signal(engine->cond);
+    enif_mutex_unlock(engine->lock);
+    return true;
+}
+
+bool command_push(struct engine *engine, struct command *command) { return push(engine, command, false); }
+void command_push_always(struct engine *engine, struct command *command) { push(engine, command, true); }
+
+term command_post(struct engine *engine, struct command *command) {
+    if (!command)
+        return AM(error);
+    return command_push(engine, command) ? AM(ok) : AM(closed);
+}
+
+term command_ask(ErlNifEnv *env, struct engine *engine, struct command *command, term ref) {
+    if (!command)
+        return AM(error);
+    command->waiter = waiter_new(env, ref);
+    return command_post(engine, command); /* a refused one answers */
+}
+
+/* ---- the thread ---- */
+
+static bool is_queued(struct engine *engine) {
+    enif_mutex_lock(engine->lock);
+    bool queued = engine->first != NULL;
+    enif_mutex_unlock(engine->lock);
+    return queued;
+}
+
+/* Until there is a command. */
+static void sleep_until_queued(struct engine *engine) {
+    enif_mutex_lock(engine->lock);
+    while (!engine->first)
+        enif_cond_wait(engine->cond, engine->lock);
+    enif_mutex_unlock(engine->lock);
+}
+
+static void end_everything(struct engine *engine) {
+    while (engine->conns)
+        conn_ended(engine, engine->conns);
+    while (engine->listeners)
+        listener_ended(engine, engine->listeners);
+}
+
+static void engine_thread_end(struct engine *engine) {
+    weft_engine_turn(engine->handle); /* what closing has to say */
+    weft_engine_turn(engine->handle);
+    end_everything(engine);
+    enif_mutex_lock(engine->lock);
+    engine->refuse = true;
+    enif_mutex_unlock(engine->lock);
+    drain(engine);
+    owner_clear(&engine->owner, engine);
+    if (engine->on_stopped) {
+        waiter_answer(engine->on_stopped, AM(ok));
+        engine->on_stopped = NULL;
+    }
+    while (atomic_load(&engine->live) > 0) {
+        sleep_until_queued(engine);
+        drain(engine);
+    }
+    weft_engine_free(engine->handle);
+    stream_send_forget_lent(engine);
+    drain(engine);
+    COUNT(engines, -1);
+}
+
+static void *engine_thread(void *arg) {
+    struct engine *engine = (struct engine *)arg;
+    struct waiter *starter = engine->on_stopped;
+    int32_t error = weft_engine_new(&engine->params, &engine->handle);
+    engine->on_stopped = NULL;
+    if (error == WEFT_OK && !owner_set(&engine->owner, engine, &starter->pid))
+        engine->stopped = true; /* who asked for it is gone */
+    if (error != WEFT_OK) {
+        waiter_answer(starter, term_error(starter->env, error));
+        enif_release_resource(engine);
+        return NULL;
+    }
+    COUNT(engines, 1);
+    enif_mutex_lock(engine->lock);
+    engine->refuse = false;
+    enif_mutex_unlock(engine->lock);
+    waiter_answer(starter, term_ok(starter->env, enif_make_resource(starter->env, engine)));
+    while (!engine->stopped) {
+        weft_engine_run(engine->handle);
+        if (is_queued(engine) || engine->stopped)
+            drain(engine);
+        else
+            sleep_until_queued(engine);
+    }
+    engine_thread_end(engine);
+    enif_release_resource(engine);
+    return NULL;
+}
+
+/* Detached, and deaf to signals, which are the VM's. */
+static int thread_start(struct engine *engine) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    int error = pthread_attr_init(&attributes);
+    if (error)
+        return error;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    error = pthread_create(&thread, &attributes, engine_thread, engine);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+/* ---- start and stop ---- */
+
+/* engine_start(Number, FleetSecret | undefined, MemoryLimit, Ref) -> ok; {Ref, {ok, Engine} | {error, _}} follows. */
+NIF(nif_engine_start) {
+    unsigned number;
+    ErlNifBinary secret;
+    ErlNifUInt64 limit;
+    (void)argc;
+    bool has_secret = enif_inspect_binary(env, argv[1], &secret);
+    if (!enif_get_uint(env, argv[0], &number) || number > 255 || (has_secret && secret.size != 32) ||
+        !enif_get_uint64(env, argv[2], &limit))
+        return enif_make_badarg(env);
+    struct engine *engine = (struct engine *)resource_new(RESOURCE_ENGINE, sizeof *engine);
+    if (!engine)
+        return AM(error);
+    engine->number = number;
+    engine->refuse = true;
+    char name[] = "weft_engine";
+    engine->lock = enif_mutex_create(name);
+    engine->cond = enif_cond_create(name);
+    engine->env = enif_alloc_env();
+    engine->on_stopped = waiter_new(env, argv[3]);
+    engine->params = (weft_engine_params){
+        .size = sizeof engine->params,
+        .memory_limit = limit,
+        .on_events = events_on_batch,
+        .events_user = engine,
+        .number = number,
+        .stream_flags = WEFT_STREAM_PULL,
+    };
+    if (has_secret) {
+        memcpy(engine->fleet_secret, secret.data, 32);
+        engine->params.fleet_secret = engine->fleet_secret;
+    }
+    if (thread_start(engine) != 0) {
+        waiter_free(engine->on_stopped);
+        enif_release_resource(engine);
+        return AM(error);
+    }
+    return AM(ok);
+}
+
+static void engine_stop(struct engine *engine) {
+    for (struct listener *listener = engine->listeners; listener; listener = listener->next)
+        if (listener->open)
+            weft_listener_close(listener->handle, 0);
+    for (struct conn *conn = engine->conns; conn; conn = conn->next)
+        if (conn->open)
+            weft_conn_close(conn->handle, 0, NULL);
+    engine->stopped = true;
+    weft_engine_stop(engine->handle);
+}
+
+void engine_owner_down(struct engine *engine) {
+    if (!engine->stopped)
+        engine_stop(engine);
+}
+
+static void run_stop(struct engine *engine, struct command *command) {
+    if (engine->on_stopped || engine->stopped)
+        return;
+    engine->on_stopped = command_take_waiter(command);
+    engine_stop(engine);
+}
+
+/* engine_stop(Engine, Ref) -> ok | closed; {Ref, ok} follows when all of its objects have ended. */
+NIF(nif_engine_stop) {
+    struct engine *engine = (struct engine *)resource_get(env, argv[0], RESOURCE_ENGINE);
+    (void)argc;
+    if (!engine)
+        return enif_make_badarg(env);
+    return command_ask(env, engine, command_new(run_stop, engine, 0), argv[1]);
+}
