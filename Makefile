@@ -51,6 +51,7 @@ abi-record: build ## record what was added to the ABI; BREAK=1 records a break t
 
 generated: build ## make anew what is made: the pages of options, errors, events, counters; weft.1
 	@scripts/tables.py
+	@scripts/python_tables.py
 	@scripts/manpage.py $(BUILD)/weft
 
 doc: ## make the reference of weft.h (build/doc/html/index.html)

@@ -40,6 +40,8 @@ needs_build() {
 needs_test() {
     need check library check
     need python3 program python3
+    need python3-venv python3 -c 'import ensurepip, venv' # tests/python builds the package and tests it
+    need python3-dev sh -c 'test -e "$(python3 -c "import sysconfig; print(sysconfig.get_path(\"include\"))")/Python.h"'
     need openssl program openssl
     need abigail-tools program abidiff # tests/abi; it also compiles the header with both compilers
     need clang program clang
