@@ -259,6 +259,8 @@ static void conn_restart_keep_alive(struct quic_conn *conn, base_time now) {
 
 void quic_conn_on_received(struct quic_conn *conn, base_time now) {
     conn->last_received_at = now;
+    if (!conn->handshake_complete)
+        quic_gate_heard(conn);
     conn->idle_restarted_by_send = false;
     conn_restart_idle(conn, now);
     conn_restart_keep_alive(conn, now);

@@ -60,6 +60,7 @@ int quic_endpoint_init(struct quic_endpoint *endpoint, const struct quic_endpoin
         .check_offset = (uint16_t)base_random_u64(&open->random),
     };
     base_random_fill(&endpoint->random, endpoint->hash_secret, sizeof endpoint->hash_secret);
+    quic_gate_init(endpoint);
     base_map_init(&endpoint->initial_cids, open->mem, endpoint->hash_secret);
     base_map_init(&endpoint->reset_tokens, open->mem, endpoint->hash_secret);
     base_heap_init(&endpoint->timers, open->mem);

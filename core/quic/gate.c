@@ -96,6 +96,29 @@ static uint64_t half_open_limit(const struct quic_endpoint *endpoint, const stru
     return limit;
 }
 
+/* Handshakes of proven and unproven clients there may be: in memory, half the budget. */
+static uint64_t handshake_limit(const struct quic_endpoint *endpoint, const struct options *options) {
+    uint64_t limit = options->max_handshakes, memory = endpoint->mem->limit / 2 / QUIC_GATE_HALF_OPEN_COST;
+    if (endpoint->mem->limit && memory < limit)
+        limit = memory ? memory : 1;
+    return limit;
+}
+
+#define PATIENCE (250 * BASE_MS) /* a client whose handshake goes on is heard of again within that */
+
+/* All places are taken. Who has been silent for long gives his up, so that true clients get in between those who came to
+ * sit; his connection ends without a word. */
+static bool make_room(struct quic_endpoint *endpoint, base_time now) {
+    struct base_node *node = base_list_first(&endpoint->gate.unfinished);
+    struct quic_conn *conn = node ? BASE_CONTAINER(node, struct quic_conn, unfinished) : NULL;
+    if (!conn || now - conn->last_received_at < PATIENCE)
+        return false;
+    struct quic_close close = {.cause = QUIC_CAUSE_HANDSHAKE_TIMEOUT};
+    endpoint->stats.handshakes_evicted++;
+    quic_close_silent(conn, &close, now);
+    return true;
+}
+
 static bool gate_guards(struct quic_endpoint *endpoint, const struct options *options, base_time now) {
     struct quic_gate *gate = &endpoint->gate;
     uint64_t limit = half_open_limit(endpoint, options);
@@ -146,11 +169,9 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
     struct quic_gate *gate = &endpoint->gate;
     struct engine_stats *stats = &endpoint->stats;
     bool automatic = options->address_validation == QUIC_VALIDATE_AUTO;
-    if (gate->handshakes >= options->max_handshakes)
-        return QUIC_GATE_DROP;
+    uint64_t handshakes = handshake_limit(endpoint, options);
     if (takes_too_much(endpoint, options, prefix) ||
-        (proven &&
-         is_greedy(options, shares_of(gate, prefix, HELD_HANDSHAKES), gate->handshakes, options->max_handshakes))) {
+        (proven && is_greedy(options, shares_of(gate, prefix, HELD_HANDSHAKES), gate->handshakes, handshakes))) {
         stats->prefix_limited++;
         return QUIC_GATE_DROP;
     }
@@ -164,7 +185,9 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
         stats->prefix_limited++;
         return QUIC_GATE_RETRY;
     }
-    return turn_has_room(gate, options, prefix) ? QUIC_GATE_OPEN : QUIC_GATE_WAIT;
+    if (!turn_has_room(gate, options, prefix))
+        return QUIC_GATE_WAIT;
+    return gate->handshakes < handshakes || make_room(endpoint, now) ? QUIC_GATE_OPEN : QUIC_GATE_DROP;
 }
 
 /* ---- what is counted ---- */
@@ -178,6 +201,7 @@ void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven) {
     conn->in_shares = gate->shares != NULL;
     conn->gate = (uint8_t)(GATE_CONN | GATE_HANDSHAKE | (proven ? 0 : GATE_HALF_OPEN));
     gate->handshakes++;
+    base_list_push_back(&gate->unfinished, &conn->unfinished);
     if (gate->begun_count < QUIC_GATE_TURN_MOST)
         gate->begun[gate->begun_count++] = prefix;
     if (!proven) {
@@ -210,10 +234,18 @@ void quic_gate_proven(struct quic_conn *conn) {
     base_bucket_give(&gate->unproven, 1);
 }
 
+void quic_gate_heard(struct quic_conn *conn) {
+    if (!base_node_linked(&conn->unfinished))
+        return;
+    base_list_remove(&conn->unfinished);
+    base_list_push_back(&conn->endpoint->gate.unfinished, &conn->unfinished);
+}
+
 void quic_gate_leave(struct quic_conn *conn) {
     struct quic_gate *gate = &conn->endpoint->gate;
     gate->half_open -= gate_take(conn, GATE_HALF_OPEN, HELD_HALF_OPEN);
     gate->handshakes -= gate_take(conn, GATE_HANDSHAKE, HELD_HANDSHAKES);
+    base_list_remove(&conn->unfinished);
 }
 
 void quic_gate_forget(struct quic_conn *conn) {
@@ -273,6 +305,8 @@ void quic_gate_turn(struct quic_endpoint *endpoint, base_time now) {
         base_buf_unref(buf);
     }
 }
+
+void quic_gate_init(struct quic_endpoint *endpoint) { base_list_init(&endpoint->gate.unfinished); }
 
 void quic_gate_clear(struct quic_endpoint *endpoint) {
     struct quic_gate *gate = &endpoint->gate;

@@ -17,6 +17,7 @@
 
 #include "base/bucket.h"
 #include "base/clock.h"
+#include "base/list.h"
 #include "quic/types.h"
 #include "tables/options.h"
 
@@ -35,17 +36,19 @@ struct quic_share;   /* a cell of the table of prefixes */
 struct quic_waiting; /* a first packet that waits */
 
 struct quic_gate {
-    uint32_t half_open;                  /* clients whose address is not proven */
-    uint32_t handshakes;                 /* of clients, proven or not, that are not complete */
-    bool guarding;                       /* every new client is asked for a Retry */
-    struct base_bucket unproven;         /* clients that begin and never prove their address */
-    struct quic_share *shares;           /* made with the first client */
+    uint32_t half_open;          /* clients whose address is not proven */
+    uint32_t handshakes;         /* of clients, proven or not, that are not complete */
+    bool guarding;               /* every new client is asked for a Retry */
+    struct base_list unfinished; /* connections that are counted as handshakes; the one silent longest comes first */
+    struct base_bucket unproven; /* clients that begin and never prove their address */
+    struct quic_share *shares;   /* made with the first client */
     uint64_t begun[QUIC_GATE_TURN_MOST]; /* prefixes of the handshakes that this turn has begun */
     uint32_t begun_count;
     struct quic_waiting *waiting; /* ring of QUIC_GATE_WAITING_MOST, made when needed */
     uint32_t waiting_head, waiting_count;
 };
 
+void quic_gate_init(struct quic_endpoint *endpoint);
 void quic_gate_clear(struct quic_endpoint *endpoint);
 /* The prefix an address belongs to, as a number that only this engine can compute. */
 uint64_t quic_gate_prefix(const struct quic_endpoint *endpoint, const struct options *options,
@@ -56,6 +59,8 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
 /* A connection was made for it. */
 void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven);
 void quic_gate_proven(struct quic_conn *conn);
+/* It said something. */
+void quic_gate_heard(struct quic_conn *conn);
 /* Its handshake is over, well or badly. */
 void quic_gate_leave(struct quic_conn *conn);
 /* It is gone. */

@@ -140,7 +140,8 @@ static void link_send(struct sim_world *world, struct sim_node *from, struct sim
         link->lost++;
         return;
     }
-    base_time at = link_pass(link, flight.len, world->now, &flight.ecn);
+    base_time now = from->cpu.on ? from->cpu.busy_until : world->now;
+    base_time at = link_pass(link, flight.len, now, &flight.ecn);
     if (at == BASE_NEVER) {
         link->lost++;
         return;
@@ -242,7 +243,25 @@ static void node_forget_streams(struct sim_node *node) {
     }
 }
 
+static struct sim_flight *cpu_at(struct sim_cpu *cpu, uint32_t place) {
+    return &cpu->socket[(cpu->head + place) % SIM_CPU_SOCKET];
+}
+
+static void cpu_clear(struct sim_cpu *cpu) {
+    for (uint32_t i = 0; i < cpu->count; i++)
+        free(cpu_at(cpu, i)->data);
+    free(cpu->socket);
+    *cpu = (struct sim_cpu){0};
+}
+
+void sim_node_cpu(struct sim_node *node) {
+    node->cpu = (struct sim_cpu){
+        .on = true, .busy_until = node->world->now, .socket = calloc(SIM_CPU_SOCKET, sizeof(struct sim_flight))};
+}
+
 void sim_node_remove(struct sim_node *node) {
+    if (node->cpu.on)
+        cpu_clear(&node->cpu);
     if (!node->alive)
         return;
     node_forget_streams(node);
@@ -376,6 +395,7 @@ static void node_output(struct sim_node *node) {
         struct sim_node *to = node_at(world, &train.remote);
         for (size_t at = 0; at < train.len; at += train.segment) {
             size_t len = train.len - at < train.segment ? train.len - at : train.segment;
+            node->cpu.busy_until += SIM_CPU_DATAGRAM;
             struct sim_flight flight = {.to = to ? to->index : 0,
                                         .local = train.remote,
                                         .remote = train.socket->local,
@@ -387,6 +407,8 @@ static void node_output(struct sim_node *node) {
                 link_send(world, node, to, flight, train.data + at);
                 continue;
             }
+            node->strays++;
+            node->stray_bytes += len;
             const struct sim_datagram lost = {node,       NULL, flight.remote, flight.local, train.data + at,
                                               flight.len, 0,    flight.ecn};
             if (!world->unchecked)
@@ -395,7 +417,7 @@ static void node_output(struct sim_node *node) {
     }
 }
 
-static void node_turn(struct sim_node *node) {
+static void node_turn_begin(struct sim_node *node) {
     base_time now = node->world->now;
     quic_endpoint_tick(&node->endpoint, now);
     node_dispatch(node);
@@ -405,6 +427,10 @@ static void node_turn(struct sim_node *node) {
     }
     node_dispatch(node);
     quic_endpoint_settle(&node->endpoint);
+}
+
+static void node_turn(struct sim_node *node) {
+    node_turn_begin(node);
     node_output(node);
 }
 
@@ -428,12 +454,49 @@ void sim_world_clear(struct sim_world *world) {
     crypto_deterministic(NULL);
 }
 
+/* What arrives at a node with a processor waits in its socket. */
+static void cpu_hold(struct sim_node *node, const struct sim_flight *flight) {
+    struct sim_cpu *cpu = &node->cpu;
+    if (cpu->count == SIM_CPU_SOCKET) {
+        cpu->overflowed++;
+        free(flight->data);
+        return;
+    }
+    *cpu_at(cpu, cpu->count++) = *flight;
+}
+
+/* A turn, and how long it takes; its datagrams leave as the work goes on. */
+static void cpu_turn(struct sim_node *node) {
+    struct sim_world *world = node->world;
+    struct sim_cpu *cpu = &node->cpu;
+    if (cpu->busy_until > world->now)
+        return;
+    uint64_t accepted = node->endpoint.stats.connections_accepted, allocations = node->allocations;
+    unsigned taken = 0;
+    for (; taken < SIM_CPU_TURN && cpu->count; taken++) {
+        node_input(node, cpu_at(cpu, 0));
+        free(cpu_at(cpu, 0)->data);
+        cpu->head = (cpu->head + 1) % SIM_CPU_SOCKET;
+        cpu->count--;
+    }
+    node_turn_begin(node);
+    cpu->busy_until = world->now + taken * SIM_CPU_DATAGRAM +
+                      (node->endpoint.stats.connections_accepted - accepted) * SIM_CPU_HANDSHAKE +
+                      (node->allocations - allocations) * SIM_CPU_ALLOCATION;
+    node_output(node);
+    cpu->worked += cpu->busy_until - world->now;
+}
+
 static base_time world_next(struct sim_world *world) {
     base_time next = world->flight_count ? world->flights[0].at : BASE_NEVER;
     for (unsigned i = 0; i < world->node_count; i++) {
         struct sim_node *node = &world->nodes[i];
-        if (node->alive)
-            next = base_time_min(next, base_time_min(node->wake, quic_endpoint_deadline(&node->endpoint)));
+        if (!node->alive)
+            continue;
+        base_time at = base_time_min(node->wake, quic_endpoint_deadline(&node->endpoint));
+        if (node->cpu.on)
+            at = base_time_max(node->cpu.count ? 0 : at, node->cpu.busy_until);
+        next = base_time_min(next, at);
     }
     return next;
 }
@@ -443,12 +506,18 @@ static void world_instant(struct sim_world *world) {
     while (world->flight_count && world->flights[0].at <= world->now) {
         struct sim_flight flight = flight_pop(world);
         struct sim_node *node = &world->nodes[flight.to];
+        if (node->alive && node->cpu.on) {
+            cpu_hold(node, &flight);
+            continue;
+        }
         if (node->alive)
             node_input(node, &flight);
         free(flight.data);
     }
     for (unsigned i = 0; i < world->node_count; i++)
-        if (world->nodes[i].alive)
+        if (world->nodes[i].alive && world->nodes[i].cpu.on)
+            cpu_turn(&world->nodes[i]);
+        else if (world->nodes[i].alive)
             node_turn(&world->nodes[i]);
     world->turns++;
 }

@@ -49,6 +49,25 @@ struct sim_app {
     void (*on_timer)(struct sim_node *node);                                             /* node->wake has come */
 };
 
+/* Virtual time costs nothing by itself; a node with a processor is busy for as long as its work would take, and what
+ * arrives meanwhile waits in its socket's buffer, as far as that goes. The prices are of one core of a server, rounded
+ * up: a datagram with its share of the system call, an AEAD and the frames; a beginning with TLS's key exchange and
+ * signature; an allocation, which stands for what is made for a packet and thrown away. */
+#define SIM_CPU_DATAGRAM (3 * BASE_US)
+#define SIM_CPU_HANDSHAKE (500 * BASE_US)
+#define SIM_CPU_ALLOCATION (BASE_US)
+#define SIM_CPU_TURN 256u    /* datagrams taken in one turn */
+#define SIM_CPU_SOCKET 2048u /* datagrams that the socket's buffer holds */
+
+struct sim_cpu {
+    bool on;
+    base_time busy_until;
+    struct sim_flight *socket; /* ring of SIM_CPU_SOCKET: arrived and not yet received */
+    uint32_t head, count;
+    uint64_t overflowed; /* datagrams for which the socket had no room */
+    base_time worked;
+};
+
 struct sim_node {
     struct sim_world *world;
     unsigned index;
@@ -71,6 +90,8 @@ struct sim_node {
     struct sim_link links[SIM_NODES];               /* to the node of this index */
     struct quic_addr seen_as; /* where its datagrams seem to come from (NAT); family 0 = its own address */
     bool alive;
+    uint64_t strays, stray_bytes; /* datagrams it sent to addresses where nobody is */
+    struct sim_cpu cpu;
 };
 
 struct sim_flight; /* a datagram under way */
@@ -105,7 +126,7 @@ struct sim_world {
     unsigned fail_node; /* for the next nodes: which one fails, and at which allocation (0 = none) */
     uint64_t fail_at;
     bool fail_on;
-    bool hostile;       /* some peer here is meant to be closed for what it does to no use */
+    bool hostile;        /* some peer here is meant to be closed for what it does to no use */
     const char *failure; /* first thing that went wrong, or NULL */
     char failure_text[256];
 };
@@ -122,6 +143,8 @@ void sim_node_restart(struct sim_node *node);
 void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay);
 void sim_inject_changed(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len,
                         base_time delay, const struct sim_datagram *of);
+/* From now on its work takes time. */
+void sim_node_cpu(struct sim_node *node);
 /* The same link both ways. */
 void sim_join(struct sim_node *a, struct sim_node *b, const struct sim_link *link);
 void sim_listen(struct sim_node *node, const struct quic_config *config);

@@ -231,6 +231,23 @@ START_TEST(beyond_the_second_limit_there_is_no_answer)
 }
 END_TEST
 
+START_TEST(the_silent_make_room)
+{
+    make_initials(24);
+    options->max_handshakes = 10;
+    flood(0, 10);
+    struct quic_conn *kept = BASE_CONTAINER(base_list_first(&server.endpoint.conns), struct quic_conn, all);
+    pass(200 * BASE_MS);
+    quic_conn_on_received(kept, server.now); /* somebody is heard of */
+    pass(100 * BASE_MS);
+    flood(10, 24);
+    ck_assert_uint_eq(stats->handshakes_evicted, 9);
+    ck_assert_uint_eq(stats->initials_dropped, 5);
+    ck_assert_uint_eq(server.endpoint.gate.handshakes, 10);
+    ck_assert_uint_lt(kept->state, QUIC_CONN_CLOSING);
+}
+END_TEST
+
 START_TEST(never_asks_nobody_and_always_asks_all)
 {
     make_initials(10);
@@ -440,6 +457,7 @@ Suite *unit_suite(void) {
         &a_rate_of_strangers_is_seen_too,
         &proofs_give_back_what_beginnings_took,
         &beyond_the_second_limit_there_is_no_answer,
+        &the_silent_make_room,
         &never_asks_nobody_and_always_asks_all,
         &a_network_gets_its_share_of_the_places,
         &prefixes_are_as_long_as_the_options_say,
