@@ -3,6 +3,7 @@
  *   registry.c   from a handle to its object, and who may ask
  *   engine.c     engines: birth, turns, other threads' calls, end
  *   external.c   datagrams for callers who do the I/O themselves
+ *   admission.c  what the application says about tickets and tokens
  *   congestion.c congestion controllers that the application brings
  *   config.c     configurations; config_tls.c their certificates and trust; files.c reading files
  *   listener.c   listeners
@@ -72,6 +73,10 @@ struct abi_congestion {
 struct abi_config {
     struct quic_config core;          /* options, TLS, references */
     struct abi_congestion congestion; /* core.custom_cc points to it when there is one */
+    struct {                          /* core.admission points to it when there is one */
+        struct quic_admission core;
+        weft_admission table;
+    } admission;
     pthread_mutex_t lock;             /* for everything that may be changed before the first use */
     struct base_mem mem;
     bool frozen;

@@ -81,6 +81,16 @@ typedef bool (*crypto_replay_cb)(void *user, const uint8_t id[16], uint32_t seco
 /* Server: a register of tickets beyond this process (RFC 8446 8.1), for servers that share a ticket secret. */
 void crypto_tls_config_replay(struct crypto_tls_config *config, crypto_replay_cb cb, void *user);
 
+#define CRYPTO_TICKET_DATA 31u /* bytes of the application's in a ticket */
+
+/* What the application binds into a ticket: at most `capacity` bytes; how many. And whether a ticket that opened is
+ * accepted, by what is in it: false costs the client a full handshake, and early data. Called inside crypto_tls_input;
+ * asked once a handshake. Each may be NULL. */
+typedef size_t (*crypto_ticket_fill_cb)(void *user, void *session_user, uint8_t *out, size_t capacity);
+typedef bool (*crypto_ticket_judge_cb)(void *user, void *session_user, const uint8_t *data, size_t len);
+void crypto_tls_config_ticket_hooks(struct crypto_tls_config *config, crypto_ticket_judge_cb judge,
+                                    crypto_ticket_fill_cb fill, void *user);
+
 /* ---- one handshake ------------------------------------------------------------------------------------------- */
 
 struct crypto_tls;

@@ -248,6 +248,13 @@ void crypto_tls_config_replay(struct crypto_tls_config *config, crypto_replay_cb
     config->replay_user = user;
 }
 
+void crypto_tls_config_ticket_hooks(struct crypto_tls_config *config, crypto_ticket_judge_cb judge,
+                                    crypto_ticket_fill_cb fill, void *user) {
+    config->ticket_judge_cb = judge;
+    config->ticket_fill_cb = fill;
+    config->ticket_user = user;
+}
+
 bool crypto_tls_config_tickets(struct crypto_tls_config *config, const uint8_t secret[32], uint32_t lifetime_s,
                                struct crypto_error *error) {
     if (config->role != CRYPTO_SERVER)

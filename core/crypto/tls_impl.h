@@ -108,6 +108,9 @@ struct crypto_tls_config {
     void *keylog_user;
     crypto_replay_cb replay_cb; /* NULL: this process's register alone */
     void *replay_user;
+    crypto_ticket_judge_cb ticket_judge_cb;
+    crypto_ticket_fill_cb ticket_fill_cb;
+    void *ticket_user;
 };
 
 struct tls_group {

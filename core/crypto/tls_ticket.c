@@ -9,6 +9,9 @@
  * for longer than that. When the register's line for a ticket is full, the ticket is refused: a full handshake is the
  * safe side. Servers of a fleet may ask a common register as well.
  *
+ * Behind wolfSSL's state a ticket holds what the application wants to find again when the client comes back, and by which
+ * it may refuse the ticket.
+ *
  * The invariant that matters: a ticket opens only under the same early data context it was sealed under, because that
  * context is authenticated with it.
  */
@@ -21,6 +24,8 @@
 #include <wolfssl/wolfcrypt/hmac.h>
 
 #define NAME_ID 8u /* of the 16 bytes of a ticket's name: 8 name the secret, 8 the epoch */
+#define EXTRA \
+    (CRYPTO_TICKET_DATA + 1) /* the application's bytes and their number, behind wolfSSL's; always all of them */
 #define STRIKE_WAYS 8u
 #define STRIKE_SECONDS 30u
 
@@ -65,6 +70,21 @@ static void bound(const struct crypto_tls *tls, const uint8_t *name, uint8_t out
     memcpy(out + 16, tls->context, 32);
 }
 
+/* The application's bytes, as many as it likes up to the limit; how many there are is not to be seen from without. */
+static void fill(struct crypto_tls *tls, uint8_t extra[EXTRA]) {
+    const struct crypto_tls_config *config = tls->config;
+    memset(extra, 0, EXTRA);
+    if (!config->ticket_fill_cb)
+        return;
+    size_t len = config->ticket_fill_cb(config->ticket_user, tls->user, extra + 1, CRYPTO_TICKET_DATA);
+    extra[0] = (uint8_t)(len <= CRYPTO_TICKET_DATA ? len : 0);
+}
+
+static bool judged_good(struct crypto_tls *tls, const uint8_t extra[EXTRA]) {
+    const struct crypto_tls_config *config = tls->config;
+    return !config->ticket_judge_cb || config->ticket_judge_cb(config->ticket_user, tls->user, extra + 1, extra[0]);
+}
+
 static int seal_ticket(struct crypto_tls *tls, uint8_t *name, uint8_t *iv, uint8_t *mac, uint8_t *ticket, int len) {
     struct crypto_tls_config *config = tls->config;
     WC_RNG *rng = wolfSSL_GetRNG(tls->ssl);
@@ -75,6 +95,7 @@ static int seal_ticket(struct crypto_tls *tls, uint8_t *name, uint8_t *iv, uint8
         return WOLFSSL_TICKET_RET_FATAL;
     put_u64(name + NAME_ID, epoch_now(config));
     bound(tls, name, with);
+    fill(tls, ticket + len - EXTRA);
     memset(mac, 0, WOLFSSL_TICKET_MAC_SZ);
     bool ok = ticket_key(config, name, iv, &aes) &&
               wc_AesGcmEncrypt(&aes, ticket, ticket, (word32)len, iv, 12, mac, CRYPTO_TAG_SIZE, with, sizeof with) == 0;
@@ -132,6 +153,8 @@ static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_
     /* After a HelloRetryRequest the same session shows the same ticket once more. */
     if (tls->has_ticket_seen && crypto_equal(tls->ticket_seen, tag, sizeof tag))
         return WOLFSSL_TICKET_RET_OK;
+    if (!judged_good(tls, ticket + len - EXTRA))
+        return WOLFSSL_TICKET_RET_REJECT;
     if (config->early_data && !(first_use(config, tag) && first_in_fleet(config, tag)))
         return WOLFSSL_TICKET_RET_REJECT;
     memcpy(tls->ticket_seen, tag, sizeof tag);
@@ -143,6 +166,11 @@ int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned
                   unsigned char *ticket, int in_len, int *out_len, void *user) {
     (void)user;
     struct crypto_tls *tls = wolfSSL_get_app_data(ssl);
-    *out_len = in_len;
-    return seal ? seal_ticket(tls, name, iv, mac, ticket, in_len) : open_ticket(tls, name, iv, mac, ticket, in_len);
+    /* wolfSSL leaves WOLFSSL_TICKET_EXTRA_PADDING_SZ (32) bytes behind its own for what a cipher may add. */
+    if (seal) {
+        *out_len = in_len + (int)EXTRA;
+        return seal_ticket(tls, name, iv, mac, ticket, *out_len);
+    }
+    *out_len = in_len - (int)EXTRA;
+    return *out_len > 0 ? open_ticket(tls, name, iv, mac, ticket, in_len) : WOLFSSL_TICKET_RET_REJECT;
 }

@@ -10,7 +10,10 @@
  * what does not open is somebody else's and counts as no token. Times in tokens are wall clock: machines of a fleet
  * agree on it.
  *
- * Invariant: with address_validation = always no connection is made without a valid token.
+ * The application may be asked what to do with a client (endpoint.h, quic_admission): it can let one in as proven by a
+ * token of its own, but the gate and the listener's limits hold for all.
+ *
+ * Invariant: with address_validation = always no connection is made without a valid token, ours or the application's.
  */
 #include "quic/walk.h"
 
@@ -23,6 +26,7 @@
 
 #define LEAST_CLIENT_CID 8u /* RFC 9000 7.2 */
 
+/* NONE: none that is the fleet's and good. */
 enum token_verdict { TOKEN_NONE, TOKEN_NEW, TOKEN_RETRY, TOKEN_INVALID };
 
 static void write_cid(struct base_writer *w, const struct quic_cid *cid) {
@@ -169,6 +173,34 @@ static void accept_wait(struct quic_endpoint *endpoint, const struct quic_datagr
         endpoint->stats.initials_dropped++;
 }
 
+/* What the application says. Who has just answered a Retry is not sent another. */
+static enum quic_admit accept_ask(const struct quic_listener *listener, const struct quic_datagram *datagram,
+                                  const struct quic_header *header, enum token_verdict token) {
+    static const enum quic_token_kind kinds[] = {
+        [TOKEN_NONE] = QUIC_TOKEN_OTHER, [TOKEN_NEW] = QUIC_TOKEN_NEW, [TOKEN_RETRY] = QUIC_TOKEN_RETRY};
+    const struct quic_admission *admission = listener->config->admission;
+    if (!admission || !admission->judge)
+        return QUIC_ADMIT_DEFAULT;
+    enum quic_token_kind kind = header->token_len ? kinds[token] : QUIC_TOKEN_NONE;
+    enum quic_admit admit =
+        admission->judge(admission, kind, &datagram->remote, header->token, (size_t)header->token_len);
+    return admit == QUIC_ADMIT_RETRY && token == TOKEN_RETRY ? QUIC_ADMIT_DEFAULT : admit;
+}
+
+/* What the gate says of a client, `proven` to be at its address or not. */
+static void accept_gate(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                        const struct quic_header *header, enum token_verdict token, const struct quic_cid *odcid,
+                        base_time now) {
+    const struct options *options = &datagram->socket->listener->config->options;
+    uint64_t prefix = quic_gate_prefix(endpoint, options, &datagram->remote);
+    switch (quic_gate_judge(endpoint, options, prefix, token != TOKEN_NONE, now)) {
+    case QUIC_GATE_OPEN: accept_create(endpoint, datagram, header, token, odcid, prefix, now); break;
+    case QUIC_GATE_WAIT: accept_wait(endpoint, datagram, header, token, prefix, now); break;
+    case QUIC_GATE_RETRY: accept_retry(endpoint, datagram, header, now); break;
+    case QUIC_GATE_DROP: endpoint->stats.initials_dropped++; break;
+    }
+}
+
 void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                          const struct quic_header *header, base_time now) {
     const struct quic_listener *listener = datagram->socket->listener;
@@ -181,16 +213,18 @@ void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datag
         token = token_judge(endpoint, datagram, header, options->retry_token_lifetime, now, &odcid);
     if (token == TOKEN_INVALID) {
         quic_stateless_close(endpoint, datagram, header, QUIC_INVALID_TOKEN, now);
-    } else if (!accept_has_room(endpoint, listener)) {
+        return;
+    }
+    enum quic_admit admit =
+        accept_has_room(endpoint, listener) ? accept_ask(listener, datagram, header, token) : QUIC_ADMIT_REFUSE;
+    switch (admit) {
+    case QUIC_ADMIT_PROVEN: accept_gate(endpoint, datagram, header, token ? token : TOKEN_NEW, &odcid, now); break;
+    case QUIC_ADMIT_RETRY: accept_retry(endpoint, datagram, header, now); break;
+    case QUIC_ADMIT_DROP: endpoint->stats.initials_dropped++; break;
+    case QUIC_ADMIT_REFUSE:
         endpoint->stats.datagrams_refused++;
         quic_stateless_close(endpoint, datagram, header, QUIC_CONNECTION_REFUSED, now);
-    } else {
-        uint64_t prefix = quic_gate_prefix(endpoint, options, &datagram->remote);
-        switch (quic_gate_judge(endpoint, options, prefix, token != TOKEN_NONE, now)) {
-        case QUIC_GATE_OPEN: accept_create(endpoint, datagram, header, token, &odcid, prefix, now); break;
-        case QUIC_GATE_WAIT: accept_wait(endpoint, datagram, header, token, prefix, now); break;
-        case QUIC_GATE_RETRY: accept_retry(endpoint, datagram, header, now); break;
-        case QUIC_GATE_DROP: endpoint->stats.initials_dropped++; break;
-        }
+        break;
+    default: accept_gate(endpoint, datagram, header, token, &odcid, now); break;
     }
 }

@@ -39,6 +39,21 @@ struct quic_qlog_sink;
 enum quic_validate { QUIC_VALIDATE_NEVER = 0, QUIC_VALIDATE_ALWAYS, QUIC_VALIDATE_AUTO };
 
 /* What many connections share; immutable after first use, counted (abi owns and frees it through `release`). */
+/* What the token of an Initial is: nothing, not the fleet's or no longer good, from a Retry, from an earlier connection. */
+enum quic_token_kind { QUIC_TOKEN_NONE, QUIC_TOKEN_OTHER, QUIC_TOKEN_RETRY, QUIC_TOKEN_NEW };
+
+/* As the options say; in, at a proven address; CONNECTION_REFUSED; a Retry; nothing. */
+enum quic_admit { QUIC_ADMIT_DEFAULT, QUIC_ADMIT_PROVEN, QUIC_ADMIT_REFUSE, QUIC_ADMIT_RETRY, QUIC_ADMIT_DROP };
+
+/* The application's say in whom to admit. Each may be NULL. Must not call the core. */
+struct quic_admission {
+    enum quic_admit (*judge)(const struct quic_admission *admission, enum quic_token_kind kind,
+                             const struct quic_addr *remote, const uint8_t *token, size_t len);
+    /* The token of a NEW_TOKEN frame, instead of ours: its length; 0: none is sent. */
+    size_t (*make)(const struct quic_admission *admission, const struct quic_addr *remote, uint8_t *out,
+                   size_t capacity);
+};
+
 struct quic_config {
     struct options options;
     struct crypto_tls_config *tls;
@@ -47,6 +62,7 @@ struct quic_config {
         preferred_v6;                    /* server: where clients are asked to move (RFC 9000 9.6); family 0 = none */
     const struct quic_cc_ops *custom_cc; /* governs instead of the congestion_control option; NULL = none */
     const struct quic_qlog_sink *qlog;   /* where connections tell what they do (qlog.h); NULL = nowhere */
+    const struct quic_admission *admission; /* server: NULL = nobody is asked */
     _Atomic uint32_t refs;
     void (*release)(struct quic_config *config);
 };

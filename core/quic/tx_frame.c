@@ -116,11 +116,16 @@ static void tx_new_token(struct quic_tx *tx) {
     if (conn->want_new_token != QUIC_WANTED)
         return;
     uint8_t token[CRYPTO_TOKEN_MAX];
+    const struct quic_admission *admission = conn->config->admission;
     size_t len =
-        quic_endpoint_new_token(conn->endpoint, conn->version, &tx->path->remote, token, sizeof token, tx->now);
+        admission && admission->make
+            ? admission->make(admission, &tx->path->remote, token, sizeof token)
+            : quic_endpoint_new_token(conn->endpoint, conn->version, &tx->path->remote, token, sizeof token, tx->now);
     uint8_t *before = tx->out.pos;
-    if (!len)
+    if (!len) {
+        conn->want_new_token = QUIC_WANT_DONE; /* there is none to give */
         return;
+    }
     quic_frame_write_new_token(&tx->out, token, len);
     if (tx_record(tx, before, (struct quic_sent_frame){.kind = QUIC_FRAME_NEW_TOKEN}))
         conn->want_new_token = QUIC_IN_FLIGHT;

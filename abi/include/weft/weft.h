@@ -400,6 +400,49 @@ WEFT_API int32_t weft_config_set_groups(weft_config config, const char *names);
  * lifetime, or not a server's. */
 WEFT_API int32_t weft_config_set_ticket_secret(weft_config config, const uint8_t secret[32], uint32_t lifetime_s);
 
+/* A client that comes back: what it shows. */
+enum weft_token_kind {
+    WEFT_TOKEN_NONE = 0,
+    WEFT_TOKEN_OTHER = 1, /* not weft's, not for this address, or too old */
+    WEFT_TOKEN_RETRY = 2, /* weft's, from a Retry just now: it is at its address */
+    WEFT_TOKEN_NEW = 3    /* weft's, from a connection before */
+};
+
+typedef struct weft_client {
+    uint32_t size;
+    uint32_t kind; /* enum weft_token_kind, for judge_token */
+    weft_addr remote;
+    const char *server_name; /* for tickets: that it asks for; NULL: none */
+    weft_bytes data;         /* judge_token: the token; judge_ticket: what fill_ticket had put into it */
+} weft_client;
+
+enum weft_verdict {
+    WEFT_VERDICT_DEFAULT = 0, /* as without the function */
+    WEFT_VERDICT_ACCEPT = 1,  /* token: the client counts as being at its address. Ticket: as DEFAULT */
+    WEFT_VERDICT_REFUSE = 2,  /* token: CONNECTION_REFUSED. Ticket: a full handshake, early data is lost */
+    WEFT_VERDICT_RETRY = 3,   /* token: it must prove its address first; DEFAULT for one that just has */
+    WEFT_VERDICT_DROP = 4     /* token: no answer */
+};
+
+/* Server: a say in whom to admit. All are called on the thread of the engine, must answer at once and not call weft;
+ * each may be NULL. No verdict lifts limits (options max_connections and those about floods). */
+typedef struct weft_admission {
+    uint32_t size;
+    uint32_t reserved;
+    void *user;
+    /* Each ticket that opens, before its early data is read; each first Initial, perhaps again (RFC 9000 8.1). Another
+     * number than a verdict refuses. */
+    uint32_t (*judge_ticket)(void *user, const weft_client *client);
+    uint32_t (*judge_token)(void *user, const weft_client *client);
+    /* Write at most capacity bytes (31 into a ticket, which hides them from the client; 256 as the token of a NEW_TOKEN
+     * frame, in place of weft's: WEFT_TOKEN_OTHER when it comes back). How many; 0: none, respectively no token */
+    size_t (*fill_ticket)(void *user, const weft_client *client, uint8_t *out, size_t capacity);
+    size_t (*make_token)(void *user, const weft_client *client, uint8_t *out, size_t capacity);
+} weft_admission;
+
+/* The table is copied; NULL: nobody is asked. WEFT_E_TLS: not a server's. */
+WEFT_API int32_t weft_config_set_admission(weft_config config, const weft_admission *admission);
+
 /* ---- events ---------------------------------------------------------------------------------------------------- */
 
 /* What follows what.
