@@ -53,6 +53,8 @@ static weft_listener made_listener;
     X(config_add_pin, CONFIG, weft_config_add_pin(H(config), out.bytes))                                          \
     X(config_set_verify_callback, CONFIG, weft_config_set_verify_callback(H(config), accept_all, NULL))           \
     X(config_set_replay_callback, CONFIG, weft_config_set_replay_callback(H(config), NULL, NULL))                 \
+    X(config_set_qlog, CONFIG, weft_config_set_qlog(H(config), NULL, NULL))                                       \
+    X(config_set_qlog_dir, CONFIG, weft_config_set_qlog_dir(H(config), "/"))                                      \
     X(config_set_admission, CONFIG, weft_config_set_admission(H(config), NULL))                                   \
     X(config_set_congestion_control, CONFIG, weft_config_set_congestion_control(H(config), NULL))                 \
     X(config_set_keylog, CONFIG, weft_config_set_keylog(H(config), NULL, NULL))                                   \
