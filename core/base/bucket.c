@@ -49,8 +49,8 @@ uint64_t base_bucket_left(struct base_bucket *bucket, uint64_t now) {
 
 void base_bucket_adjust(struct base_bucket *bucket, uint64_t rate, uint64_t burst) {
     assert(burst <= UINT64_C(1) << 32);
-    if (burst > bucket->burst)
-        bucket->level += (burst - bucket->burst) * NANO;
+    if (!bucket->burst)
+        bucket->level = burst * NANO;
     else if (bucket->level > burst * NANO)
         bucket->level = burst * NANO;
     bucket->rate = rate;

@@ -22,7 +22,7 @@ bool base_bucket_take(struct base_bucket *bucket, uint64_t count, uint64_t now);
 void base_bucket_give(struct base_bucket *bucket, uint64_t count);
 /* Whole tokens that are there. */
 uint64_t base_bucket_left(struct base_bucket *bucket, uint64_t now);
-/* Another rate and burst from now on. Room that a larger burst adds is full. */
+/* Another rate and burst from now on. A bucket that had no burst at all is full, room that is added to one is empty. */
 void base_bucket_adjust(struct base_bucket *bucket, uint64_t rate, uint64_t burst);
 
 #endif

@@ -11,6 +11,33 @@
  */
 #include "quic/walk.h"
 
+#define CLOSING_COST 8192u /* of a closed connection, at most */
+
+/* So many closed ones are kept; beyond, the oldest is over at once. What comes for it later gets a stateless reset. */
+static void close_join(struct quic_conn *conn, base_time now) {
+    struct quic_endpoint *endpoint = conn->endpoint;
+    if (base_node_linked(&conn->closing))
+        return;
+    uint64_t most = conn->config->options.max_closing, memory = endpoint->mem->limit / 16 / CLOSING_COST;
+    if (endpoint->mem->limit && memory < most)
+        most = memory ? memory : 1;
+    base_list_push_back(&endpoint->closing, &conn->closing);
+    if (++endpoint->closing_count <= most)
+        return;
+    struct quic_conn *oldest = BASE_CONTAINER(base_list_first(&endpoint->closing), struct quic_conn, closing);
+    quic_close_leave(oldest);
+    endpoint->stats.closings_cut++;
+    quic_conn_set_timer(oldest, QUIC_TIMER_CLOSE, now);
+    quic_conn_update_timers(oldest, now);
+}
+
+void quic_close_leave(struct quic_conn *conn) {
+    if (!base_node_linked(&conn->closing))
+        return;
+    base_list_remove(&conn->closing);
+    conn->endpoint->closing_count--;
+}
+
 static bool close_record(struct quic_conn *conn, const struct quic_close *close, enum quic_conn_state state,
                          base_time now) {
     if (conn->state >= QUIC_CONN_CLOSING)
@@ -24,6 +51,8 @@ static bool close_record(struct quic_conn *conn, const struct quic_close *close,
         conn->deadlines[i] = BASE_NEVER;
     quic_conn_set_timer(conn, QUIC_TIMER_CLOSE, now + period);
     quic_gate_leave(conn);
+    if (state == QUIC_CONN_DRAINING) /* closing: when it has been said */
+        close_join(conn, now);
     quic_streams_close(&conn->streams);
     if (conn->datagrams)
         quic_datagrams_close(conn->datagrams);
@@ -108,6 +137,7 @@ static bool close_first(struct quic_conn *conn, struct quic_train *train, base_t
     bool written = levels && quic_tx_close_datagram(conn, train, levels, now);
     if (written)
         close_keep(conn, train);
+    close_join(conn, now);
     quic_conn_free_machines(conn);
     return written;
 }

@@ -29,6 +29,7 @@ static bool conn_init_paths(struct quic_conn *conn) {
     path->state = QUIC_PATH_UNVALIDATED;
     path->challenge_deadline = path->leave_at = BASE_NEVER;
     path->mtu = QUIC_MIN_INITIAL;
+    path->amplification = (uint8_t)conn->config->options.amplification_limit;
     conn->recovery.active = 0;
     return quic_path_init_control(conn, path);
 }
@@ -212,6 +213,7 @@ static void conn_arm_shrink(struct quic_conn *conn, base_time now) {
 void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
     if (conn->state < QUIC_CONN_CLOSING) {
         bool blocked = conn_is_blocked(conn);
+        conn->endpoint->stats.amplification_blocks += blocked && !conn->recovery.amplification_blocked;
         conn->recovery.amplification_blocked = blocked;
         conn->deadlines[QUIC_TIMER_RECOVERY] = quic_recovery_deadline(&conn->recovery, now);
         conn->deadlines[QUIC_TIMER_ACK] = blocked ? BASE_NEVER : conn_ack_deadline(conn, now);
@@ -474,6 +476,7 @@ void quic_conn_free(struct quic_conn *conn) {
     conn_free_strings(conn);
     conn_add_stats(conn);
     quic_gate_forget(conn);
+    quic_close_leave(conn);
     if (conn->accepted_by)
         conn->accepted_by->connections--;
     endpoint->conn_count--;

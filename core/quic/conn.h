@@ -204,6 +204,7 @@ struct quic_conn {
     bool in_shares;
     uint8_t gate;
     uint64_t prefix;
+    struct base_node closing;    /* in the endpoint's list of closed ones */
     struct base_node unfinished; /* in the gate's list */
 
     struct quic_glitches glitches; /* what the peer did to no use */

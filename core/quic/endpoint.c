@@ -61,6 +61,7 @@ int quic_endpoint_init(struct quic_endpoint *endpoint, const struct quic_endpoin
     };
     base_random_fill(&endpoint->random, endpoint->hash_secret, sizeof endpoint->hash_secret);
     quic_gate_init(endpoint);
+    base_list_init(&endpoint->closing);
     base_map_init(&endpoint->initial_cids, open->mem, endpoint->hash_secret);
     base_map_init(&endpoint->reset_tokens, open->mem, endpoint->hash_secret);
     base_heap_init(&endpoint->timers, open->mem);

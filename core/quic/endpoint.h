@@ -141,6 +141,8 @@ struct quic_endpoint {
     struct base_list conns, dirty;
     struct base_list touched; /* had a turn since the last quic_endpoint_settle */
     uint32_t conn_count;
+    struct base_list closing; /* connections in their closing or draining period, the oldest first */
+    uint32_t closing_count;
     struct quic_reply *replies; /* ring of QUIC_REPLIES */
     uint32_t reply_head, reply_count;
     struct quic_orphan *orphans; /* QUIC_ORPHANS of them, from the first one on */

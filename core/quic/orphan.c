@@ -27,9 +27,9 @@ static void orphan_free(struct quic_endpoint *endpoint, struct quic_orphan *orph
 }
 
 /* A free place, else that of the oldest. */
-static struct quic_orphan *orphan_place(struct quic_endpoint *endpoint) {
+static struct quic_orphan *orphan_place(struct quic_endpoint *endpoint, uint64_t places) {
     struct quic_orphan *oldest = &endpoint->orphans[0];
-    for (unsigned i = 0; i < QUIC_ORPHANS; i++) {
+    for (unsigned i = 0; i < places; i++) {
         struct quic_orphan *orphan = &endpoint->orphans[i];
         if (!orphan->len)
             return orphan;
@@ -37,26 +37,30 @@ static struct quic_orphan *orphan_place(struct quic_endpoint *endpoint) {
             oldest = orphan;
     }
     orphan_free(endpoint, oldest);
+    endpoint->stats.orphans_dropped++;
     return oldest;
 }
 
 void quic_orphan_keep(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                       const struct quic_header *header, base_time now) {
-    if (!datagram->socket->listener->config->options.early_data || datagram->len > ORPHAN_SIZE)
+    const struct options *options = &datagram->socket->listener->config->options;
+    if (!options->early_data || !options->orphan_packets || datagram->len > ORPHAN_SIZE) {
+        endpoint->stats.orphans_dropped++;
         return;
+    }
     if (!endpoint->orphans)
         endpoint->orphans = base_zalloc(endpoint->mem, QUIC_ORPHANS * sizeof *endpoint->orphans);
     uint8_t *data = endpoint->orphans ? base_alloc(endpoint->mem, datagram->len) : NULL;
     if (!data)
         return;
     memcpy(data, datagram->data, datagram->len);
-    *orphan_place(endpoint) = (struct quic_orphan){.dcid = header->dcid,
-                                                   .local = datagram->local,
-                                                   .remote = datagram->remote,
-                                                   .at = now,
-                                                   .ecn = datagram->ecn,
-                                                   .len = (uint16_t)datagram->len,
-                                                   .data = data};
+    *orphan_place(endpoint, options->orphan_packets) = (struct quic_orphan){.dcid = header->dcid,
+                                                                            .local = datagram->local,
+                                                                            .remote = datagram->remote,
+                                                                            .at = now,
+                                                                            .ecn = datagram->ecn,
+                                                                            .len = (uint16_t)datagram->len,
+                                                                            .data = data};
 }
 
 static void orphan_hand_over(struct quic_endpoint *endpoint, const struct quic_orphan *orphan, struct quic_conn *conn,
@@ -80,6 +84,7 @@ void quic_orphan_adopt(struct quic_endpoint *endpoint, const struct quic_cid *dc
         bool late = now - orphan->at > ORPHAN_LIFE, own = quic_cid_equal(&orphan->dcid, dcid);
         if (own && !late)
             orphan_hand_over(endpoint, orphan, conn, now);
+        endpoint->stats.orphans_dropped += late;
         if (own || late)
             orphan_free(endpoint, orphan);
     }

@@ -26,7 +26,8 @@
 uint64_t quic_path_allowance(const struct quic_path *path) {
     if (path->state == QUIC_PATH_VALIDATED || path->chosen)
         return UINT64_MAX;
-    uint64_t most = 3 * path->bytes_received, left = most > path->bytes_sent ? most - path->bytes_sent : 0;
+    uint64_t factor = path->amplification ? path->amplification : 3;
+    uint64_t most = factor * path->bytes_received, left = most > path->bytes_sent ? most - path->bytes_sent : 0;
     return left < QUIC_PATH_LEAST ? 0 : left;
 }
 
@@ -291,6 +292,7 @@ struct quic_path *quic_path_open(struct quic_conn *conn, struct quic_socket *soc
         .challenge_deadline = BASE_NEVER,
         .leave_at = BASE_NEVER,
         .mtu = QUIC_MIN_INITIAL,
+        .amplification = (uint8_t)conn->config->options.amplification_limit,
         .chosen = conn->role == CRYPTO_CLIENT,
         .heard_at = now,
     };

@@ -32,6 +32,7 @@ struct quic_path {
     struct quic_addr local, remote;
     struct quic_socket *socket;
     struct quic_path_control control;
+    uint8_t amplification;               /* times what was received may be sent while not validated; 0 = 3 */
     uint8_t index;                       /* its entry in conn->paths */
     uint64_t bytes_received, bytes_sent; /* while not validated */
     uint8_t state;                       /* enum quic_path_state */

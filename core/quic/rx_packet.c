@@ -179,7 +179,7 @@ static void rx_flush(struct quic_conn *conn, struct rx_batch *batch, base_time n
 static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const struct quic_header *header,
                      enum crypto_level level, base_time now) {
     struct base_mem *mem = conn->endpoint->mem;
-    if (!from->path || conn->early_count >= QUIC_EARLY_PACKETS) {
+    if (!from->path || conn->early_count >= conn->config->options.early_packets) {
         rx_drop(conn, rx_type(level), header->packet_len, QUIC_QLOG_DROP_KEY);
         return;
     }

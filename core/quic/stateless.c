@@ -21,10 +21,7 @@
 /* Largest: a Version Negotiation that echoes two IDs of 255 bytes. */
 #define REPLY_MAX (1 + 4 + 2 * (1 + 255) + 4 * 4)
 
-#define RESET_RATE 1000u /* a second */
-#define RESET_BURST 200u
-#define REPLY_RATE 10000u
-#define REPLY_BURST 1000u
+#define RESET_RATE 1000u /* a second, where no listener's options say so */
 
 /* Resets of 43 bytes and more are indistinguishable from short packets with IDs of any length; causes longer than
  * that get a length from this range (RFC 9000 10.3). */
@@ -39,8 +36,8 @@ struct quic_reply {
 };
 
 bool quic_stateless_init(struct quic_endpoint *endpoint, base_time now) {
-    base_bucket_init(&endpoint->reset_bucket, RESET_RATE, RESET_BURST, now);
-    base_bucket_init(&endpoint->reply_bucket, REPLY_RATE, REPLY_BURST, now);
+    base_bucket_init(&endpoint->reset_bucket, 0, 0, now);
+    base_bucket_init(&endpoint->reply_bucket, 0, 0, now);
     endpoint->replies = base_alloc(endpoint->mem, QUIC_REPLIES * sizeof *endpoint->replies);
     return endpoint->replies != NULL;
 }
@@ -49,6 +46,29 @@ void quic_stateless_clear(struct quic_endpoint *endpoint) {
     base_free(endpoint->mem, endpoint->replies, QUIC_REPLIES * sizeof *endpoint->replies);
     endpoint->replies = NULL;
     endpoint->reply_count = 0;
+}
+
+/* Takes a reply from its bucket, whose burst is what its rate gives in `burst` tenths of a second. */
+static bool reply_allowed(struct quic_endpoint *endpoint, struct base_bucket *bucket, uint64_t rate, unsigned burst,
+                          base_time now) {
+    if (rate) {
+        base_bucket_adjust(bucket, rate, rate * burst < 10 ? 1 : rate * burst / 10);
+        if (base_bucket_take(bucket, 1, now))
+            return true;
+    }
+    endpoint->stats.replies_suppressed++;
+    return false;
+}
+
+static bool reply_is_due(struct quic_endpoint *endpoint, const struct quic_datagram *cause, base_time now) {
+    uint64_t rate = cause->socket->listener->config->options.stateless_reply_rate;
+    return reply_allowed(endpoint, &endpoint->reply_bucket, rate, 1, now);
+}
+
+static bool reset_is_due(struct quic_endpoint *endpoint, const struct quic_datagram *cause, base_time now) {
+    const struct quic_listener *listener = cause->socket->listener;
+    uint64_t rate = listener ? listener->config->options.stateless_reset_rate : RESET_RATE;
+    return reply_allowed(endpoint, &endpoint->reset_bucket, rate, 2, now);
 }
 
 /* A free place in the ring, addressed to the sender of `cause`; it counts once reply_commit has been called. */
@@ -76,7 +96,7 @@ static bool reply_commit(struct quic_endpoint *endpoint, struct quic_reply *repl
 
 void quic_stateless_version_negotiation(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
                                         const struct quic_header *header, base_time now) {
-    if (cause->len < QUIC_MIN_INITIAL || header->version == 0 || !base_bucket_take(&endpoint->reply_bucket, 1, now))
+    if (cause->len < QUIC_MIN_INITIAL || header->version == 0 || !reply_is_due(endpoint, cause, now))
         return;
     struct quic_reply *reply = reply_open(endpoint, cause);
     if (!reply)
@@ -149,7 +169,7 @@ static size_t close_write(struct quic_endpoint *endpoint, const struct quic_head
 
 void quic_stateless_close(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
                           const struct quic_header *header, uint64_t code, base_time now) {
-    if (!base_bucket_take(&endpoint->reply_bucket, 1, now))
+    if (!reply_is_due(endpoint, cause, now))
         return;
     struct quic_reply *reply = reply_open(endpoint, cause);
     if (reply)
@@ -167,7 +187,7 @@ static size_t reset_len(struct quic_endpoint *endpoint, size_t cause_len) {
 void quic_stateless_reset(struct quic_endpoint *endpoint, const struct quic_datagram *cause, const uint8_t *dcid,
                           size_t dcid_len, base_time now) {
     bool ours = dcid_len == QUIC_LOCAL_CID_LEN && dcid[0] == endpoint->codec.engine;
-    if (!ours || cause->len <= QUIC_RESET_LEAST || !base_bucket_take(&endpoint->reset_bucket, 1, now))
+    if (!ours || cause->len <= QUIC_RESET_LEAST || !reset_is_due(endpoint, cause, now))
         return;
     struct quic_reply *reply = reply_open(endpoint, cause);
     if (!reply)

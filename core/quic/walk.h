@@ -150,6 +150,8 @@ void quic_close_begin(struct quic_conn *conn, const struct quic_close *close, ba
 void quic_close_drain(struct quic_conn *conn, const struct quic_close *close, base_time now);
 /* Ends without a word (idle, handshake time-out of a server that may not answer, version negotiation failed). */
 void quic_close_silent(struct quic_conn *conn, const struct quic_close *close, base_time now);
+/* It is kept no longer, or freed. */
+void quic_close_leave(struct quic_conn *conn);
 /* A datagram arrived while closing. */
 void quic_close_on_datagram(struct quic_conn *conn, base_time now);
 /* The frame into a packet being written. */

@@ -1079,7 +1079,7 @@ typedef struct weft_engine_stats {
     uint64_t glitch_credit_useless, glitch_blocked, glitch_ping, glitch_path_challenge, glitch_path_response;
     uint64_t glitch_new_connection_id, glitch_retire_connection_id, glitch_new_token;
     uint64_t glitch_handshake_done, glitch_ack_frequency, glitch_immediate_ack, glitch_key_update;
-    uint64_t handshakes_evicted;
+    uint64_t handshakes_evicted, replies_suppressed, closings_cut, orphans_dropped, amplification_blocks;
 } weft_engine_stats;
 
 /* Fills in as much of *stats as stats->size says: of the connection; of the engine and all its connections. */

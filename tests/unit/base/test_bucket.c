@@ -133,9 +133,12 @@ START_TEST(gives_back_and_is_adjusted)
     base_bucket_adjust(&bucket, 2, 4);
     ck_assert_uint_eq(base_bucket_left(&bucket, 0), 4);
     ck_assert(base_bucket_take(&bucket, 4, 0));
-    base_bucket_adjust(&bucket, 2, 6); /* the room that was added is full */
-    ck_assert_uint_eq(base_bucket_left(&bucket, 0), 2);
-    ck_assert_uint_eq(base_bucket_left(&bucket, SEC), 4);
+    base_bucket_adjust(&bucket, 2, 6); /* to and fro gives nothing */
+    ck_assert_uint_eq(base_bucket_left(&bucket, 0), 0);
+    ck_assert_uint_eq(base_bucket_left(&bucket, 10 * SEC), 6);
+    base_bucket_init(&bucket, 0, 0, 0);
+    base_bucket_adjust(&bucket, 1, 5);
+    ck_assert_uint_eq(base_bucket_left(&bucket, 0), 5);
 }
 END_TEST
 

@@ -430,6 +430,98 @@ START_TEST(a_half_open_client_costs_what_it_is_taken_for)
 }
 END_TEST
 
+START_TEST(stateless_replies_have_rates)
+{
+    uint8_t packet[1200] = {0x41, 5}; /* an ID of this engine that is nobody's */
+    options->stateless_reset_rate = 10;
+    for (unsigned i = 0; i < 20; i++)
+        engine_input(&server, packet, 100, stranger(i));
+    ck_assert_uint_eq(stats->stateless_resets_sent, 2);
+    ck_assert_uint_eq(stats->replies_suppressed, 18);
+    options->stateless_reset_rate = 0;
+    server.now += BASE_SEC;
+    engine_input(&server, packet, 100, stranger(1));
+    ck_assert_uint_eq(stats->stateless_resets_sent, 2);
+    static const uint8_t unknown[] = {0xc0, 0xba, 0xba, 0xba, 0xba, 8};
+    memcpy(packet, unknown, sizeof unknown);
+    options->stateless_reply_rate = 30;
+    for (unsigned i = 0; i < 20; i++)
+        engine_input(&server, packet, sizeof packet, stranger(i));
+    ck_assert_uint_eq(stats->version_negotiations_sent, 3);
+    ck_assert_uint_eq(stats->replies_suppressed, 19 + 17);
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+/* So many closed connections are kept, but each has said its CONNECTION_CLOSE. */
+START_TEST(closed_connections_are_few)
+{
+    options->max_closing = 5;
+    for (unsigned i = 0; i < 12; i++) {
+        dial(engine_addr(9, 5000));
+        carry(engine_addr(9, 5000));
+    }
+    uint64_t before = server.mem.used;
+    dismiss();
+    ck_assert_uint_eq(stats->closings_cut, 0);
+    unsigned said = 0;
+    while (engine_output(&server))
+        said++;
+    ck_assert_uint_eq(said, 12);
+    ck_assert_uint_eq(stats->closings_cut, 7);
+    turn();
+    ck_assert_uint_eq(server.endpoint.conn_count, 5);
+    ck_assert_uint_eq(server.endpoint.closing_count, 5);
+    ck_assert_uint_le(server.mem.used, before - 7 * 8192 + 5 * 1500);
+    server.mem.limit = 16 * 8192 * 2; /* and in a small memory even fewer */
+    dial(engine_addr(9, 5000));
+    pass(30 * BASE_SEC);
+    ck_assert_uint_eq(server.endpoint.closing_count, 0);
+}
+END_TEST
+
+START_TEST(amplification_has_a_limit)
+{
+    for (unsigned limit = 1; limit <= 3; limit++) {
+        options->amplification_limit = limit;
+        make_initials(1);
+        engine_input(&server, initials[0].data, initials[0].len, stranger(limit));
+        uint64_t sent = 0;
+        for (unsigned i = 0; i < 50; i++) {
+            while (engine_output(&server))
+                sent += server.train.len;
+            server.now += 100 * BASE_MS;
+            turn();
+        }
+        ck_assert_uint_le(sent, limit * initials[0].len);
+        ck_assert_uint_gt(sent, (limit - 1) * initials[0].len);
+    }
+    ck_assert_uint_gt(stats->amplification_blocks, 0);
+}
+END_TEST
+
+START_TEST(orphans_are_few_or_none)
+{
+    uint8_t packet[1200] = {0xd0, 0, 0, 0, 1, 8};
+    packet[15] = 0x44;
+    packet[16] = 0x9f;
+    options->early_data = 1;
+    options->orphan_packets = 4;
+    uint64_t before = server.mem.used;
+    for (uint8_t i = 0; i < 10; i++) {
+        packet[6] = i;
+        engine_input(&server, packet, sizeof packet, stranger(i));
+    }
+    ck_assert_uint_eq(stats->orphans_dropped, 6);
+    ck_assert_uint_gt(server.mem.used, before + 4 * sizeof packet);
+    ck_assert_uint_lt(server.mem.used, before + 4 * sizeof packet + 2000);
+    options->orphan_packets = 0;
+    engine_input(&server, packet, sizeof packet, stranger(1));
+    ck_assert_uint_eq(stats->orphans_dropped, 7);
+}
+END_TEST
+
 /* What waits is freed with the endpoint, and goes with its listener. */
 START_TEST(what_waits_can_be_left)
 {
@@ -467,6 +559,10 @@ Suite *unit_suite(void) {
         &tls_begins_with_a_whole_hello,
         &half_open_clients_fit_into_an_eighth_of_the_memory,
         &a_half_open_client_costs_what_it_is_taken_for,
+        &stateless_replies_have_rates,
+        &closed_connections_are_few,
+        &amplification_has_a_limit,
+        &orphans_are_few_or_none,
         &what_waits_can_be_left,
     };
     Suite *suite = suite_create("quic/gate");
