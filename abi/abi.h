@@ -288,6 +288,8 @@ void abi_conn_failed(struct abi_conn *conn, const weft_close *close);
 static inline struct abi_conn *abi_conn_get(weft_conn handle, int32_t *error) {
     return (struct abi_conn *)abi_get(ABI_CONN, handle.id, NULL, error);
 }
+/* The same, of one that has begun its handshake and is not over: else WEFT_E_STATE or WEFT_E_CLOSED. */
+struct abi_conn *abi_conn_with_core(weft_conn handle, int32_t *error);
 static inline struct abi_conn *abi_conn_of(const struct quic_conn *core) { return (struct abi_conn *)core->user; }
 
 /* --- info.c --- */

@@ -79,6 +79,14 @@ void abi_conn_failed(struct abi_conn *conn, const weft_close *close) {
     abi_touch(conn->engine);
 }
 
+struct abi_conn *abi_conn_with_core(weft_conn handle, int32_t *error) {
+    struct abi_conn *conn = abi_conn_get(handle, error);
+    if (!conn || conn->core)
+        return conn;
+    *error = conn->race ? WEFT_E_STATE : WEFT_E_CLOSED;
+    return NULL;
+}
+
 /* Moves a block from the core's connection to what is kept. */
 static void move_block(uint8_t **to, size_t *to_len, uint8_t **from, size_t *from_len) {
     *to = *from;
@@ -340,11 +348,9 @@ weft_engine weft_conn_engine(weft_conn conn) {
 
 int32_t weft_conn_update_keys(weft_conn conn) {
     int32_t error;
-    struct abi_conn *own = abi_conn_get(conn, &error);
+    struct abi_conn *own = abi_conn_with_core(conn, &error);
     if (!own)
         return error;
-    if (!own->core)
-        return own->race ? WEFT_E_STATE : WEFT_E_CLOSED;
     error = quic_conn_update_keys(own->core);
     abi_touch(own->engine);
     return error;
@@ -352,11 +358,9 @@ int32_t weft_conn_update_keys(weft_conn conn) {
 
 int32_t weft_conn_ping(weft_conn conn) {
     int32_t error;
-    struct abi_conn *own = abi_conn_get(conn, &error);
+    struct abi_conn *own = abi_conn_with_core(conn, &error);
     if (!own)
         return error;
-    if (!own->core)
-        return own->race ? WEFT_E_STATE : WEFT_E_CLOSED;
     error = quic_conn_ping(own->core);
     abi_touch(own->engine);
     return error;
@@ -365,13 +369,11 @@ int32_t weft_conn_ping(weft_conn conn) {
 int32_t weft_conn_export(weft_conn conn, const char *label, const void *context, size_t context_len, void *out,
                          size_t len) {
     int32_t error;
-    struct abi_conn *own = abi_conn_get(conn, &error);
+    struct abi_conn *own = abi_conn_with_core(conn, &error);
     if (!own)
         return error;
     if (!label || (!context && context_len) || !out || !len)
         return WEFT_E_INVALID;
-    if (!own->core)
-        return own->race ? WEFT_E_STATE : WEFT_E_CLOSED;
     struct crypto_tls *tls = own->core->tls;
     bool ok = tls && own->core->handshake_complete &&
               crypto_tls_export(tls, label, (const uint8_t *)context, context_len, (uint8_t *)out, len);

@@ -8,18 +8,9 @@
  */
 #include "abi.h"
 
-/* The connection with its core; NULL with *error. */
-static struct abi_conn *conn_with_core(weft_conn handle, int32_t *error) {
-    struct abi_conn *conn = abi_conn_get(handle, error);
-    if (!conn || conn->core)
-        return conn;
-    *error = conn->race ? WEFT_E_STATE : WEFT_E_CLOSED;
-    return NULL;
-}
-
 int32_t weft_datagram_send(weft_conn conn, const void *data, size_t len, uint64_t token) {
     int32_t error;
-    struct abi_conn *own = conn_with_core(conn, &error);
+    struct abi_conn *own = abi_conn_with_core(conn, &error);
     if (!own)
         return error;
     if (!data && len)
@@ -31,7 +22,7 @@ int32_t weft_datagram_send(weft_conn conn, const void *data, size_t len, uint64_
 
 int32_t weft_datagram_max(weft_conn conn) {
     int32_t error;
-    struct abi_conn *own = conn_with_core(conn, &error);
+    struct abi_conn *own = abi_conn_with_core(conn, &error);
     if (!own)
         return error;
     error = quic_conn_datagram_ready(own->core);

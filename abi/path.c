@@ -50,11 +50,9 @@ static int move_own(struct abi_conn *conn, const struct quic_addr *local, bool m
 
 static int32_t conn_move(weft_conn handle, const char *text, bool move) {
     int32_t error;
-    struct abi_conn *conn = abi_conn_get(handle, &error);
+    struct abi_conn *conn = abi_conn_with_core(handle, &error);
     if (!conn)
         return error;
-    if (!conn->core)
-        return conn->race ? WEFT_E_STATE : WEFT_E_CLOSED;
     if (conn->core->state >= QUIC_CONN_CLOSING)
         return WEFT_E_CLOSED;
     struct quic_addr local;

@@ -88,7 +88,7 @@ static bool assign(const struct cli_option *option, void *target, const char *va
         break;
     case CLI_TIME:
         ok = cli_parse_time(value, target);
-        wanted = "a time such as 5, 5s, 250ms or 2min";
+        wanted = "a time such as 5, 5s, 250ms or 2m";
         break;
     }
     if (!ok)

@@ -141,7 +141,9 @@ int io_udp_open(struct io_udp *udp, const struct io_udp_open *open, struct base_
     else if (bind_socket(udp, &local) != 0)
         what = "cannot bind to";
     if (what) {
-        int result = refuse(why, ERR_ADDRESS, what, &local);
+        /* An address that is not ours is a mistake; one that is taken, or not for us, is the system's refusal. */
+        bool no_address = errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT || errno == EINVAL || errno == ENODEV;
+        int result = refuse(why, no_address ? ERR_ADDRESS : ERR_IO, what, &local);
         io_udp_close(udp);
         return result;
     }

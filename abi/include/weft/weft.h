@@ -274,7 +274,7 @@ WEFT_API int32_t weft_config_add_trust_file(weft_config config, const char *pem)
 /* Whether to trust the system's authorities too (they are loaded when the configuration is first used). */
 WEFT_API int32_t weft_config_use_system_trust(weft_config config, uint32_t on);
 /* Whether to verify the peer's certificate. Client: on unless turned off. Server: off; when on, clients must have
- * one. */
+ * one. Chains of more than 8 certificates are refused. */
 WEFT_API int32_t weft_config_set_verify(weft_config config, uint32_t on);
 /* Accept exactly the peer whose leaf certificate has this SHA-256, whoever signed it; may be called several times. */
 WEFT_API int32_t weft_config_add_pin(weft_config config, const uint8_t sha256[32]);
@@ -669,8 +669,9 @@ typedef struct weft_listen_params {
 } weft_listen_params;
 
 /* Accepts connections on a UDP address: "0.0.0.0:443", "[::]:443" (IPv4 too), "[::1]:0" (the system chooses the
- * port). params may be NULL; the tables in it are not copied. The handle ends after LISTENER_CLOSED. WEFT_E_ADDRESS,
- * WEFT_E_IO, WEFT_E_TLS (no certificate, no ALPN, not a server's): weft_engine_error says more. */
+ * port). params may be NULL; the tables in it are not copied. The handle ends after LISTENER_CLOSED. WEFT_E_ADDRESS (none
+ * of this host), WEFT_E_IO (in use, or not allowed), WEFT_E_TLS (no certificate, no ALPN, not a server's):
+ * weft_engine_error says more. */
 WEFT_API int32_t weft_listen(weft_engine engine, weft_config config, const char *address,
                              const weft_listen_params *params, weft_listener *listener);
 /* The address it is bound to. WEFT_E_CLOSED: to none any more. */
@@ -885,7 +886,8 @@ WEFT_API int32_t weft_conn_export(weft_conn conn, const char *label, const void 
                                   size_t len);
 /* Begins a key update (RFC 9001 6). WEFT_E_STATE: too early, or the last one is not acknowledged yet; WEFT_E_CLOSED. */
 WEFT_API int32_t weft_conn_update_keys(weft_conn conn);
-/* Sends a PING (RFC 9000 19.2): keeps it open, and measures the round trip. WEFT_E_STATE: nobody to send it to yet;
+/* Sends a PING (RFC 9000 19.2): keeps it open, and measures the round trip. No event tells of the answer: rtt_latest of
+ * weft_conn_get_path is then the new sample, and without an answer the connection ends as idle. WEFT_E_STATE: nobody to send it to yet;
  * WEFT_E_CLOSED. */
 WEFT_API int32_t weft_conn_ping(weft_conn conn);
 

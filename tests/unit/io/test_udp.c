@@ -710,10 +710,12 @@ START_TEST(test_port_in_use)
     struct io_udp_open open = {.local = receiver.socket.local, .features = IO_UDP_ALL};
     struct io_udp udp;
     struct crypto_error why = {{0}};
-    ck_assert_int_eq(io_udp_open(&udp, &open, &mem, &stats, &why), ERR_ADDRESS);
+    ck_assert_int_eq(io_udp_open(&udp, &open, &mem, &stats, &why), ERR_IO);
     ck_assert_msg(strstr(why.text, "127.0.0.1:") && strstr(why.text, "in use"), "%s", why.text);
     ck_assert_int_eq(udp.fd, -1);
-    ck_assert_int_eq(io_udp_open(&udp, &open, &mem, &stats, NULL), ERR_ADDRESS);
+    ck_assert_int_eq(io_udp_open(&udp, &open, &mem, &stats, NULL), ERR_IO);
+    ck_assert(io_addr_parse("192.0.2.1", 0, &open.local)); /* nobody's, and not ours */
+    ck_assert_int_eq(io_udp_open(&udp, &open, &mem, &stats, &why), ERR_ADDRESS);
     open.local.family = 0;
     ck_assert_int_eq(io_udp_open(&udp, &open, &mem, &stats, &why), ERR_ADDRESS);
 }
