@@ -386,7 +386,7 @@ typedef int32_t (*weft_qlog_cb)(void *user, const weft_qlog *qlog);
  * files ODCID_client.sqlog and ODCID_server.sqlog in a directory that exists; both may be used. Pieces come when there
  * is enough, when a second has passed, when a connection rests, and at its end. Files are written by a thread of the
  * configuration's own: a disk that is too slow costs records and nothing else, and whatever frees the configuration
- * last waits until all is written. NULL: no more. The option qlog_one_in takes a share of the connections. WEFT_E_IO: no
+ * last waits until all is written. path or callback NULL: no more. The option qlog_one_in takes a share of the connections. WEFT_E_IO: no
  * such directory, or no files can be made in it. */
 WEFT_API int32_t weft_config_set_qlog(weft_config config, weft_qlog_cb callback, void *user);
 WEFT_API int32_t weft_config_set_qlog_dir(weft_config config, const char *path);

@@ -143,7 +143,7 @@ async def test_wrong_arguments(certificate):
     with pytest.raises(errors.AddressError):
         await weft.serve("localhost", 0, alpn="x", certificate=chain, key=key)
     async with weft.serve("127.0.0.1", 0, alpn="x", certificate=chain, key=key) as server:
-        with pytest.raises(errors.AddressError):
+        with pytest.raises(errors.IOFailedError):
             await weft.serve("127.0.0.1", server.port, alpn="x", certificate=chain, key=key)
 
 
