@@ -64,6 +64,8 @@ struct io_loop {
     struct base_events events;
     struct base_bufpool bufs;
     struct base_list sockets, readable;
+    struct base_list released;    /* connected sockets that nobody uses any more */
+    uint64_t connected;           /* sockets of one connection each */
     struct io_socket *clients[2]; /* shared client sockets: IPv4, IPv6 */
     unsigned blocked;             /* sockets that keep a train */
     unsigned retiring;            /* sockets that close when no connection uses them any more */

@@ -1,5 +1,5 @@
-/* loop_impl.h - what the three files of the loop share: loop.c (the turn), loop_open.c (birth, end, system services),
- * loop_socket.c (sockets and what is done to them in a turn). */
+/* loop_impl.h - what the files of the loop share: loop.c (the turn), loop_open.c (birth, end, system services),
+ * loop_socket.c (sockets and what is done to them in a turn), loop_connect.c (sockets of one connection each). */
 #ifndef IO_LOOP_IMPL_H
 #define IO_LOOP_IMPL_H
 
@@ -15,6 +15,10 @@ struct io_socket {
     bool writable; /* libuv says so, and nothing was tried since */
     bool misled;   /* it said so and was wrong: not asked again until something went out */
     bool retiring; /* closes when no connection uses it */
+    /* a connection's own socket: */
+    struct io_socket *shared;  /* the one its client came over; NULL: that is gone, or this is none */
+    struct base_node released; /* in loop->released: closes at the end of the turn */
+    struct quic_addr remote;   /* connected to; family 0 = this is none */
 };
 
 /* --- loop.c --- */
@@ -30,6 +34,18 @@ void io_loop_arm(struct io_loop *loop, base_time when, base_time now);
 unsigned io_sockets_receive(struct io_loop *loop);
 /* Trains sent; sets loop->due when more may follow at once. */
 unsigned io_sockets_send(struct io_loop *loop);
+/* At once; nothing in the core names it any more. */
+void io_socket_destroy(struct io_socket *socket);
+
+/* --- loop_connect.c --- */
+struct quic_socket *io_socket_connect(struct quic_socket *core, const struct quic_addr *local,
+                                      const struct quic_addr *remote, uint64_t most);
+void io_socket_release(struct quic_socket *core);
+void io_sockets_drop_released(struct io_loop *loop);
+/* What a connection's own socket received. */
+void io_connected_input(struct io_socket *own, const struct quic_datagram *datagrams, size_t count);
+
+/* --- loop_socket.c --- */
 void io_sockets_retire(struct io_loop *loop);
 void io_sockets_close_all(struct io_loop *loop);
 

@@ -202,6 +202,7 @@ static int open_core(struct io_loop *loop) {
     base_bufpool_init(&loop->bufs, loop->mem, LOOP_BUFFERS_KEPT, 0);
     base_list_init(&loop->sockets);
     base_list_init(&loop->readable);
+    base_list_init(&loop->released);
     base_heap_init(&loop->timers, loop->mem);
     loop->train_data = (uint8_t *)base_alloc(loop->mem, QUIC_TRAIN_SIZE);
     struct quic_endpoint_open open = {.mem = loop->mem,

@@ -70,6 +70,11 @@ static void watch_all(struct io_loop *loop) {
 
 static void to_endpoint(void *user, const struct quic_datagram *datagrams, size_t count) {
     struct io_loop *loop = (struct io_loop *)user;
+    struct io_socket *socket = (struct io_socket *)(void *)datagrams->socket;
+    if (count && socket->remote.family) {
+        io_connected_input(socket, datagrams, count);
+        return;
+    }
     quic_endpoint_input(&loop->endpoint, datagrams, count, io_loop_now(loop));
 }
 
@@ -166,7 +171,8 @@ static uint32_t socket_payload_size(struct quic_socket *socket, const struct qui
     return ((struct io_socket *)(void *)socket)->loop->external ? 0 : io_udp_payload_size(remote);
 }
 
-static const struct quic_socket_ops socket_ops = {socket_sibling, socket_payload_size};
+static const struct quic_socket_ops socket_ops = {socket_sibling, socket_payload_size, io_socket_connect,
+                                                  io_socket_release};
 
 /* ---- opening ---- */
 
@@ -245,8 +251,25 @@ int io_loop_client_socket(struct io_loop *loop, uint8_t family, struct io_socket
 
 /* ---- closing ---- */
 
-static void destroy(struct io_socket *socket) {
+/* A connection's own socket goes, or the listener's that such ones came over. */
+static void disconnect(struct io_socket *socket) {
     struct io_loop *loop = socket->loop;
+    if (socket->remote.family) {
+        loop->connected--;
+        base_list_remove(&socket->released);
+        return;
+    }
+    for (struct base_node *node = loop->connected ? base_list_first(&loop->sockets) : NULL; node;
+         node = base_list_next(&loop->sockets, node)) {
+        struct io_socket *own = BASE_CONTAINER(node, struct io_socket, node);
+        if (own->shared == socket)
+            own->shared = NULL;
+    }
+}
+
+void io_socket_destroy(struct io_socket *socket) {
+    struct io_loop *loop = socket->loop;
+    disconnect(socket);
     base_list_remove(&socket->node);
     base_list_remove(&socket->readable);
     loop->blocked -= socket->udp.blocked;
@@ -279,6 +302,7 @@ static bool is_used(struct io_loop *loop, const struct io_socket *socket) {
 
 /* Closes what nobody uses any more. Connections are looked through only when one, or a path, has gone since the last time. */
 void io_sockets_retire(struct io_loop *loop) {
+    io_sockets_drop_released(loop);
     uint64_t gone = loop->endpoint.stats.connections_closed + loop->endpoint.paths_gone;
     if (!loop->retiring || loop->endpoint.reply_count || loop->endpoint.gate.waiting_count || loop->retire_seen == gone)
         return;
@@ -290,7 +314,7 @@ void io_sockets_retire(struct io_loop *loop) {
         if (!socket->retiring)
             continue;
         if (!is_used(loop, socket))
-            destroy(socket);
+            io_socket_destroy(socket);
         else if (socket->udp.blocked)
             loop->retire_seen = UINT64_MAX; /* not for want of a connection: look again next time */
     }
@@ -313,5 +337,5 @@ void io_loop_close_socket(struct io_loop *loop, struct io_socket *socket) {
 void io_sockets_close_all(struct io_loop *loop) {
     struct base_node *node;
     while ((node = base_list_first(&loop->sockets)) != NULL)
-        destroy(BASE_CONTAINER(node, struct io_socket, node));
+        io_socket_destroy(BASE_CONTAINER(node, struct io_socket, node));
 }

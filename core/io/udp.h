@@ -29,9 +29,11 @@ struct io_udp {
     int fd;
     uint8_t family; /* of the socket itself: 6 with dual_stack speaks IPv4 too */
     bool dual_stack;
-    bool any;      /* bound to no single address: source addresses are told and asked for by pktinfo */
-    bool blocked;  /* the last send found no room: wait for writable, then flush */
-    uint8_t batch; /* buffers for the next recvmmsg: follows the traffic */
+    bool reuse_port;
+    bool connected; /* to one peer: no address is told with what is sent */
+    bool any;       /* bound to no single address: source addresses are told and asked for by pktinfo */
+    bool blocked;   /* the last send found no room: wait for writable, then flush */
+    uint8_t batch;  /* buffers for the next recvmmsg: follows the traffic */
     uint32_t features;
     uint8_t *pending; /* copy of what did not go out, or NULL */
     size_t pending_size;
@@ -47,6 +49,8 @@ struct io_udp_open {
     bool reuse_port;                      /* SO_REUSEPORT: several engines on one port */
     bool steer;                           /* and datagrams go to the engine that their connection ID names: steer.c */
     bool v6_only;
+    bool reuse_addr;                /* SO_REUSEADDR: beside another socket of ours that allows it */
+    const struct quic_addr *remote; /* connected to; NULL = to nobody */
 };
 
 /* 0, or ERR_ADDRESS / ERR_IO with a text. socket.local tells the address and port bound. A system without IPv6 gives an
@@ -54,6 +58,8 @@ struct io_udp_open {
  * asked. */
 int io_udp_open(struct io_udp *udp, const struct io_udp_open *open, struct base_mem *mem, struct engine_stats *stats,
                 struct crypto_error *why);
+/* Others may be bound to this one's address from now on, beside it: those that ask for it in the same way. */
+bool io_udp_share(const struct io_udp *udp);
 /* What was kept is lost. */
 void io_udp_close(struct io_udp *udp);
 

@@ -120,10 +120,20 @@ static int bind_socket(struct io_udp *udp, const struct quic_addr *local) {
     return io_addr_from_sockaddr((const struct sockaddr *)&storage, &udp->socket.local) ? 0 : -1;
 }
 
+static int connect_socket(struct io_udp *udp, const struct quic_addr *remote) {
+    struct sockaddr_storage storage;
+    socklen_t len = udp->family == 6 ? io_addr_to_mapped(remote, &storage) : io_addr_to_sockaddr(remote, &storage);
+    udp->connected = connect(udp->fd, (const struct sockaddr *)&storage, len) == 0;
+    return udp->connected ? 0 : -1;
+}
+
+bool io_udp_share(const struct io_udp *udp) { return set_int(udp->fd, SOL_SOCKET, SO_REUSEADDR, 1); }
+
 int io_udp_open(struct io_udp *udp, const struct io_udp_open *open, struct base_mem *mem, struct engine_stats *stats,
                 struct crypto_error *why) {
     struct quic_addr local = open->local;
     *udp = (struct io_udp){.fd = -1, .features = open->features, .batch = 1, .mem = mem, .stats = stats};
+    udp->reuse_port = open->reuse_port;
     udp->any = io_addr_is_any(&local);
     udp->dual_stack = local.family == 6 && udp->any && !open->v6_only;
     if (local.family != 4 && local.family != 6) {
@@ -138,8 +148,12 @@ int io_udp_open(struct io_udp *udp, const struct io_udp_open *open, struct base_
         what = "cannot choose between IPv6 and dual stack for";
     else if (open->reuse_port && !set_int(udp->fd, SOL_SOCKET, SO_REUSEPORT, 1))
         what = "cannot share the port of";
+    else if (open->reuse_addr && !set_int(udp->fd, SOL_SOCKET, SO_REUSEADDR, 1))
+        what = "cannot share the address of";
     else if (bind_socket(udp, &local) != 0)
         what = "cannot bind to";
+    else if (open->remote && connect_socket(udp, open->remote) != 0)
+        what = "cannot connect";
     if (what) {
         /* An address that is not ours is a mistake; one that is taken, or not for us, is the system's refusal. */
         bool no_address = errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT || errno == EINVAL || errno == ENODEV;

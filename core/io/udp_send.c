@@ -63,6 +63,8 @@ static void make_form(struct send_form *form, const struct io_udp *udp, const st
     form->to_len = udp->family == 6 ? io_addr_to_mapped(&train->remote, &form->to)
                                     : io_addr_to_sockaddr(&train->remote, &form->to);
     form->control_len = 0;
+    if (udp->connected)
+        form->to_len = 0;
     add_source(form, udp, &train->local);
     if (train->ecn && (udp->features & IO_UDP_ECN)) {
         int mark = train->ecn;
@@ -72,7 +74,7 @@ static void make_form(struct send_form *form, const struct io_udp *udp, const st
 }
 
 static struct msghdr make_message(struct send_form *form, struct iovec *iov) {
-    return (struct msghdr){.msg_name = &form->to,
+    return (struct msghdr){.msg_name = form->to_len ? &form->to : NULL,
                            .msg_namelen = form->to_len,
                            .msg_iov = iov,
                            .msg_iovlen = 1,
@@ -133,7 +135,7 @@ static size_t send_each(struct io_udp *udp, const struct quic_train *train, stru
 static size_t send_train(struct io_udp *udp, const struct quic_train *train) {
     struct send_form form;
     make_form(&form, udp, train);
-    if (form.to_len == 0 || (udp->family == 4 && train->remote.family == 6))
+    if ((form.to_len == 0 && !udp->connected) || (udp->family == 4 && train->remote.family == 6))
         return train->len; /* nowhere to send it */
     int error = EINVAL;
     bool whole = train->count <= 1 || (udp->features & IO_UDP_GSO);

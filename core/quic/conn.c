@@ -477,6 +477,7 @@ void quic_conn_free(struct quic_conn *conn) {
     conn_add_stats(conn);
     quic_gate_forget(conn);
     quic_close_leave(conn);
+    quic_path_disconnect(conn, NULL);
     if (conn->accepted_by)
         conn->accepted_by->connections--;
     endpoint->conn_count--;

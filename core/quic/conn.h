@@ -157,6 +157,7 @@ struct quic_conn {
     struct quic_path first_path;
     struct quic_path_note path_notes[QUIC_PATH_NOTES]; /* ring: what became of paths */
     uint8_t path_note_first, path_note_count;
+    struct quic_socket *own_socket; /* server: a path's, connected to its client; NULL = paths use shared ones */
     uint8_t preferred_tried; /* client: families of the server's preferred address, 1 = IPv4, 2 = IPv6 */
 
     struct crypto_tls *tls;

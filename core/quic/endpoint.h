@@ -77,6 +77,11 @@ struct quic_socket_ops {
     struct quic_socket *(*sibling)(struct quic_socket *socket, uint8_t family);
     /* The largest UDP payload that the local interface towards `remote` takes; 0 = not known. */
     uint32_t (*payload_size)(struct quic_socket *socket, const struct quic_addr *remote);
+    /* A socket for one connection alone, which has come over `socket`; at most `most` of those. NULL: it stays here. */
+    struct quic_socket *(*connect)(struct quic_socket *socket, const struct quic_addr *local,
+                                   const struct quic_addr *remote, uint64_t most);
+    /* No path uses such a socket any more. */
+    void (*release)(struct quic_socket *socket);
 };
 
 /* One UDP socket as the core sees it. io embeds it. */

@@ -484,6 +484,7 @@ void quic_handshake_confirm(struct quic_conn *conn, base_time now) {
     conn->recovery.handshake_confirmed = true;
     quic_handshake_discard(conn, QUIC_INITIAL);
     quic_handshake_discard(conn, QUIC_HANDSHAKE);
+    quic_path_connect(conn);
     quic_mtu_start(conn);
     while (quic_local_cids_room(&conn->local_cids) && quic_endpoint_issue_cid(conn->endpoint, conn))
         continue;

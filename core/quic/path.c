@@ -35,6 +35,28 @@ struct quic_path *quic_path_active(struct quic_conn *conn) {
     return conn->paths[conn->recovery.active];
 }
 
+void quic_path_connect(struct quic_conn *conn) {
+    struct quic_path *path = quic_path_active(conn);
+    const struct quic_socket_ops *ops = path->socket->ops;
+    uint64_t most = conn->config->options.connected_sockets;
+    if (!most || conn->role == CRYPTO_CLIENT || conn->own_socket || !ops || !ops->connect)
+        return;
+    struct quic_socket *own = ops->connect(path->socket, &path->local, &path->remote, most);
+    conn->endpoint->stats.sockets_connected += own != NULL;
+    conn->endpoint->stats.sockets_refused += own == NULL;
+    if (own)
+        path->socket = conn->own_socket = own;
+}
+
+void quic_path_disconnect(struct quic_conn *conn, const struct quic_path *path) {
+    struct quic_socket *own = conn->own_socket;
+    if (!own || (path && path->socket != own))
+        return;
+    conn->own_socket = NULL;
+    quic_stateless_forget_socket(conn->endpoint, own);
+    own->ops->release(own);
+}
+
 static bool is_unspecified(const struct quic_addr *addr) {
     static const uint8_t zero[16];
     return addr->family == 0 || memcmp(addr->ip, zero, sizeof zero) == 0;
@@ -181,6 +203,7 @@ void quic_path_on_spin(const struct quic_conn *conn, struct quic_path *path, uin
 /* ---- candidates ---- */
 
 static void path_forget(struct quic_conn *conn, struct quic_path *path) {
+    quic_path_disconnect(conn, path);
     conn->endpoint->paths_gone++;
     if (conn->qlog)
         quic_qlog_path_gone(conn, path);
@@ -311,7 +334,8 @@ struct quic_path *quic_path_candidate(struct quic_conn *conn, struct quic_socket
     struct quic_path *path = quic_path_find(conn, local, remote);
     if (path || !path_may_appear(conn, local, remote))
         return path;
-    if (!base_bucket_take(&conn->new_paths, 1, now)) { /* each costs us a controller, and a challenge to who knows whom */
+    if (!base_bucket_take(&conn->new_paths, 1,
+                          now)) { /* each costs us a controller, and a challenge to who knows whom */
         conn->stats.paths_refused++;
         return NULL;
     }

@@ -62,6 +62,11 @@ struct quic_path {
 uint64_t quic_path_allowance(const struct quic_path *path);
 
 struct quic_path *quic_path_active(struct quic_conn *conn);
+/* Server, once the client is known: the active path gets a socket of its own, if the options and the system allow. From
+ * another address the client reaches the shared one; then, and with its path, the own one goes. */
+void quic_path_connect(struct quic_conn *conn);
+/* `path`, or with NULL the connection, does without its own socket. */
+void quic_path_disconnect(struct quic_conn *conn, const struct quic_path *path);
 /* Frees the entries no path is in, but for the first. */
 void quic_path_shrink(struct quic_conn *conn);
 /* A controller as the configuration wants it, for a path that has none. False: out of memory. */

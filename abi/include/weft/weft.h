@@ -1082,6 +1082,7 @@ typedef struct weft_engine_stats {
     uint64_t glitch_new_connection_id, glitch_retire_connection_id, glitch_new_token;
     uint64_t glitch_handshake_done, glitch_ack_frequency, glitch_immediate_ack, glitch_key_update;
     uint64_t handshakes_evicted, replies_suppressed, closings_cut, orphans_dropped, amplification_blocks;
+    uint64_t sockets_connected, sockets_refused;
 } weft_engine_stats;
 
 /* Fills in as much of *stats as stats->size says: of the connection; of the engine and all its connections. */
