@@ -100,20 +100,22 @@ bool crypto_next_secret(enum crypto_version version, const struct crypto_secret 
 
 static bool is_aes(enum crypto_aead aead) { return aead != CRYPTO_CHACHA20_POLY1305; }
 
-static size_t key_size(enum crypto_aead aead) {
-    return is_aes(aead) ? sizeof(struct crypto_key) : offsetof(struct crypto_key, u) + KEY_CHACHA_SIZE;
+static size_t key_size(const struct crypto_key *key) {
+    return is_aes(key->aead) && !key->packed ? sizeof *key : offsetof(struct crypto_key, aes);
 }
 
-static size_t mask_key_size(enum crypto_aead aead) {
-    return is_aes(aead) ? sizeof(struct crypto_mask_key) : offsetof(struct crypto_mask_key, u) + sizeof(ChaCha);
+static size_t mask_key_size(const struct crypto_mask_key *key) {
+    if (key->packed)
+        return offsetof(struct crypto_mask_key, u);
+    return is_aes(key->aead) ? sizeof *key : offsetof(struct crypto_mask_key, u) + sizeof(ChaCha);
 }
 
 void crypto_key_free(struct base_mem *mem, struct crypto_key *key) {
     if (!key)
         return;
-    size_t size = key_size(key->aead);
-    if (is_aes(key->aead))
-        wc_AesFree(&key->u.aes);
+    size_t size = key_size(key);
+    if (is_aes(key->aead) && !key->packed)
+        wc_AesFree(&key->aes);
     crypto_wipe(key, size);
     base_free(mem, key, size);
 }
@@ -121,31 +123,51 @@ void crypto_key_free(struct base_mem *mem, struct crypto_key *key) {
 void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
     if (!key)
         return;
-    size_t size = mask_key_size(key->aead);
-    if (is_aes(key->aead))
+    size_t size = mask_key_size(key);
+    if (is_aes(key->aead) && !key->packed)
         wc_AesFree(&key->u.aes);
     crypto_wipe(key, size);
     base_free(mem, key, size);
+}
+
+/* ---- making ---- */
+
+/* Room for a key like `like`, expanded or packed, with all that both kinds have. */
+static struct crypto_key *key_room(struct base_mem *mem, const struct crypto_key *like) {
+    struct crypto_key *key = base_zalloc(mem, key_size(like));
+    if (key)
+        memcpy(key, like, offsetof(struct crypto_key, aes));
+    return key;
+}
+
+static struct crypto_mask_key *mask_key_room(struct base_mem *mem, const struct crypto_mask_key *like) {
+    struct crypto_mask_key *key = base_zalloc(mem, mask_key_size(like));
+    if (key)
+        memcpy(key, like, offsetof(struct crypto_mask_key, u));
+    return key;
+}
+
+static bool key_expand(struct crypto_key *key) {
+    return !is_aes(key->aead) || (wc_AesInit(&key->aes, NULL, INVALID_DEVID) == 0 &&
+                                  wc_AesGcmSetKey(&key->aes, key->raw, aeads[key->aead].key_size) == 0);
+}
+
+static bool mask_key_expand(struct crypto_mask_key *key) {
+    if (is_aes(key->aead))
+        return wc_AesInit(&key->u.aes, NULL, INVALID_DEVID) == 0 &&
+               wc_AesSetKey(&key->u.aes, key->raw, aeads[key->aead].key_size, NULL, AES_ENCRYPTION) == 0;
+    return wc_Chacha_SetKey(&key->u.chacha, key->raw, KEY_RAW_MAX) == 0;
 }
 
 struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version,
                                   const struct crypto_secret *secret) {
     const struct aead_facts *facts = &aeads[secret->aead];
     assert(secret->len == facts->hash_size);
-    struct crypto_key *key = base_zalloc(mem, key_size(secret->aead));
+    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = secret->aead});
     if (!key)
         return NULL;
-    key->aead = secret->aead;
-    uint8_t raw[32];
-    bool ok = crypto_expand_label(secret, versions[version].key, raw, facts->key_size) &&
-              crypto_expand_label(secret, versions[version].iv, key->iv, KEY_IV_SIZE);
-    if (is_aes(key->aead))
-        ok = ok && wc_AesInit(&key->u.aes, NULL, INVALID_DEVID) == 0 &&
-             wc_AesGcmSetKey(&key->u.aes, raw, facts->key_size) == 0;
-    else
-        memcpy(key->u.chacha, raw, KEY_CHACHA_SIZE);
-    crypto_wipe(raw, sizeof raw);
-    if (ok)
+    if (crypto_expand_label(secret, versions[version].key, key->raw, facts->key_size) &&
+        crypto_expand_label(secret, versions[version].iv, key->iv, KEY_IV_SIZE) && key_expand(key))
         return key;
     crypto_key_free(mem, key);
     return NULL;
@@ -155,20 +177,65 @@ struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_ve
                                             const struct crypto_secret *secret) {
     const struct aead_facts *facts = &aeads[secret->aead];
     assert(secret->len == facts->hash_size);
-    struct crypto_mask_key *key = base_zalloc(mem, mask_key_size(secret->aead));
+    struct crypto_mask_key *key = mask_key_room(mem, &(struct crypto_mask_key){.aead = secret->aead});
     if (!key)
         return NULL;
-    key->aead = secret->aead;
-    uint8_t raw[32];
-    bool ok = crypto_expand_label(secret, versions[version].mask, raw, facts->key_size);
-    if (is_aes(key->aead))
-        ok = ok && wc_AesInit(&key->u.aes, NULL, INVALID_DEVID) == 0 &&
-             wc_AesSetKey(&key->u.aes, raw, facts->key_size, NULL, AES_ENCRYPTION) == 0;
-    else
-        ok = ok && wc_Chacha_SetKey(&key->u.chacha, raw, KEY_CHACHA_SIZE) == 0;
-    crypto_wipe(raw, sizeof raw);
-    if (ok)
+    if (crypto_expand_label(secret, versions[version].mask, key->raw, facts->key_size) && mask_key_expand(key))
         return key;
     crypto_mask_key_free(mem, key);
+    return NULL;
+}
+
+/* ---- packing ---- */
+
+struct crypto_key *crypto_key_pack(struct base_mem *mem, struct crypto_key *key) {
+    if (!key || key->packed || !is_aes(key->aead))
+        return key;
+    key->packed = true; /* for the size of the new one */
+    struct crypto_key *packed = key_room(mem, key);
+    key->packed = false;
+    if (!packed)
+        return key;
+    crypto_key_free(mem, key);
+    return packed;
+}
+
+struct crypto_key *crypto_key_unpack(struct base_mem *mem, struct crypto_key *key) {
+    if (!key || !key->packed)
+        return key;
+    key->packed = false;
+    struct crypto_key *expanded = key_room(mem, key);
+    key->packed = true;
+    if (expanded && key_expand(expanded)) {
+        crypto_key_free(mem, key);
+        return expanded;
+    }
+    crypto_key_free(mem, expanded);
+    return NULL;
+}
+
+struct crypto_mask_key *crypto_mask_key_pack(struct base_mem *mem, struct crypto_mask_key *key) {
+    if (!key || key->packed || !is_aes(key->aead))
+        return key;
+    key->packed = true;
+    struct crypto_mask_key *packed = mask_key_room(mem, key);
+    key->packed = false;
+    if (!packed)
+        return key;
+    crypto_mask_key_free(mem, key);
+    return packed;
+}
+
+struct crypto_mask_key *crypto_mask_key_unpack(struct base_mem *mem, struct crypto_mask_key *key) {
+    if (!key || !key->packed)
+        return key;
+    key->packed = false;
+    struct crypto_mask_key *expanded = mask_key_room(mem, key);
+    key->packed = true;
+    if (expanded && mask_key_expand(expanded)) {
+        crypto_mask_key_free(mem, key);
+        return expanded;
+    }
+    crypto_mask_key_free(mem, expanded);
     return NULL;
 }

@@ -1,7 +1,8 @@
 /* keys_impl.h - what keys.c makes and protect.c uses. Nobody else includes this.
  *
  * AES keys live expanded, inside wolfCrypt's own structure. ChaCha20-Poly1305 has no schedule worth keeping: its key is
- * its 32 bytes, and a block is made only as large as its cipher needs, so a ChaCha connection costs no AES tables.
+ * its 32 bytes, and a block is made only as large as its cipher needs, so a ChaCha connection costs no AES tables. A packed
+ * key is one of which only `raw` is left.
  */
 #ifndef CRYPTO_KEYS_IMPL_H
 #define CRYPTO_KEYS_IMPL_H
@@ -15,19 +16,20 @@
 #include "keys.h"
 
 #define KEY_IV_SIZE 12u
-#define KEY_CHACHA_SIZE 32u
+#define KEY_RAW_MAX 32u /* and the size of a ChaCha20 key */
 
 struct crypto_key {
     enum crypto_aead aead;
+    bool packed;
     uint8_t iv[KEY_IV_SIZE];
-    union {
-        Aes aes;
-        uint8_t chacha[KEY_CHACHA_SIZE];
-    } u;
+    uint8_t raw[KEY_RAW_MAX];
+    Aes aes; /* not there when packed, nor for ChaCha20 */
 };
 
 struct crypto_mask_key {
     enum crypto_aead aead;
+    bool packed;
+    uint8_t raw[KEY_RAW_MAX];
     union {
         Aes aes;
         ChaCha chacha;

@@ -40,9 +40,9 @@ static bool seal_one(struct crypto_key *key, const struct crypto_seal_item *item
     uint32_t len = item->len - header - CRYPTO_TAG_SIZE;
     uint8_t *text = item->packet + header;
     if (key->aead == CRYPTO_CHACHA20_POLY1305)
-        return wc_ChaCha20Poly1305_Encrypt(key->u.chacha, nonce, item->packet, header, text, len, text, text + len) ==
+        return wc_ChaCha20Poly1305_Encrypt(key->raw, nonce, item->packet, header, text, len, text, text + len) ==
                0;
-    return wc_AesGcmEncrypt(&key->u.aes, text, text, len, nonce, KEY_IV_SIZE, text + len, CRYPTO_TAG_SIZE, item->packet,
+    return wc_AesGcmEncrypt(&key->aes, text, text, len, nonce, KEY_IV_SIZE, text + len, CRYPTO_TAG_SIZE, item->packet,
                             header) == 0;
 }
 
@@ -132,9 +132,9 @@ int32_t crypto_open(struct crypto_key *key, const struct crypto_open_item *item,
     uint8_t *text = item->packet + header;
     int failed;
     if (key->aead == CRYPTO_CHACHA20_POLY1305)
-        failed = wc_ChaCha20Poly1305_Decrypt(key->u.chacha, nonce, item->packet, header, text, len, text + len, text);
+        failed = wc_ChaCha20Poly1305_Decrypt(key->raw, nonce, item->packet, header, text, len, text + len, text);
     else
-        failed = wc_AesGcmDecrypt(&key->u.aes, text, text, len, nonce, KEY_IV_SIZE, text + len, CRYPTO_TAG_SIZE,
+        failed = wc_AesGcmDecrypt(&key->aes, text, text, len, nonce, KEY_IV_SIZE, text + len, CRYPTO_TAG_SIZE,
                                   item->packet, header);
     return failed ? -1 : (int32_t)len;
 }

@@ -134,7 +134,7 @@ static bool close_first(struct quic_conn *conn, struct quic_train *train, base_t
     for (unsigned level = 0; level < CRYPTO_LEVELS; level++)
         if (close_speaks_at(conn, (enum crypto_level)level))
             levels |= 1u << level;
-    bool written = levels && quic_tx_close_datagram(conn, train, levels, now);
+    bool written = levels && quic_keyphase_unpack(conn) && quic_tx_close_datagram(conn, train, levels, now);
     if (written)
         close_keep(conn, train);
     close_join(conn, now);

@@ -201,7 +201,8 @@ static base_time conn_ack_deadline(const struct quic_conn *conn, base_time now) 
  * while it gives them back: there may be a million like it. The log of sent packets has memory whenever anything has. */
 static void conn_arm_shrink(struct quic_conn *conn, base_time now) {
     static const enum quic_timer busy[] = {QUIC_TIMER_RECOVERY, QUIC_TIMER_ACK, QUIC_TIMER_PACING, QUIC_TIMER_PATH};
-    bool quiet = conn->handshake_confirmed && quic_sent_holds_memory(&conn->recovery.spaces[QUIC_APPLICATION]);
+    bool quiet = conn->handshake_confirmed &&
+                 (!conn->keys_packed || quic_sent_holds_memory(&conn->recovery.spaces[QUIC_APPLICATION]));
     for (unsigned i = 0; i < sizeof busy / sizeof *busy; i++)
         quiet &= conn->deadlines[busy[i]] == BASE_NEVER;
     if (!quiet)
@@ -327,6 +328,7 @@ static void timeout_shrink(struct quic_conn *conn, base_time now) {
     }
     quic_streams_trim(&conn->streams);
     quic_path_shrink(conn);
+    quic_keyphase_pack(conn);
     if (conn->qlog)
         quic_qlog_flush(conn);
 }

@@ -139,6 +139,7 @@ struct quic_conn {
     uint8_t state;             /* enum quic_conn_state */
     uint8_t role;              /* enum crypto_role */
     bool handshake_complete, handshake_confirmed, address_validated, retried, first_flight_received;
+    bool keys_packed; /* the 1-RTT keys are (keyphase.c) */
     bool peer_params_known, peer_cids_checked, detached, closed_told, machines_freed;
     bool tls_done;               /* nothing more is expected of TLS: it goes when the application had its turn */
     bool in_tls;                 /* a TLS call is on the stack: the TLS object must not be freed now */

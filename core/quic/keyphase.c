@@ -81,7 +81,7 @@ bool quic_keyphase_update(struct quic_conn *conn) {
      * an error. So a server's first update waits until that frame is acknowledged. */
     bool both_confirmed =
         conn->handshake_confirmed && (conn->role == CRYPTO_CLIENT || conn->want_handshake_done == QUIC_WANT_DONE);
-    if (!both_confirmed || phase->rx_previous || (phase->generation && !phase->tx_acked))
+    if (!both_confirmed || !quic_keyphase_unpack(conn) || phase->rx_previous || (phase->generation && !phase->tx_acked))
         return false;
     return phase_advance(conn, false);
 }
@@ -158,6 +158,47 @@ void quic_keyphase_on_timeout(struct quic_conn *conn) {
         quic_qlog_old_key_gone(conn);
     crypto_key_free(conn->endpoint->mem, conn->phase.rx_previous);
     conn->phase.rx_previous = NULL;
+}
+
+/* ---- idle ---- */
+
+void quic_keyphase_pack(struct quic_conn *conn) {
+    struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
+    struct base_mem *mem = conn->endpoint->mem;
+    if (conn->keys_packed || conn->phase.rx_previous)
+        return;
+    keys->rx = crypto_key_pack(mem, keys->rx);
+    keys->tx = crypto_key_pack(mem, keys->tx);
+    keys->rx_mask = crypto_mask_key_pack(mem, keys->rx_mask);
+    keys->tx_mask = crypto_mask_key_pack(mem, keys->tx_mask);
+    conn->phase.rx_next = crypto_key_pack(mem, conn->phase.rx_next);
+    conn->keys_packed = true;
+}
+
+static bool unpack_key(struct base_mem *mem, struct crypto_key **key) {
+    struct crypto_key *expanded = crypto_key_unpack(mem, *key);
+    if (!expanded)
+        return !*key;
+    *key = expanded;
+    return true;
+}
+
+static bool unpack_mask_key(struct base_mem *mem, struct crypto_mask_key **key) {
+    struct crypto_mask_key *expanded = crypto_mask_key_unpack(mem, *key);
+    if (!expanded)
+        return !*key;
+    *key = expanded;
+    return true;
+}
+
+/* All of them, the next generation's too: which of them a packet needs shall not show in the time it takes (9.5). */
+bool quic_keyphase_unpack_now(struct quic_conn *conn) {
+    struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
+    struct base_mem *mem = conn->endpoint->mem;
+    conn->keys_packed =
+        !(unpack_key(mem, &keys->rx) && unpack_key(mem, &keys->tx) && unpack_mask_key(mem, &keys->rx_mask) &&
+          unpack_mask_key(mem, &keys->tx_mask) && unpack_key(mem, &conn->phase.rx_next));
+    return !conn->keys_packed;
 }
 
 void quic_keyphase_clear(struct quic_conn *conn) {

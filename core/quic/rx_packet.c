@@ -414,6 +414,10 @@ void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datag
     struct quic_path *path = NULL;
     if (conn->qlog)
         quic_qlog_datagrams_received(conn, datagrams, count);
+    if (!quic_keyphase_unpack(conn)) { /* out of memory: lost, as if on the way */
+        conn->stats.packets_dropped += count;
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         const struct quic_datagram *d = &datagrams[i];
         if (!path || !quic_addr_equal(&path->remote, &d->remote) || !quic_addr_equal(&path->local, &d->local))

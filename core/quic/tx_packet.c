@@ -16,6 +16,7 @@
 #define TX_TRAIN_BYTES 65000u /* below the largest UDP payload, with GSO too */
 #define TX_SKIP_LEAST 128u    /* packet numbers between two that are skipped */
 #define TX_SKIP_SPREAD 2048u
+#define TX_RETRY_AFTER (10 * BASE_MS) /* when there was no memory for keys */
 
 struct tx_packet {                    /* written, not yet committed */
     uint8_t *start, *length_at, *end; /* end: of the payload, before the tag */
@@ -432,6 +433,11 @@ static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct qui
 bool quic_tx_train(struct quic_conn *conn, struct quic_train *train, base_time now) {
     if (conn->state >= QUIC_CONN_CLOSING)
         return quic_close_tx(conn, train, now);
+    if (!quic_keyphase_unpack(conn)) {
+        quic_conn_set_timer(conn, QUIC_TIMER_PACING, base_time_add(now, TX_RETRY_AFTER));
+        quic_conn_update_timers(conn, now);
+        return false;
+    }
     struct quic_path *active = quic_path_active(conn);
     bool sent = false;
     for (unsigned i = 0; i < QUIC_PATHS && !sent; i++) {

@@ -110,6 +110,13 @@ void quic_keyphase_on_acked(struct quic_conn *conn, uint64_t number);
 void quic_keyphase_on_sealed(struct quic_conn *conn, uint64_t packets, base_time now);
 void quic_keyphase_on_timeout(struct quic_conn *conn);
 void quic_keyphase_clear(struct quic_conn *conn);
+/* An idle connection keeps its 1-RTT keys packed (crypto/keys.h); before a packet is opened or sealed they are unpacked.
+ * False: out of memory. */
+void quic_keyphase_pack(struct quic_conn *conn);
+bool quic_keyphase_unpack_now(struct quic_conn *conn);
+static inline bool quic_keyphase_unpack(struct quic_conn *conn) {
+    return !conn->keys_packed || quic_keyphase_unpack_now(conn);
+}
 
 /* --- tx_packet.c --- */
 /* Fills a train with what this connection has to send now. False: nothing (then it is not dirty any more). */

@@ -217,6 +217,41 @@ START_TEST(too_short_to_open)
 }
 END_TEST
 
+START_TEST(packed_keys)
+{
+    for (int aead = 0; aead < (int)CRYPTO_AEADS; aead++) {
+        struct keys keys;
+        keys_of(&keys, (enum crypto_aead)aead);
+        uint8_t before[100] = {0x41, 1}, after[100] = {0x41, 1};
+        struct crypto_seal_item item = {
+            .packet = before, .number = 9, .len = sizeof before, .pn_offset = 1, .pn_len = 2};
+        ck_assert(crypto_seal(keys.key, keys.mask, &item, 1));
+        uint64_t expanded = keys.mem.used;
+        keys.key = crypto_key_pack(&keys.mem, keys.key);
+        keys.mask = crypto_mask_key_pack(&keys.mem, keys.mask);
+        ck_assert_ptr_eq(crypto_key_pack(&keys.mem, keys.key), keys.key); /* it is */
+        if (aead != (int)CRYPTO_CHACHA20_POLY1305) {
+            ck_assert_uint_lt(keys.mem.used, expanded / 4);
+            keys.mem.limit = keys.mem.used;
+            ck_assert_ptr_null(crypto_key_unpack(&keys.mem, keys.key));
+            ck_assert_ptr_null(crypto_mask_key_unpack(&keys.mem, keys.mask));
+            keys.mem.limit = 0;
+        }
+        keys.key = crypto_key_unpack(&keys.mem, keys.key);
+        keys.mask = crypto_mask_key_unpack(&keys.mem, keys.mask);
+        ck_assert_uint_eq(keys.mem.used, expanded);
+        item.packet = after;
+        ck_assert(crypto_seal(keys.key, keys.mask, &item, 1));
+        ck_assert_mem_eq(before, after, sizeof before);
+        keys.key = crypto_key_pack(&keys.mem, keys.key);
+        keys.mask = crypto_mask_key_pack(&keys.mem, keys.mask);
+        drop_keys(&keys); /* packed ones are freed, too */
+    }
+    ck_assert_ptr_null(crypto_key_pack(NULL, NULL));
+    ck_assert_ptr_null(crypto_mask_key_unpack(NULL, NULL));
+}
+END_TEST
+
 Suite *unit_suite(void) {
     Suite *suite = suite_create("protect");
     TCase *tests = tcase_create("protect");
@@ -226,6 +261,7 @@ Suite *unit_suite(void) {
     tcase_add_loop_test(tests, batches, 0, CRYPTO_AEADS);
     tcase_add_loop_test(tests, corruption, 0, CRYPTO_AEADS);
     tcase_add_test(tests, too_short_to_open);
+    tcase_add_test(tests, packed_keys);
     suite_add_tcase(suite, tests);
     return suite;
 }
