@@ -243,5 +243,6 @@ int perf_server_main(int argc, char **argv);
 int perf_client_main(int argc, char **argv);
 int ping_main(int argc, char **argv);
 int options_main(int argc, char **argv);
+int qlog_main(int argc, char **argv);
 
 #endif

@@ -17,6 +17,7 @@ static const struct {
     {"get", get_main, "fetch files over QUIC"},
     {"perf", perf_main, "measure throughput, latency and CPU time between two machines"},
     {"ping", ping_main, "measure handshakes and round trips"},
+    {"qlog", qlog_main, "draw what a connection did, from its qlog"},
     {"options", options_main, "list the library's options, for --set"},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
