@@ -27,3 +27,5 @@ async def main(words: list[str]) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1:] or ["hello"]))
+
+# prints: hello

@@ -643,13 +643,14 @@ def begin(
     server_name: str | None = None,
     session: bytes | None = None,
     token: bytes | None = None,
+    kind: type[Connection] = Connection,
 ) -> Connection:
     """Begins a connection; the handshake is still to come."""
     if not 0 < port < 65536:
         raise ValueError(f"port must be 1 to 65535, not {port}")
     handle = _core.engine_connect(engine.glue, settings.handle, host, port, family, server_name, session, token)
     _core.weft_conn_keep(handle)
-    connection = Connection(engine, handle, settings)
+    connection = kind(engine, handle, settings)
     connection._early = session is not None and settings.get("early_data") == 1
     engine.touch()
     return connection

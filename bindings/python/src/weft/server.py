@@ -63,6 +63,8 @@ class Server:
         "address",
     )
 
+    connection_type = Connection
+
     def __init__(self, engine: Engine, settings: Settings, address: str, flags: int, handler: Handle | None) -> None:
         self._engine = engine
         self._settings = settings
@@ -88,7 +90,7 @@ class Server:
             _core.weft_conn_keep(handle)
         except GoneError:  # came and went within a turn
             return
-        self._conns.add(Connection(self._engine, handle, self._settings, self))
+        self._conns.add(self.connection_type(self._engine, handle, self._settings, self))
 
     def _on_connected(self, connection: Connection) -> None:
         if not connection._early:
