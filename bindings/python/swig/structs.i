@@ -205,6 +205,11 @@ static PyObject *weft_engine_stats_dict(const weft_engine_stats *s) {
     put_number(dict, "glitch_ack_frequency", s->glitch_ack_frequency);
     put_number(dict, "glitch_immediate_ack", s->glitch_immediate_ack);
     put_number(dict, "glitch_key_update", s->glitch_key_update);
+    put_number(dict, "handshakes_evicted", s->handshakes_evicted);
+    put_number(dict, "replies_suppressed", s->replies_suppressed);
+    put_number(dict, "closings_cut", s->closings_cut);
+    put_number(dict, "orphans_dropped", s->orphans_dropped);
+    put_number(dict, "amplification_blocks", s->amplification_blocks);
     if (PyErr_Occurred()) {
         Py_DECREF(dict);
         return NULL;

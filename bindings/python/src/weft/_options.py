@@ -95,12 +95,34 @@ class Options(TypedDict, total=False):
     Retry (auto). Allowed: 1 to 1000000; unless set: 100."""
 
     max_handshakes: int
-    """Server: handshakes of clients under way in an engine; first packets beyond are not answered. Allowed: 1 to
-    16000000; unless set: 4096."""
+    """Server: handshakes of clients under way in an engine, and in memory never more than half the budget; beyond,
+    the one that was silent longest makes room, or first packets are not answered. Allowed: 1 to 16000000; unless
+    set: 4096."""
 
     handshakes_per_turn: int
     """Server: handshakes begun in one turn of the loop; others wait for the next, so that those who are connected
-    do not wait for them. Allowed: 1 to 64; unless set: 32."""
+    do not wait for them. Allowed: 1 to 64; unless set: 4."""
+
+    stateless_reset_rate: int
+    """Stateless resets a second that an engine sends at most; 0: none. Allowed: 0 to 1000000; unless set: 1000."""
+
+    stateless_reply_rate: int
+    """Server: Version Negotiation packets and refusals a second that an engine sends at most; 0: none. Allowed: 0
+    to 1000000; unless set: 10000."""
+
+    max_closing: int
+    """Closed connections an engine keeps to answer late packets, and in memory never more than a sixteenth of the
+    budget; the oldest are forgotten early. Allowed: 1 to 1000000; unless set: 1024."""
+
+    early_packets: int
+    """Packets a connection keeps that came before their keys. Allowed: 0 to 8; unless set: 8."""
+
+    orphan_packets: int
+    """Server: 0-RTT packets an engine keeps that came before their connection. Allowed: 0 to 16; unless set: 16."""
+
+    amplification_limit: int
+    """Bytes sent for each byte received to an address that is not proven (RFC 9000 8). Allowed: 1 to 3; unless set:
+    3."""
 
     prefix_v4: int
     """Server: bits of an IPv4 address that make a network, for prefix_share. Allowed: 8 to 32; unless set: 24."""
