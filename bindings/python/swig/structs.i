@@ -210,6 +210,8 @@ static PyObject *weft_engine_stats_dict(const weft_engine_stats *s) {
     put_number(dict, "closings_cut", s->closings_cut);
     put_number(dict, "orphans_dropped", s->orphans_dropped);
     put_number(dict, "amplification_blocks", s->amplification_blocks);
+    put_number(dict, "sockets_connected", s->sockets_connected);
+    put_number(dict, "sockets_refused", s->sockets_refused);
     if (PyErr_Occurred()) {
         Py_DECREF(dict);
         return NULL;

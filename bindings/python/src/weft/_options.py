@@ -124,6 +124,10 @@ class Options(TypedDict, total=False):
     """Bytes sent for each byte received to an address that is not proven (RFC 9000 8). Allowed: 1 to 3; unless set:
     3."""
 
+    connected_sockets: int
+    """Server: connections of an engine that get a socket of their own, connected to their client, when the
+    handshake is over; 0: all use the listener's. Allowed: 0 to 1000000; unless set: 0."""
+
     prefix_v4: int
     """Server: bits of an IPv4 address that make a network, for prefix_share. Allowed: 8 to 32; unless set: 24."""
 
