@@ -367,6 +367,36 @@ START_TEST(a_network_gets_its_share_of_the_handshakes)
 }
 END_TEST
 
+/* While memory is scarce a network that has its share of the connections gets no more; others do. */
+START_TEST(scarce_memory_is_shared)
+{
+    options->prefix_share = 25;
+    for (unsigned i = 0; i < 12; i++) {
+        struct quic_addr from = engine_addr((uint8_t)(20 + i), 5000);
+        struct quic_conn *conn = dial(from);
+        carry(from);
+        ck_assert(conn->handshake_complete);
+    }
+    make_initials(3);
+    server.mem.limit = server.mem.used * 5; /* a fifth: there is enough */
+    engine_input(&server, initials[0].data, initials[0].len, engine_addr(99, 1));
+    ck_assert_uint_eq(server.endpoint.conn_count, 13);
+    server.mem.limit = server.mem.used * 5 / 4; /* four fifths */
+    engine_input(&server, initials[1].data, initials[1].len, engine_addr(99, 2));
+    ck_assert_uint_eq(server.endpoint.conn_count, 13);
+    ck_assert_uint_eq(stats->prefix_limited, 1);
+    ck_assert_uint_eq(stats->initials_dropped, 1);
+    quic_gate_proven(BASE_CONTAINER(base_list_first(&server.endpoint.gate.unfinished), struct quic_conn, unfinished));
+    server.endpoint.gate.guarding = false;
+    engine_input(&server, initials[2].data, initials[2].len, stranger(1));
+    ck_assert_uint_eq(stats->prefix_limited, 1);
+    ck_assert_uint_eq(stats->initials_dropped, 1);
+    server.mem.limit = 0;
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
 /* Before the ClientHello is whole there is no TLS object; with it there is. */
 START_TEST(tls_begins_with_a_whole_hello)
 {
@@ -556,6 +586,7 @@ Suite *unit_suite(void) {
         &a_turn_begins_so_many_handshakes,
         &a_network_gets_its_share_of_the_turn,
         &a_network_gets_its_share_of_the_handshakes,
+        &scarce_memory_is_shared,
         &tls_begins_with_a_whole_hello,
         &half_open_clients_fit_into_an_eighth_of_the_memory,
         &a_half_open_client_costs_what_it_is_taken_for,
