@@ -292,7 +292,7 @@ static void open_more(struct engine *engine, struct conn *conn) {
     conn->opening = (struct waiters){0};
     for (struct waiter *waiter = waiters_take(&waiting); waiter; waiter = waiters_take(&waiting))
         if (!conn_open_for(engine, conn, waiter, true))
-            waiters_add(&conn->opening, waiter);
+            waiters_add(&conn->opening, waiter, conn);
     if (owner_hears(conn))
         tell_plain(engine, conn, AM(weft_streams));
 }

@@ -57,7 +57,7 @@ static void run_connect(struct engine *engine, struct command *command) {
     if (!owner_set(&conn->owner, conn, &command->waiter->pid))
         weft_conn_close(handle, 0, NULL);
     if (job->wait)
-        waiters_add(&conn->connecting, command_take_waiter(command));
+        waiters_add(&conn->connecting, command_take_waiter(command), conn);
     else
         command_answer_code(command, WEFT_OK);
 }
@@ -107,7 +107,9 @@ NIF(nif_connect) {
     int arity;
     unsigned port;
     (void)argc;
-    bool good = engine && config && enif_get_tuple(env, argv[2], &arity, &texts) && arity == JOB_PARTS &&
+    if (!engine || !config)
+        return AM(closed);
+    bool good = enif_get_tuple(env, argv[2], &arity, &texts) && arity == JOB_PARTS &&
                 enif_get_uint(env, argv[3], &port) && port <= 65535 && get_conn_params(env, argv[4], &params, &job);
     for (int i = 0; good && i < JOB_PARTS; i++)
         good = enif_inspect_binary(env, texts[i], &parts[i]) &&
@@ -152,7 +154,7 @@ static void run_close(struct engine *engine, struct command *command) {
     if (error != WEFT_OK && error != WEFT_E_CLOSED && error != WEFT_E_GONE)
         command_answer_code(command, error);
     else if (command->waiter)
-        waiters_add(&conn->closing, command_take_waiter(command));
+        waiters_add(&conn->closing, command_take_waiter(command), conn);
 }
 
 /* conn_close(Conn, Code, Reason, Flags, Ref | undefined) -> ok | closed. Flags 1: a transport error code. With Ref
@@ -192,7 +194,7 @@ static void run_wait(struct engine *engine, struct command *command) {
     else if (conn->connected)
         command_answer_code(command, WEFT_OK);
     else
-        waiters_add(&conn->connecting, command_take_waiter(command));
+        waiters_add(&conn->connecting, command_take_waiter(command), conn);
 }
 
 /* conn_wait(Conn, Ref): {Ref, ok} when the handshake is complete. */
@@ -208,7 +210,7 @@ static void run_accept_stream(struct engine *engine, struct command *command) {
         command_answer(command, term_closed(command->waiter->env, conn));
         return;
     }
-    waiters_add(&conn->accepting, command_take_waiter(command));
+    waiters_add(&conn->accepting, command_take_waiter(command), conn);
     conn_deliver(engine, conn);
 }
 
@@ -240,7 +242,7 @@ static void run_open_stream(struct engine *engine, struct command *command) {
     if (!conn->open)
         waiter_answer(waiter, term_closed(waiter->env, conn));
     else if (!conn_open_for(engine, conn, waiter, command->flags & 1))
-        waiters_add(&conn->opening, waiter);
+        waiters_add(&conn->opening, waiter, conn);
 }
 
 /* conn_open_stream(Conn, bidi | uni, Mode | undefined, Wait, Ref) */
@@ -268,7 +270,7 @@ static void run_recv_datagram(struct engine *engine, struct command *command) {
         command_answer(command, term_closed(command->waiter->env, conn));
         return;
     }
-    waiters_add(&conn->datagrams_wanted, command_take_waiter(command));
+    waiters_add(&conn->datagrams_wanted, command_take_waiter(command), conn);
     conn_deliver(engine, conn);
 }
 

@@ -312,6 +312,11 @@ static void run_engine_stats(struct engine *engine, struct command *command) {
         return;
     term map = stats_map(env, WEFT_STAT_ENGINE, &stats, sizeof stats);
     term_put(env, &map, "conns", stats_map(env, WEFT_STAT_CONN, &stats.conns, sizeof stats.conns));
+    PUT_UINT("memory_used", stats.memory_used);
+    PUT_UINT("memory_peak", stats.memory_peak);
+    PUT_UINT("memory_refusals", stats.memory_refusals);
+    PUT_UINT("connections", stats.connections);
+    PUT_UINT("buffers_retained", stats.buffers_retained);
     PUT_UINT("batches", engine->batches);
     PUT_UINT("messages", engine->messages);
     command_answer(command, term_ok(env, map));
@@ -322,6 +327,6 @@ NIF(nif_engine_stats) {
     struct engine *engine = (struct engine *)resource_get(env, argv[0], RESOURCE_ENGINE);
     (void)argc;
     if (!engine)
-        return enif_make_badarg(env);
+        return AM(closed);
     return command_ask(env, engine, command_new(run_engine_stats, engine, 0), argv[1]);
 }

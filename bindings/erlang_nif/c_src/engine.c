@@ -46,7 +46,18 @@ void waiter_answer(struct waiter *waiter, term result) {
     waiter_free(waiter);
 }
 
-void waiters_add(struct waiters *list, struct waiter *waiter) {
+static void unwatch(struct waiter *waiter) {
+    if (waiter->watched)
+        enif_demonitor_process(NULL, waiter->watched, &waiter->monitor);
+    waiter->watched = NULL;
+}
+
+void waiters_add(struct waiters *list, struct waiter *waiter, void *object) {
+    if (enif_monitor_process(NULL, object, &waiter->pid, &waiter->monitor) != 0) {
+        waiter_free(waiter); /* there is nobody to answer */
+        return;
+    }
+    waiter->watched = object;
     waiter->next = NULL;
     if (list->last)
         list->last->next = waiter;
@@ -62,23 +73,38 @@ struct waiter *waiters_take(struct waiters *list) {
     list->first = waiter->next;
     if (!list->first)
         list->last = NULL;
+    unwatch(waiter);
     return waiter;
+}
+
+static void take_out(struct waiters *list, struct waiter *previous, struct waiter *waiter) {
+    if (previous)
+        previous->next = waiter->next;
+    else
+        list->first = waiter->next;
+    if (list->last == waiter)
+        list->last = previous;
+    unwatch(waiter);
 }
 
 struct waiter *waiters_find(struct waiters *list, ErlNifEnv *env, term ref) {
     struct waiter *previous = NULL;
     (void)env;
-    for (struct waiter *waiter = list->first; waiter; previous = waiter, waiter = waiter->next) {
-        if (enif_compare(waiter->ref, ref) != 0)
-            continue;
-        if (previous)
-            previous->next = waiter->next;
-        else
-            list->first = waiter->next;
-        if (list->last == waiter)
-            list->last = previous;
-        return waiter;
-    }
+    for (struct waiter *waiter = list->first; waiter; previous = waiter, waiter = waiter->next)
+        if (enif_compare(waiter->ref, ref) == 0) {
+            take_out(list, previous, waiter);
+            return waiter;
+        }
+    return NULL;
+}
+
+struct waiter *waiters_take_of(struct waiters *list, const ErlNifPid *pid) {
+    struct waiter *previous = NULL;
+    for (struct waiter *waiter = list->first; waiter; previous = waiter, waiter = waiter->next)
+        if (enif_compare_pids(&waiter->pid, pid) == 0) {
+            take_out(list, previous, waiter);
+            return waiter;
+        }
     return NULL;
 }
 
@@ -352,6 +378,6 @@ NIF(nif_engine_stop) {
     struct engine *engine = (struct engine *)resource_get(env, argv[0], RESOURCE_ENGINE);
     (void)argc;
     if (!engine)
-        return enif_make_badarg(env);
+        return AM(closed);
     return command_ask(env, engine, command_new(run_stop, engine, 0), argv[1]);
 }

@@ -220,8 +220,10 @@ NIF(nif_listen) {
     struct listen_job job = {0};
     struct listener params = {0};
     (void)argc;
-    if (!engine || !config || !term_get_text(env, argv[2], job.address, sizeof job.address) ||
-        !enif_get_uint(env, argv[3], &job.flags) || !get_listener_params(env, argv[4], &params))
+    if (!engine || !config)
+        return AM(closed);
+    if (!term_get_text(env, argv[2], job.address, sizeof job.address) || !enif_get_uint(env, argv[3], &job.flags) ||
+        !get_listener_params(env, argv[4], &params))
         return enif_make_badarg(env);
     job.config = config->handle.id;
     struct listener *listener = (struct listener *)resource_new(RESOURCE_LISTENER, sizeof *listener);
@@ -241,7 +243,7 @@ static void run_accept(struct engine *engine, struct command *command) {
     struct listener *listener = (struct listener *)command->object;
     if (!listener->open || listener->stopped)
         return;
-    waiters_add(&listener->accepting, command_take_waiter(command));
+    waiters_add(&listener->accepting, command_take_waiter(command), listener);
     serve_queue(engine, listener);
 }
 
@@ -338,7 +340,7 @@ NIF(nif_listener_reload) {
     if (!listener)
         return AM(closed);
     if (!config)
-        return enif_make_badarg(env);
+        return AM(closed);
     struct command *command = command_new(run_reload, listener, 0);
     if (command) {
         command->number = config->handle.id;
@@ -360,7 +362,7 @@ static void run_listener_stop(struct engine *engine, struct command *command) {
     if (command->flags & 1)
         weft_listener_close(listener->handle, command->number);
     if (command->flags & 2)
-        waiters_add(&listener->draining, command_take_waiter(command));
+        waiters_add(&listener->draining, command_take_waiter(command), listener);
     else
         command_answer_code(command, WEFT_OK);
 }

@@ -43,7 +43,8 @@ void *nif_alloc_zero(size_t size);
 
 #define NIF_ATOMS(X)                                                                                                   \
     X(ok)                                                                                                              \
-    X(error) X(true) X(false) X(once) X(undefined) X(closed) X(busy) X(timeout) X(badarg) X(not_owner) X(fin) X(reset) \
+    X(error)                                                                                                           \
+    X(true) X(false) X(once) X(undefined) X(closed) X(busy) X(timeout) X(badarg) X(not_owner) X(fin) X(reset)          \
         X(stopped) X(weft) X(weft_fin) X(weft_reset) X(weft_stopped) X(weft_passive) X(weft_writable) X(weft_finished) \
             X(weft_stream) X(weft_conn) X(weft_listener) X(weft_closed) X(weft_datagram) X(weft_session) X(weft_token) \
                 X(weft_path) X(weft_connected) X(weft_confirmed) X(weft_streams) X(weft_datagram_outcome)              \
@@ -63,10 +64,9 @@ extern struct nif_atoms nif_atom;
 
 /* ---- counters of what is alive (atomic; read by nif_stats) ---- */
 
-#define NIF_COUNTERS(X)                                                                                       \
-    X(engines)                                                                                                \
-    X(configs) X(listeners) X(conns) X(streams) X(commands) X(waiters) X(outgoing) X(buffers) X(buffer_bytes) \
-        X(handles)
+#define NIF_COUNTERS(X) \
+    X(engines)          \
+    X(configs) X(listeners) X(conns) X(streams) X(commands) X(waiters) X(outgoing) X(buffers) X(buffer_bytes) X(handles)
 
 struct nif_counters {
 #define X(name) atomic_llong name;
@@ -116,6 +116,8 @@ struct mode {
 struct waiter {
     struct waiter *next;
     ErlNifPid pid;
+    ErlNifMonitor monitor;
+    void *watched; /* the resource that has the monitor, while the waiter is in a list */
     ErlNifEnv *env;
     term ref;
     uint64_t want;     /* receiving: so many bytes, 0: what there is */
@@ -327,7 +329,10 @@ struct waiter *waiter_new(ErlNifEnv *env, term ref);
 void waiter_free(struct waiter *waiter);
 /* Answers and frees: {Ref, Result}; `result` was made in waiter->env. */
 void waiter_answer(struct waiter *waiter, term result);
-void waiters_add(struct waiters *list, struct waiter *waiter);
+/* Into a list of `object`'s. A process that dies leaves it: `object`'s down callback sees to that. */
+void waiters_add(struct waiters *list, struct waiter *waiter, void *object);
+/* Takes out one of a process that is down; NULL: there is none. */
+struct waiter *waiters_take_of(struct waiters *list, const ErlNifPid *pid);
 struct waiter *waiters_take(struct waiters *list);
 /* Takes out the one with this Ref; NULL: it was answered. */
 struct waiter *waiters_find(struct waiters *list, ErlNifEnv *env, term ref);
@@ -415,6 +420,10 @@ term stream_send_fault(ErlNifEnv *env, const struct stream *stream);
 /* Hands out what may be handed out: to those who wait, else by the mode. */
 void stream_deliver(struct engine *engine, struct stream *stream);
 void stream_recv_end(struct engine *engine, struct stream *stream, enum recv_fate fate);
+/* What a waiter has of the bytes it wants is for the next one. */
+void stream_recv_keep(struct stream *stream, struct waiter *waiter);
+/* The process is down. */
+void stream_recv_forget(struct stream *stream, const ErlNifPid *pid);
 term stream_recv_fault(ErlNifEnv *env, const struct stream *stream);
 
 /* ---- bytes.c ---- */

@@ -28,6 +28,11 @@ bool owner_is(const struct owner *owner, const ErlNifPid *pid) {
 
 #define IS_STILL(object) owner_is(&(object)->owner, &command->pid)
 
+static void forget(struct waiters *list, const ErlNifPid *pid) {
+    for (struct waiter *waiter = waiters_take_of(list, pid); waiter; waiter = waiters_take_of(list, pid))
+        waiter_free(waiter);
+}
+
 static void run_engine_down(struct engine *engine, struct command *command) {
     (void)command;
     engine_owner_down(engine);
@@ -35,18 +40,27 @@ static void run_engine_down(struct engine *engine, struct command *command) {
 
 static void run_listener_down(struct engine *engine, struct command *command) {
     struct listener *listener = (struct listener *)command->object;
+    forget(&listener->accepting, &command->pid);
+    forget(&listener->draining, &command->pid);
     if (IS_STILL(listener))
         listener_owner_down(engine, listener);
 }
 
 static void run_conn_down(struct engine *engine, struct command *command) {
     struct conn *conn = (struct conn *)command->object;
+    struct waiters *lists[] = {&conn->accepting, &conn->opening, &conn->connecting, &conn->datagrams_wanted,
+                               &conn->closing};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        forget(lists[i], &command->pid);
     if (IS_STILL(conn))
         conn_owner_down(engine, conn);
 }
 
 static void run_stream_down(struct engine *engine, struct command *command) {
     struct stream *stream = (struct stream *)command->object;
+    forget(&stream->writable, &command->pid);
+    forget(&stream->finishing, &command->pid);
+    stream_recv_forget(stream, &command->pid);
     if (IS_STILL(stream))
         stream_owner_down(engine, stream);
 }

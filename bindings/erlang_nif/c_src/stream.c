@@ -240,13 +240,7 @@ static void run_cancel(struct engine *engine, struct command *command) {
         struct waiter *waiter = waiters_find(lists[i], command->env, command->value);
         if (!waiter)
             continue;
-        if (waiter->has_part && waiter->have && !stream->has_stash) { /* for the next one */
-            stream->stash = waiter->part;
-            enif_realloc_binary(&stream->stash, waiter->have);
-            stream->stash_at = 0;
-            stream->has_stash = true;
-            waiter->has_part = false;
-        }
+        stream_recv_keep(stream, waiter);
         waiter_answer(waiter, term_fail(waiter->env, AM(timeout)));
     }
 }

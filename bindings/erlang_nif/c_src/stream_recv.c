@@ -159,6 +159,24 @@ static bool serve(struct stream *stream) {
     return true;
 }
 
+void stream_recv_keep(struct stream *stream, struct waiter *waiter) {
+    if (!waiter->has_part || !waiter->have || stream->has_stash)
+        return;
+    stream->stash = waiter->part;
+    enif_realloc_binary(&stream->stash, waiter->have);
+    stream->stash_at = 0;
+    stream->has_stash = true;
+    waiter->has_part = false;
+}
+
+void stream_recv_forget(struct stream *stream, const ErlNifPid *pid) {
+    for (struct waiter *waiter = waiters_take_of(&stream->receiving, pid); waiter;
+         waiter = waiters_take_of(&stream->receiving, pid)) {
+        stream_recv_keep(stream, waiter);
+        waiter_free(waiter);
+    }
+}
+
 /* ---- messages ---- */
 
 static bool note(struct stream *stream, uint32_t which) {
@@ -241,7 +259,7 @@ static void run_recv(struct engine *engine, struct command *command) {
         command_answer(command, term_fail(command->waiter->env, AM(einval)));
         return;
     }
-    waiters_add(&stream->receiving, command_take_waiter(command));
+    waiters_add(&stream->receiving, command_take_waiter(command), stream);
     stream_deliver(engine, stream);
 }
 

@@ -255,7 +255,7 @@ static void run_wait_writable(struct engine *engine, struct command *command) {
     else if (atomic_load(&stream->pending) <= atomic_load(&stream->low))
         command_answer_code(command, WEFT_OK);
     else
-        waiters_add(&stream->writable, command_take_waiter(command));
+        waiters_add(&stream->writable, command_take_waiter(command), stream);
 }
 
 /* stream_wait_writable(Stream, Ref): {Ref, ok} when no more than the low watermark waits. */
@@ -273,7 +273,7 @@ static void run_wait_finished(struct engine *engine, struct command *command) {
     else if (!stream->open || atomic_load(&stream->send_fate) > SEND_FIN)
         command_answer(command, stream_send_fault(command->waiter->env, stream));
     else
-        waiters_add(&stream->finishing, command_take_waiter(command));
+        waiters_add(&stream->finishing, command_take_waiter(command), stream);
 }
 
 /* stream_wait_finished(Stream, Ref): {Ref, ok} when the peer's side has everything. */
