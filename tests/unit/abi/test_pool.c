@@ -250,7 +250,7 @@ START_TEST(listening_fails_for_all)
     ck_assert_int_eq(weft_listen(engine, server_config, "127.0.0.1:0", NULL, &listener), 0);
     ck_assert_int_eq(weft_listener_address(listener, &addr), 0);
     ck_assert_int_gt(weft_addr_format(&addr, text, sizeof text), 0);
-    ck_assert_int_eq(weft_pool_listen(pool, server_config, text, NULL, NULL), WEFT_E_ADDRESS);
+    ck_assert_int_eq(weft_pool_listen(pool, server_config, text, NULL, NULL), WEFT_E_IO);
     ck_assert_int_eq(weft_engine_free(engine), 0);
     ck_assert_int_eq(weft_pool_listen(pool, server_config, text, NULL, &addr), 0);
     ck_assert_int_eq(weft_pool_free(pool), 0);
