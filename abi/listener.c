@@ -28,10 +28,12 @@ static int32_t listen_params(const weft_listen_params *params, weft_listen_param
 
 static int32_t listener_open(struct abi_listener *listener, const struct quic_addr *addr, uint32_t flags,
                              struct crypto_error *why) {
+    int steer_at = quic_endpoint_engine_at(&listener->engine->loop.endpoint);
     struct io_udp_open open = {.local = *addr,
                                .features = IO_UDP_ALL,
                                .reuse_port = (flags & WEFT_LISTEN_REUSE_PORT) != 0,
-                               .steer = (flags & WEFT_LISTEN_STEER) != 0,
+                               .steer = (flags & WEFT_LISTEN_STEER) && steer_at >= 0,
+                               .steer_at = (uint8_t)(steer_at < 0 ? 0 : steer_at),
                                .v6_only = (flags & WEFT_LISTEN_V6_ONLY) != 0};
     int32_t error = io_loop_open_socket(&listener->engine->loop, &open, &listener->socket, why);
     if (error)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Left to right. mux and masque stand side by side: neither may include the other.
 RANK = {"base": 0, "tables": 1, "crypto": 2, "quic": 3, "http": 4, "mux": 5, "masque": 5, "io": 6, "abi": 7}
 FILE_LINES = 800
-PUBLIC_HEADER_LINES = 1250  # one header for everything, most of it documentation: an hour's reading
+PUBLIC_HEADER_LINES = 1300  # one header for everything, most of it documentation: an hour's reading
 FUNCTION_LINES = 80
 FUNCTION_LINES_WISHED = 60
 WALK_STEPS = 10  # fewer steps than this in the document means that its format was not understood

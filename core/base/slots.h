@@ -58,13 +58,13 @@ void base_slots_remove(struct base_slots *table, uint64_t handle);
 /* The object behind a live handle of this kind, or NULL; in any case the cause is in *why (which may be NULL). */
 void *base_slots_get(const struct base_slots *table, uint8_t kind, uint64_t handle, enum base_lookup *why);
 
-/* The object of this kind that lives in a slot, if the low 16 bits of its generation are these; else NULL. For numbers
- * too short to hold a handle: the caller must compare more before it believes the answer. */
-static inline void *base_slots_at(const struct base_slots *table, uint8_t kind, uint32_t index, uint16_t generation) {
+/* The object of this kind that lives in a slot now, or NULL. For numbers too short to hold a handle: the caller must
+ * compare more before it believes the answer. */
+static inline void *base_slots_at(const struct base_slots *table, uint8_t kind, uint32_t index) {
     if (index >= table->fresh)
         return NULL;
     const struct base_slot *slot = &table->slots[index];
-    return slot->object && slot->stamp >> 28 == kind && (uint16_t)slot->stamp == generation ? slot->object : NULL;
+    return slot->object && slot->stamp >> 28 == kind ? slot->object : NULL;
 }
 
 static inline uint8_t base_handle_kind(uint64_t handle) { return (uint8_t)(handle >> 60); }

@@ -16,6 +16,7 @@
  * for another one (stateless.c sends resets for IDs with its own number alone).
  */
 #include <linux/filter.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "io/udp.h"
@@ -32,8 +33,12 @@
 #define VERSION_1 0x00000001u
 #define VERSION_2 0x6b3343cfu
 
+/* The instructions that load the byte of the ID that names the engine: its first, or that which `at` says. */
+#define SHORT_LOAD 2
+#define HANDSHAKE_LOAD 13
+
 /* Offsets count from the first byte of the datagram. A load beyond its end returns 0: the first socket drops it. */
-static struct sock_filter program[] = {
+static const struct sock_filter program[] = {
     /*  0 */ BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
     /*  1 */ BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, LONG_HEADER, 2, 0),
     /*  2 */ BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 1),
@@ -52,7 +57,11 @@ static struct sock_filter program[] = {
     /* 15 */ BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 };
 
-bool io_udp_steer(int fd) {
-    const struct sock_fprog attached = {.len = sizeof program / sizeof *program, .filter = program};
+bool io_udp_steer(int fd, uint8_t at) {
+    struct sock_filter own[sizeof program / sizeof *program];
+    memcpy(own, program, sizeof program);
+    own[SHORT_LOAD].k += at;
+    own[HANDSHAKE_LOAD].k += at;
+    const struct sock_fprog attached = {.len = sizeof own / sizeof *own, .filter = own};
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &attached, sizeof attached) == 0;
 }

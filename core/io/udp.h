@@ -48,6 +48,7 @@ struct io_udp_open {
     uint32_t receive_buffer, send_buffer; /* bytes asked of the system; 0 = leave as it is */
     bool reuse_port;                      /* SO_REUSEPORT: several engines on one port */
     bool steer;                           /* and datagrams go to the engine that their connection ID names: steer.c */
+    uint8_t steer_at;                     /* which byte of it does */
     bool v6_only;
     bool reuse_addr;                /* SO_REUSEADDR: beside another socket of ours that allows it */
     const struct quic_addr *remote; /* connected to; NULL = to nobody */
@@ -80,7 +81,7 @@ enum io_udp_sent io_udp_flush(struct io_udp *udp);
 
 /* The sockets that share this one's port (or, before it is bound, will) get the datagrams of their own connections
  * whatever address those come from. False: the system cannot do that. */
-bool io_udp_steer(int fd);
+bool io_udp_steer(int fd, uint8_t at);
 
 /* The address the system would use to reach `remote` (connect on a scratch socket, nothing is sent), port 0.
  * ERR_ADDRESS when unreachable. */

@@ -164,7 +164,7 @@ int io_udp_open(struct io_udp *udp, const struct io_udp_open *open, struct base_
     set_features(udp);
     set_buffers(udp, open);
     if (open->steer && open->reuse_port)
-        io_udp_steer(udp->fd); /* without it the addresses decide: right until a client moves */
+        io_udp_steer(udp->fd, open->steer_at); /* without it the addresses decide: right until a client moves */
     return 0;
 }
 

@@ -120,9 +120,9 @@ static enum token_verdict token_judge(struct quic_endpoint *endpoint, const stru
 /* A new ID for the client to use, which leads its next Initial to this engine, and a token that remembers the first. */
 static void accept_retry(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                          const struct quic_header *header, base_time now) {
-    struct quic_cid scid = {.len = QUIC_LOCAL_CID_LEN};
-    base_random_fill(&endpoint->random, scid.id, scid.len);
-    scid.id[0] = endpoint->codec.engine;
+    struct quic_cid scid;
+    if (!quic_endpoint_make_cid(endpoint, &scid))
+        return;
     uint8_t token[CRYPTO_TOKEN_MAX];
     size_t len = retry_token(endpoint, datagram, header, &scid, token, sizeof token, now);
     if (len)

@@ -5,9 +5,9 @@
  * sequence numbers, limits and which path uses what; they know no packets: what is owed to the peer is marked
  * "wanted" for whoever writes frames.
  *
- * The codec turns 56 bits - slot, check, sequence, salt - into 56 others by four Feistel rounds (as many as QUIC-LB
- * takes, draft-ietf-quic-load-balancers) with SipHash as the round function. It is a permutation, so two connections
- * can never be given the same ID; without the key an ID says nothing about its neighbours.
+ * The codec turns 72 bits - slot and serial number - into 72 others by four Feistel rounds (as many as QUIC-LB takes,
+ * draft-ietf-quic-load-balancers) with SipHash as the round function. It is a permutation, so no two IDs are ever the
+ * same; without the key an ID says nothing about its neighbours.
  *
  * Invariant: a sequence number of the peer is used at most once. `seen` remembers which ones have come, so that a
  * NEW_CONNECTION_ID frame that was delayed in the network cannot bring back an ID that was retired meanwhile.
@@ -24,46 +24,62 @@
 /* ---- the codec ---- */
 
 #define CODEC_ROUNDS 4u
-#define CODEC_HALF 28u
-#define CODEC_HALF_MASK ((UINT32_C(1) << CODEC_HALF) - 1)
+#define CODEC_HALF 36u
+#define CODEC_MASK ((UINT64_C(1) << CODEC_HALF) - 1)
 
-static uint32_t codec_round(const struct quic_cid_codec *codec, uint32_t half, unsigned round) {
-    uint8_t in[5];
-    base_store_u32(in, half);
-    in[4] = (uint8_t)round;
-    return (uint32_t)base_siphash(codec->secret, in, sizeof in) & CODEC_HALF_MASK;
+static uint64_t codec_round(const struct quic_cid_codec *codec, uint64_t half, unsigned bits, unsigned round) {
+    uint8_t in[10];
+    base_store_uint(in, half, 8);
+    in[8] = (uint8_t)bits; /* permutations of different widths have nothing in common */
+    in[9] = (uint8_t)round;
+    return base_siphash(codec->secret, in, sizeof in) & ((UINT64_C(1) << bits) - 1);
 }
 
-void quic_cid_encode(const struct quic_cid_codec *codec, uint32_t slot, uint16_t check, uint8_t sequence, uint8_t salt,
-                     struct quic_cid *cid) {
-    assert(slot < UINT32_C(1) << 24);
-    uint64_t plain = (uint64_t)slot << 32 | (uint64_t)check << 16 | (uint64_t)sequence << 8 | salt;
-    uint32_t left = (uint32_t)(plain >> CODEC_HALF), right = (uint32_t)plain & CODEC_HALF_MASK;
+static void codec_mix(const struct quic_cid_codec *codec, unsigned bits, uint64_t *left, uint64_t *right) {
     for (unsigned round = 0; round < CODEC_ROUNDS; round++) {
-        uint32_t mixed = left ^ codec_round(codec, right, round);
-        left = right;
-        right = mixed;
+        uint64_t mixed = *left ^ codec_round(codec, *right, bits, round);
+        *left = *right;
+        *right = mixed;
     }
+}
+
+static void codec_unmix(const struct quic_cid_codec *codec, unsigned bits, uint64_t *left, uint64_t *right) {
+    for (unsigned round = CODEC_ROUNDS; round-- > 0;) {
+        uint64_t plain = *right ^ codec_round(codec, *left, bits, round);
+        *right = *left;
+        *left = plain;
+    }
+}
+
+/* slot (24 bits) | serial (48 bits), cut into halves of 36 */
+void quic_cid_encode(const struct quic_cid_codec *codec, uint32_t slot, uint64_t serial, struct quic_cid *cid) {
+    assert(slot < UINT32_C(1) << 24 && serial < QUIC_CID_SERIALS);
+    uint64_t left = (uint64_t)slot << 12 | serial >> CODEC_HALF, right = serial & CODEC_MASK;
+    codec_mix(codec, CODEC_HALF, &left, &right);
     *cid = (struct quic_cid){.len = QUIC_LOCAL_CID_LEN};
     cid->id[0] = codec->engine;
-    base_store_uint(cid->id + 1, (uint64_t)left << CODEC_HALF | right, 7);
+    base_store_uint(cid->id + 1, left >> 4, 4);
+    base_store_uint(cid->id + 5, (left & 0xf) << CODEC_HALF | right, 5);
 }
 
-bool quic_cid_decode(const struct quic_cid_codec *codec, const uint8_t *id, size_t len, uint32_t *slot, uint16_t *check,
-                     uint8_t *sequence) {
+bool quic_cid_decode(const struct quic_cid_codec *codec, const uint8_t *id, size_t len, uint32_t *slot) {
     if (len != QUIC_LOCAL_CID_LEN || id[0] != codec->engine)
         return false;
-    uint64_t mixed = base_load_u64(id) & (UINT64_MAX >> 8);
-    uint32_t left = (uint32_t)(mixed >> CODEC_HALF), right = (uint32_t)mixed & CODEC_HALF_MASK;
-    for (unsigned round = CODEC_ROUNDS; round-- > 0;) {
-        uint32_t plain = right ^ codec_round(codec, left, round);
-        right = left;
-        left = plain;
-    }
-    uint64_t plain = (uint64_t)left << CODEC_HALF | right;
-    *slot = (uint32_t)(plain >> 32);
-    *check = (uint16_t)(plain >> 16);
-    *sequence = (uint8_t)(plain >> 8);
+    uint64_t low = (uint64_t)id[5] << 32 | base_load_u32(id + 6);
+    uint64_t left = (uint64_t)base_load_u32(id + 1) << 4 | low >> CODEC_HALF, right = low & CODEC_MASK;
+    codec_unmix(codec, CODEC_HALF, &left, &right);
+    *slot = (uint32_t)(left >> 12);
+    return true;
+}
+
+bool quic_cid_nth(const struct quic_cid_codec *codec, uint64_t serial, uint8_t *out, size_t len) {
+    assert(len >= 1 && len <= 8);
+    unsigned bits = 4 * (unsigned)len;
+    if (len < 8 && serial >> 2 * bits)
+        return false;
+    uint64_t left = serial >> bits, right = serial & ((UINT64_C(1) << bits) - 1);
+    codec_mix(codec, bits, &left, &right);
+    base_store_uint(out, left << bits | right, len);
     return true;
 }
 
@@ -83,6 +99,13 @@ struct quic_local_cid *quic_local_cids_add(struct quic_local_cids *set, const st
         return entry;
     }
     return NULL;
+}
+
+bool quic_local_cids_free(const struct quic_local_cids *set) {
+    for (unsigned i = 0; i < QUIC_CIDS; i++)
+        if (!set->list[i].used)
+            return true;
+    return false;
 }
 
 struct quic_local_cid *quic_local_cids_find(struct quic_local_cids *set, const uint8_t *id, size_t len) {

@@ -1,10 +1,12 @@
 /* cid.h - connection IDs: those we issue and those the peer gave us (RFC 9000 section 5.1).
  *
- * Our IDs are 8 bytes: one byte in the clear that names the engine (so that a load balancer or a socket filter can
- * steer), and 56 bits that hold the connection's slot, mixed by a keyed permutation: looking a connection up needs no
- * table, and an observer cannot tell which IDs belong together.
+ * Our IDs are 10 bytes: one byte in the clear that names the engine (so that a socket filter can steer), and 72 bits
+ * that hold the connection's slot and the serial number of the ID, mixed by a keyed permutation: looking a connection up
+ * needs no table, and an observer cannot tell which IDs belong together. (Behind a load balancer that speaks QUIC-LB
+ * they look as it wants: lb.h.)
  *
- * Invariant: a local ID is accepted exactly while its entry is in use; sequence numbers are never reused.
+ * Invariant: a local ID is accepted exactly while its entry is in use; an engine never issues an ID twice, for serial
+ * numbers only go up, and 2^48 of them last for centuries; sequence numbers are never reused.
  */
 #ifndef QUIC_CID_H
 #define QUIC_CID_H
@@ -13,21 +15,22 @@
 #include "quic/types.h"
 
 #define QUIC_CIDS 8u
+#define QUIC_CID_SERIALS (UINT64_C(1) << 48)
 
-/* The permutation's key: one an engine, derived from the fleet secret. */
+/* The permutation's key: each engine has its own, and none outlives it. */
 struct quic_cid_codec {
     uint8_t secret[16];
     uint8_t engine;
 };
 
-/* Makes an ID for the connection in `slot` (24 bits): `check` (16 bits) and `sequence` (low 8 bits) are told back by
- * decode; `salt` is anything. */
-void quic_cid_encode(const struct quic_cid_codec *codec, uint32_t slot, uint16_t check, uint8_t sequence, uint8_t salt,
-                     struct quic_cid *cid);
+/* Makes the ID number `serial` < QUIC_CID_SERIALS, for the connection in `slot` (24 bits). */
+void quic_cid_encode(const struct quic_cid_codec *codec, uint32_t slot, uint64_t serial, struct quic_cid *cid);
 /* False when the ID is not QUIC_LOCAL_CID_LEN bytes or names another engine. What comes out may be nonsense: compare
- * with the entry. */
-bool quic_cid_decode(const struct quic_cid_codec *codec, const uint8_t *id, size_t len, uint32_t *slot, uint16_t *check,
-                     uint8_t *sequence);
+ * with what the connection has. */
+bool quic_cid_decode(const struct quic_cid_codec *codec, const uint8_t *id, size_t len, uint32_t *slot);
+/* Number `serial` of a permutation of all byte strings of this length (1 to 8): each comes once, in an order that only
+ * the secret tells. False: there are not so many. */
+bool quic_cid_nth(const struct quic_cid_codec *codec, uint64_t serial, uint8_t *out, size_t len);
 
 /* ---- IDs we issued ---- */
 struct quic_local_cid {
@@ -74,6 +77,7 @@ struct quic_remote_cids {
 void quic_local_cids_init(struct quic_local_cids *set);
 /* Adds an ID with the next sequence number. NULL when all entries are used. */
 struct quic_local_cid *quic_local_cids_add(struct quic_local_cids *set, const struct quic_cid *cid);
+bool quic_local_cids_free(const struct quic_local_cids *set); /* an entry is */
 struct quic_local_cid *quic_local_cids_find(struct quic_local_cids *set, const uint8_t *id, size_t len);
 /* RETIRE_CONNECTION_ID from the peer. `arrived_on`: the ID the packet was sent to. 0 or PROTOCOL_VIOLATION (not
  * issued, or in use by this very packet). Repetitions are fine. */

@@ -220,6 +220,7 @@ void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
         conn->deadlines[QUIC_TIMER_ACK] = blocked ? BASE_NEVER : conn_ack_deadline(conn, now);
         conn->deadlines[QUIC_TIMER_PATH] = quic_path_deadline(conn);
         conn->deadlines[QUIC_TIMER_STREAMS] = conn->streams.deadline;
+        quic_stall_arm(conn, now);
         conn_arm_shrink(conn, now);
     }
     base_time soonest = BASE_NEVER;
@@ -331,6 +332,7 @@ static void timeout_shrink(struct quic_conn *conn, base_time now) {
     quic_keyphase_pack(conn);
     if (conn->qlog)
         quic_qlog_flush(conn);
+    quic_stall_rest(conn);
 }
 
 static void timeout_streams(struct quic_conn *conn, base_time now) { quic_streams_on_deadline(&conn->streams, now); }
@@ -342,6 +344,7 @@ void quic_conn_on_timeout(struct quic_conn *conn, base_time now) {
         [QUIC_TIMER_HANDSHAKE] = timeout_handshake, [QUIC_TIMER_PACING] = timeout_send,
         [QUIC_TIMER_PATH] = quic_path_on_timeout,   [QUIC_TIMER_KEYS] = timeout_keys,
         [QUIC_TIMER_STREAMS] = timeout_streams,     [QUIC_TIMER_SHRINK] = timeout_shrink,
+        [QUIC_TIMER_STALL] = quic_stall_on_timeout, [QUIC_TIMER_PROGRESS] = quic_stall_on_progress_timeout,
     };
     for (unsigned i = 0; i < QUIC_TIMERS && conn->state < QUIC_CONN_CLOSING; i++) {
         if (!actions[i] || conn->deadlines[i] > now)

@@ -22,6 +22,7 @@
 #include "quic/mtu.h"
 #include "quic/path.h"
 #include "quic/qlog.h"
+#include "quic/stall.h"
 #include "quic/stream.h"
 
 #define QUIC_SLOT_CONN 4u /* kind of connection handles in the engine's slot table */
@@ -77,8 +78,10 @@ enum quic_timer {
     QUIC_TIMER_HANDSHAKE,
     QUIC_TIMER_PACING,
     QUIC_TIMER_PATH,
-    QUIC_TIMER_KEYS,    /* throw away the previous key phase */
-    QUIC_TIMER_SHRINK,  /* nothing happens here: give back what is kept for speed */
+    QUIC_TIMER_KEYS,   /* throw away the previous key phase */
+    QUIC_TIMER_SHRINK, /* nothing happens here: give back what is kept for speed */
+    QUIC_TIMER_STALL,  /* does what waits move? */
+    QUIC_TIMER_PROGRESS,
     QUIC_TIMER_STREAMS, /* a stream's deadline */
     QUIC_TIMER_CLOSE,   /* end of closing or draining */
     QUIC_TIMERS
@@ -209,6 +212,7 @@ struct quic_conn {
     struct base_node closing;    /* in the endpoint's list of closed ones */
     struct base_node unfinished; /* in the gate's list */
 
+    struct quic_stall stall;
     struct quic_glitches glitches; /* what the peer did to no use */
     struct base_bucket new_paths;  /* how many addresses of the peer are followed */
     struct conn_stats stats;

@@ -428,7 +428,7 @@ static size_t conn_packet_overhead(const struct quic_conn *conn) {
         quic_remote_cids_of_path((struct quic_remote_cids *)&conn->remote_cids, conn->recovery.active);
     size_t dcid_len = remote ? remote->cid.len : QUIC_CID_MAX, overhead = 1 + dcid_len + 4 + 1 + CRYPTO_TAG_SIZE;
     if (!conn->keys[CRYPTO_APPLICATION].tx)
-        overhead += 4 + 1 + 1 + QUIC_LOCAL_CID_LEN + 2; /* 0-RTT: version, lengths of both IDs, our ID, Length */
+        overhead += 4u + 1 + 1 + (size_t)conn->endpoint->cid_len + 2; /* 0-RTT: version, lengths of both IDs, our ID, Length */
     return overhead;
 }
 

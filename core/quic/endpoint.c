@@ -41,9 +41,7 @@ static bool endpoint_init_keys(struct quic_endpoint *endpoint, const struct quic
     crypto_wipe(secret, sizeof secret);
     if (!endpoint->fleet)
         return false;
-    uint8_t purpose[16] = "weft engine cid";
-    purpose[15] = open->engine;
-    crypto_fleet_scramble(endpoint->fleet, purpose, endpoint->codec.secret);
+    base_random_fill(&endpoint->random, endpoint->codec.secret, sizeof endpoint->codec.secret);
     endpoint->codec.engine = open->engine;
     return true;
 }
@@ -57,13 +55,14 @@ int quic_endpoint_init(struct quic_endpoint *endpoint, const struct quic_endpoin
         .bufs = open->bufs,
         .now = now,
         .unix_offset = open->unix_ns - now,
-        .check_offset = (uint16_t)base_random_u64(&open->random),
+        .cid_len = QUIC_LOCAL_CID_LEN,
     };
     base_random_fill(&endpoint->random, endpoint->hash_secret, sizeof endpoint->hash_secret);
     quic_gate_init(endpoint);
     base_list_init(&endpoint->closing);
     base_map_init(&endpoint->initial_cids, open->mem, endpoint->hash_secret);
     base_map_init(&endpoint->reset_tokens, open->mem, endpoint->hash_secret);
+    base_map_init(&endpoint->lb_cids, open->mem, endpoint->hash_secret);
     base_heap_init(&endpoint->timers, open->mem);
     base_list_init(&endpoint->conns);
     base_list_init(&endpoint->dirty);
@@ -81,6 +80,8 @@ void quic_endpoint_clear(struct quic_endpoint *endpoint) {
     assert(endpoint->conn_count == 0);
     base_map_clear(&endpoint->initial_cids);
     base_map_clear(&endpoint->reset_tokens);
+    base_map_clear(&endpoint->lb_cids);
+    quic_route_clear(endpoint);
     base_heap_clear(&endpoint->timers);
     quic_stateless_clear(endpoint);
     quic_orphan_clear(endpoint);
@@ -111,113 +112,6 @@ void quic_endpoint_forget(struct quic_endpoint *endpoint, struct quic_conn *conn
     base_event_cancel(&conn->closed_event);
     if (conn_is_over(conn, endpoint->now))
         endpoint_bury(endpoint, conn);
-}
-
-/* ---- IDs and what they lead to ---- */
-
-static uint16_t endpoint_check(const struct quic_endpoint *endpoint, uint64_t handle) {
-    return (uint16_t)(base_handle_generation(handle) + endpoint->check_offset);
-}
-
-bool quic_endpoint_issue_cid(struct quic_endpoint *endpoint, struct quic_conn *conn) {
-    struct quic_cid cid;
-    uint8_t salt = (uint8_t)base_random_u64(&endpoint->random);
-    quic_cid_encode(&endpoint->codec, base_handle_index(conn->handle), endpoint_check(endpoint, conn->handle),
-                    (uint8_t)conn->local_cids.next_sequence, salt, &cid);
-    return quic_local_cids_add(&conn->local_cids, &cid) != NULL;
-}
-
-bool quic_endpoint_add_initial_cid(struct quic_endpoint *endpoint, const struct quic_cid *cid, struct quic_conn *conn) {
-    return base_map_put(&endpoint->initial_cids, cid->id, cid->len, conn->handle);
-}
-
-/* Takes key -> conn out of a map, unless the key leads to somebody else by now. */
-static void map_remove_own(struct base_map *map, const void *key, size_t len, const struct quic_conn *conn) {
-    uint64_t handle;
-    if (base_map_get(map, key, len, &handle) && handle == conn->handle)
-        base_map_remove(map, key, len);
-}
-
-static bool token_is_used(const struct quic_remote_cids *set, const uint8_t token[16]) {
-    for (unsigned i = 0; i < QUIC_CIDS; i++) {
-        const struct quic_remote_cid *entry = &set->list[i];
-        if (entry->used && entry->has_token && entry->paths && memcmp(entry->reset_token, token, 16) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool token_is_watched(const struct quic_remote_cids *set, const uint8_t token[16]) {
-    for (unsigned i = 0; i < set->watched_count; i++)
-        if (memcmp(set->watched[i], token, 16) == 0)
-            return true;
-    return false;
-}
-
-void quic_endpoint_sync_reset_tokens(struct quic_endpoint *endpoint, struct quic_conn *conn) {
-    struct quic_remote_cids *set = &conn->remote_cids;
-    for (unsigned i = set->watched_count; i-- > 0;) {
-        if (token_is_used(set, set->watched[i]))
-            continue;
-        map_remove_own(&endpoint->reset_tokens, set->watched[i], 16, conn);
-        memmove(set->watched[i], set->watched[--set->watched_count], 16);
-    }
-    for (unsigned i = 0; i < QUIC_CIDS; i++) {
-        const struct quic_remote_cid *entry = &set->list[i];
-        if (!entry->used || !entry->has_token || !entry->paths || token_is_watched(set, entry->reset_token))
-            continue;
-        if (base_map_put(&endpoint->reset_tokens, entry->reset_token, 16, conn->handle))
-            memcpy(set->watched[set->watched_count++], entry->reset_token, 16);
-    }
-}
-
-void quic_endpoint_remove_initial_cid(struct quic_endpoint *endpoint, const struct quic_conn *conn) {
-    map_remove_own(&endpoint->initial_cids, conn->initial_dcid.id, conn->initial_dcid.len, conn);
-}
-
-void quic_endpoint_unroute(struct quic_endpoint *endpoint, struct quic_conn *conn) {
-    quic_endpoint_remove_initial_cid(endpoint, conn);
-    for (unsigned i = 0; i < conn->remote_cids.watched_count; i++)
-        map_remove_own(&endpoint->reset_tokens, conn->remote_cids.watched[i], 16, conn);
-    conn->remote_cids.watched_count = 0;
-    base_list_remove(&conn->touched);
-    if (endpoint->last_conn == conn)
-        endpoint->last_conn = NULL;
-}
-
-/* By an ID we issued. The datagrams of a train go to one connection: the last answer is tried first, but even it counts
- * only while the ID is not retired. */
-static struct quic_conn *find_issued(struct quic_endpoint *endpoint, const uint8_t *id, size_t len) {
-    struct quic_conn *conn = endpoint->last_conn;
-    if (len != QUIC_LOCAL_CID_LEN)
-        return NULL;
-    if (conn && memcmp(endpoint->last_cid.id, id, QUIC_LOCAL_CID_LEN) == 0)
-        return quic_local_cids_find(&conn->local_cids, id, len) ? conn : NULL;
-    uint32_t slot;
-    uint16_t check;
-    uint8_t sequence;
-    if (!quic_cid_decode(&endpoint->codec, id, len, &slot, &check, &sequence))
-        return NULL;
-    conn = base_slots_at(endpoint->slots, QUIC_SLOT_CONN, slot, (uint16_t)(check - endpoint->check_offset));
-    if (!conn || !quic_local_cids_find(&conn->local_cids, id, len))
-        return NULL;
-    memcpy(endpoint->last_cid.id, id, QUIC_LOCAL_CID_LEN);
-    endpoint->last_cid.len = QUIC_LOCAL_CID_LEN;
-    endpoint->last_conn = conn;
-    return conn;
-}
-
-/* By an ID its client chose, or that a Retry gave it. */
-static struct quic_conn *find_initial(struct quic_endpoint *endpoint, const uint8_t *id, size_t len) {
-    uint64_t handle;
-    if (len > QUIC_CID_MAX || !base_map_get(&endpoint->initial_cids, id, len, &handle))
-        return NULL;
-    return base_slots_get(endpoint->slots, QUIC_SLOT_CONN, handle, NULL);
-}
-
-struct quic_conn *quic_endpoint_find(struct quic_endpoint *endpoint, const uint8_t *id, size_t len) {
-    struct quic_conn *conn = find_issued(endpoint, id, len);
-    return conn ? conn : find_initial(endpoint, id, len);
 }
 
 /* ---- input ---- */
@@ -267,7 +161,7 @@ static void endpoint_input_unknown(struct quic_endpoint *endpoint, const struct 
     if (!is_long)
         quic_stateless_reset(endpoint, datagram, dcid, dcid_len, now);
     else if (!datagram->socket->listener ||
-             !quic_header_parse(datagram->data, datagram->len, QUIC_LOCAL_CID_LEN, &header) || header.version == 0)
+             !quic_header_parse(datagram->data, datagram->len, endpoint->cid_len, &header) || header.version == 0)
         return; /* a client's packets are never answered with a long header, Version Negotiation by nobody */
     else if (!quic_version_spoken(&datagram->socket->listener->config->options, header.version))
         quic_stateless_version_negotiation(endpoint, datagram, &header, now);
@@ -283,13 +177,13 @@ static struct quic_conn *endpoint_route(struct quic_endpoint *endpoint, const st
     const uint8_t *dcid;
     size_t dcid_len;
     bool is_long;
-    if (!quic_header_peek_dcid(datagram->data, datagram->len, QUIC_LOCAL_CID_LEN, &dcid, &dcid_len, &is_long)) {
+    if (!quic_header_peek_dcid(datagram->data, datagram->len, endpoint->cid_len, &dcid, &dcid_len, &is_long)) {
         endpoint->stats.datagrams_unknown++;
         return NULL;
     }
-    struct quic_conn *conn = find_issued(endpoint, dcid, dcid_len);
+    struct quic_conn *conn = quic_route_issued(endpoint, dcid, dcid_len);
     if (!conn && is_long)
-        conn = find_initial(endpoint, dcid, dcid_len);
+        conn = quic_route_initial(endpoint, dcid, dcid_len);
     if (!conn)
         endpoint_input_unknown(endpoint, datagram, dcid, dcid_len, is_long, now);
     return conn;

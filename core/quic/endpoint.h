@@ -154,10 +154,15 @@ struct quic_endpoint {
     struct base_bucket reset_bucket, reply_bucket;
     struct quic_gate gate; /* whom it lets begin */
     struct engine_stats stats;
-    uint64_t paths_gone;   /* forgotten: whoever keeps sockets may look which are in use */
-    base_time now;         /* of the last call */
-    uint64_t unix_offset;  /* wall clock minus `now` (may wrap): tokens outlive this process */
-    uint16_t check_offset; /* random: a restarted engine's IDs differ from those of its predecessor */
+    uint64_t paths_gone;     /* forgotten: whoever keeps sockets may look which are in use */
+    base_time now;           /* of the last call */
+    uint64_t unix_offset;    /* wall clock minus `now` (may wrap): tokens outlive this process */
+    uint64_t serial;         /* IDs issued so far */
+    uint8_t cid_len;         /* of every ID we issue */
+    bool lb_on;              /* they are of a load balancer's kind (lb.h) */
+    uint8_t lb_now;          /* rotation of new ones */
+    struct quic_lb *lb[7];   /* configurations by rotation; NULL = none */
+    struct base_map lb_cids; /* such IDs in use -> connection handle */
     uint8_t hash_secret[16];
     /* the last look-up, for the datagrams of a train */
     struct quic_cid last_cid;
@@ -192,7 +197,27 @@ void quic_endpoint_settle(struct quic_endpoint *endpoint);
 /* CLOSED of this connection was delivered: its handle ends; the object goes when its closing period is over. */
 void quic_endpoint_forget(struct quic_endpoint *endpoint, struct quic_conn *conn);
 
+struct quic_lb_config;
+/* Connection IDs are made for this load balancer from now on (QUIC-LB). Before the first one is made, or with the length
+ * they have: what was issued stays good, so configurations can be rotated. ERR_INVALID, ERR_STATE, ERR_NOMEM. */
+int quic_endpoint_set_lb(struct quic_endpoint *endpoint, const struct quic_lb_config *config);
+
+/* Which byte of our connection IDs tells engines of a pool apart; -1: none that can be read. */
+int quic_endpoint_engine_at(const struct quic_endpoint *endpoint);
+
 /* ---- inside the room ---- */
+/* --- route.c --- */
+/* The connection that has issued this ID; by the ID that its client chose, or that a Retry gave it. NULL: none. */
+struct quic_conn *quic_route_issued(struct quic_endpoint *endpoint, const uint8_t *id, size_t len);
+struct quic_conn *quic_route_initial(struct quic_endpoint *endpoint, const uint8_t *id, size_t len);
+void quic_route_clear(struct quic_endpoint *endpoint);
+/* An ID that leads here but to no connection, for a Retry. False: there is none left. */
+bool quic_endpoint_make_cid(struct quic_endpoint *endpoint, struct quic_cid *cid);
+/* Could this engine have issued the ID? */
+bool quic_endpoint_owns_cid(struct quic_endpoint *endpoint, const uint8_t *id, size_t len);
+/* RETIRE_CONNECTION_ID: quic_local_cids_retire, and nothing leads here by it any more. */
+enum quic_error quic_endpoint_retire_cid(struct quic_endpoint *endpoint, struct quic_conn *conn, uint64_t sequence,
+                                         const struct quic_cid *arrived_on);
 /* Registers a connection's new local ID (fills it in and adds it to local_cids); false when all entries are used. */
 bool quic_endpoint_issue_cid(struct quic_endpoint *endpoint, struct quic_conn *conn);
 /* The ID a client chose (or was given by Retry) leads to this connection until it is removed. False: out of memory. */

@@ -123,8 +123,8 @@ void quic_qlog_packet_sent(struct quic_conn *conn, const struct quic_qlog_packet
 
 /* The IDs of ours that the peer uses: told when it changes over. */
 static void note_local_cid(struct quic_conn *conn, const struct quic_qlog_packet *packet) {
-    struct quic_cid *told = &conn->qlog->told.local, now = {.len = QUIC_LOCAL_CID_LEN};
-    memcpy(now.id, packet->start + 1, QUIC_LOCAL_CID_LEN);
+    struct quic_cid *told = &conn->qlog->told.local, now = {.len = conn->endpoint->cid_len};
+    memcpy(now.id, packet->start + 1, now.len);
     if (packet->level != CRYPTO_APPLICATION || quic_cid_equal(told, &now))
         return;
     struct qlog_json *json = quic_qlog_record(conn, "quic:connection_id_updated", packet->path);

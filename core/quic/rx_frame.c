@@ -148,7 +148,7 @@ static int rx_retire_cid(struct quic_rx *rx, const struct quic_frame *frame) {
     struct quic_conn *conn = rx->conn;
     if (frame->u.retire_cid.sequence >= conn->local_cids.next_sequence)
         return QUIC_PROTOCOL_VIOLATION;
-    enum quic_error error = quic_local_cids_retire(&conn->local_cids, frame->u.retire_cid.sequence, rx->dcid);
+    enum quic_error error = quic_endpoint_retire_cid(conn->endpoint, conn, frame->u.retire_cid.sequence, rx->dcid);
     if (error)
         return (int)error;
     rx->glitch = QUIC_GLITCH_retire_connection_id;

@@ -142,8 +142,8 @@ static void rx_open_short(struct quic_conn *conn, struct rx_source *from, const 
         quic_conn_fail(conn, QUIC_PROTOCOL_VIOLATION, 0, "reserved bits are set", now);
         return;
     }
-    struct quic_cid dcid = {.len = QUIC_LOCAL_CID_LEN};
-    memcpy(dcid.id, item->packet + 1, QUIC_LOCAL_CID_LEN);
+    struct quic_cid dcid = {.len = conn->endpoint->cid_len};
+    memcpy(dcid.id, item->packet + 1, dcid.len);
     struct quic_rx rx = {.conn = conn,
                          .buf = from->datagram->buf,
                          .dcid = &dcid,
@@ -373,7 +373,7 @@ static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct r
     struct quic_cid first = {0};
     bool have_first = false;
     while (at < end && conn->state < QUIC_CONN_CLOSING) {
-        if (!quic_header_parse(at, (size_t)(end - at), QUIC_LOCAL_CID_LEN, &header)) {
+        if (!quic_header_parse(at, (size_t)(end - at), conn->endpoint->cid_len, &header)) {
             if (at == from->datagram->data && rx_is_reset(conn, at, (size_t)(end - at)))
                 rx_on_reset(conn, now);
             rx_drop(conn, QUIC_QLOG_TYPE_UNKNOWN, (size_t)(end - at), QUIC_QLOG_DROP_INVALID);

@@ -186,8 +186,8 @@ static size_t reset_len(struct quic_endpoint *endpoint, size_t cause_len) {
 
 void quic_stateless_reset(struct quic_endpoint *endpoint, const struct quic_datagram *cause, const uint8_t *dcid,
                           size_t dcid_len, base_time now) {
-    bool ours = dcid_len == QUIC_LOCAL_CID_LEN && dcid[0] == endpoint->codec.engine;
-    if (!ours || cause->len <= QUIC_RESET_LEAST || !reset_is_due(endpoint, cause, now))
+    if (!quic_endpoint_owns_cid(endpoint, dcid, dcid_len) || cause->len <= QUIC_RESET_LEAST ||
+        !reset_is_due(endpoint, cause, now))
         return;
     struct quic_reply *reply = reply_open(endpoint, cause);
     if (!reply)

@@ -256,6 +256,7 @@ static void stream_note_blocked(struct quic_stream *s) {
 
 void quic_stream_schedule(struct quic_stream *s) {
     struct quic_send_piece piece;
+    s->set->waits |= s->send.buffered > 0;
     if (!s->set->closed && !quic_stream_is_held(s) && quic_stream_send_next(&s->send, quic_stream_limit(s), &piece)) {
         quic_sched_add(&s->set->sched, &s->sched);
         quic_streams_want(s->set);

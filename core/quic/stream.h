@@ -116,6 +116,8 @@ struct quic_streams {
     base_time deadline; /* no stream's deadline is earlier; BASE_NEVER = there is none */
     uint8_t want_max_data, want_blocked;
     bool numbers_wanted; /* one of want_max_data, want_blocked and those of the kinds may be QUIC_WANTED */
+    uint64_t moved;      /* bytes that were new here, or new at the peer */
+    bool waits;          /* something may wait for the peer. Set here, cleared by the owner */
     bool want_send;      /* something to say: the connection is dirty. Set here, cleared by the owner */
     bool open_blocked;   /* the application was refused a stream: on more credit set `streams_available` */
     bool streams_available;

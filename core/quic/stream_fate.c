@@ -40,6 +40,7 @@ static void fate_stream_acked(struct quic_stream *s, const struct quic_sent_fram
     struct quic_stream_send *send = &s->send;
     if (send->state >= QUIC_SEND_RESET_SENT)
         return;
+    s->set->moved += f->len;
     bool repeating = !base_ranges_empty(&send->lost) || send->fin_lost;
     quic_stream_send_on_acked(send, s->set->mem, f->value, f->len, f->flags & QUIC_SENT_FIN, quic_stream_on_release, s);
     if (repeating || !base_ranges_empty(&send->lost))

@@ -75,7 +75,10 @@ static int rx_stream(const struct rx *rx, struct quic_stream *s) {
         set->rx_glitch = QUIC_GLITCH_stream_gap;
     else if (s->recv.news || fin_news || rx->opened || result != QUIC_RECV_OK)
         set->rx_glitch = QUIC_GLITCH_NONE;
-    set->stats->stream_bytes_received += rx_count(s);
+    uint64_t grown = rx_count(s);
+    set->stats->stream_bytes_received += grown;
+    set->moved += grown + (s->recv.ready > ready ? s->recv.ready - ready : 0);
+    set->waits |= s->recv.gaps > 0;
     if (s->recv.discarding)
         quic_stream_credit_dropped(s);
     else if (s->recv.first && !base_node_linked(&s->compact))

@@ -17,7 +17,7 @@
 #define QUIC_MIN_INITIAL 1200u   /* smallest datagram that carries an Initial (RFC 9000 14.1) */
 #define QUIC_MAX_DATAGRAM 65527u /* largest UDP payload */
 #define QUIC_CID_MAX 20u
-#define QUIC_LOCAL_CID_LEN 8u /* every connection ID we issue */
+#define QUIC_LOCAL_CID_LEN 10u /* connection IDs we issue, unless a load balancer wants others (lb.h) */
 #define QUIC_MAX_STREAMS (UINT64_C(1) << 60)
 #define QUIC_NO_NUMBER UINT64_MAX /* "no packet number yet" */
 

@@ -197,13 +197,13 @@ static void run_forged_reset(struct sim_world *world, uint64_t seed) {
         reset[0] = (uint8_t)((reset[0] & 0x3f) | 0x40);
         struct quic_conn *conn = stage.t.client;
         if (conn && seed % 2) /* with the right ID, but a wrong token */
-            memcpy(reset + 1, conn->local_cids.list[0].cid.id, 8);
+            memcpy(reset + 1, conn->local_cids.list[0].cid.id, QUIC_LOCAL_CID_LEN);
         /* the true token, but from an address that the connection does not talk to */
         struct quic_addr src = stage.s->socket.local;
         if (conn && i % 2 && conn->remote_cids.list[0].has_token) {
             memcpy(reset + 48, conn->remote_cids.list[0].reset_token, 16);
             src = stranger();
-            memset(reset + 1, 0xee, 8);
+            memset(reset + 1, 0xee, QUIC_LOCAL_CID_LEN);
         }
         sim_inject(stage.c, &src, reset, 21 + (i % 2 ? 43 : sim_roll(&stage.dice) % 43), 1);
         stage_wait(&stage, 3 * BASE_MS);

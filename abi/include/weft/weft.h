@@ -1083,6 +1083,7 @@ typedef struct weft_engine_stats {
     uint64_t glitch_handshake_done, glitch_ack_frequency, glitch_immediate_ack, glitch_key_update;
     uint64_t handshakes_evicted, replies_suppressed, closings_cut, orphans_dropped, amplification_blocks;
     uint64_t sockets_connected, sockets_refused;
+    uint64_t connections_stalled;
 } weft_engine_stats;
 
 /* Fills in as much of *stats as stats->size says: of the connection; of the engine and all its connections. */
@@ -1103,6 +1104,37 @@ typedef struct weft_stat {
 /* How many counters there are, and each of them (index below the count); the texts are static. */
 WEFT_API uint32_t weft_stat_count(void);
 WEFT_API int32_t weft_stat_info(uint32_t index, weft_stat *stat);
+
+/* ---- load balancers ------------------------------------------------------------------------------------------- */
+
+/* Connection IDs that a load balancer can read (QUIC-LB, draft-ietf-quic-load-balancers-21): it finds the server in
+ * them, whatever address a client has moved to. All servers behind it share everything but server_id. */
+typedef struct weft_quic_lb {
+    uint32_t size;
+    uint8_t rotation;      /* 0 to 6: tells configurations apart while a new one takes the place of an old one */
+    uint8_t server_id_len; /* 1 to 15 bytes */
+    uint8_t nonce_len;     /* at least 4, with server_id_len 19 at most. 2^(8 * nonce_len) IDs can be made: take 6 */
+    uint8_t encode_length; /* 1: the first byte tells the length, for load balancers that need that */
+    uint8_t encrypted;     /* 1: by `key`; 0: anybody can read the server ID, and join what a client does from two
+                              addresses when few servers are there */
+    uint8_t reserved[7];
+    uint8_t server_id[16]; /* server_id_len bytes; of this engine alone: engines of a pool have one each */
+    uint8_t key[16];       /* AES-128 */
+} weft_quic_lb;
+
+/* The engine's connection IDs are of this kind from now on. Before its first connection; later only to change to a
+ * configuration of the same length, and the IDs that there are stay good. Copied. WEFT_E_INVALID: a field is out of its
+ * range; WEFT_E_STATE: IDs of another length are in use.
+ *
+ * WEFT_LISTEN_STEER, used after this, steers by the last byte of the server ID, which must then be the place of the
+ * engine in the pool. Encrypted IDs the system cannot read: give each engine a port of its own, and have the load
+ * balancer send to it, or clients that move may be lost. */
+WEFT_API int32_t weft_engine_set_quic_lb(weft_engine engine, const weft_quic_lb *lb);
+/* For load balancers and their tests; any thread. Reads the server ID (server_id_len bytes) and, if nonce is not NULL,
+ * the nonce (nonce_len bytes) from a connection ID; the lengths and the key of *lb say how; its server_id is not used.
+ * WEFT_E_VALUE: the ID is of another rotation, or too short; WEFT_E_INTERNAL: the TLS library does not start. */
+WEFT_API int32_t weft_quic_lb_decode(const weft_quic_lb *lb, const void *cid, size_t len, uint8_t *server_id,
+                                     uint8_t *nonce);
 
 /* ---- pools: several engines on one port ------------------------------------------------------------------------ */
 

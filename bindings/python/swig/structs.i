@@ -212,6 +212,7 @@ static PyObject *weft_engine_stats_dict(const weft_engine_stats *s) {
     put_number(dict, "amplification_blocks", s->amplification_blocks);
     put_number(dict, "sockets_connected", s->sockets_connected);
     put_number(dict, "sockets_refused", s->sockets_refused);
+    put_number(dict, "connections_stalled", s->connections_stalled);
     if (PyErr_Occurred()) {
         Py_DECREF(dict);
         return NULL;

@@ -76,6 +76,7 @@ static weft_listener made_listener;
     X(engine_input, ENGINE, weft_engine_input(H(engine), NULL, 0))                                                \
     X(engine_output, ENGINE, weft_engine_output(H(engine), &(weft_datagram){.data = out.bytes}))                  \
     X(engine_get_stats, ENGINE, (out.engine_stats.size = 8, weft_engine_get_stats(H(engine), &out.engine_stats))) \
+    X(engine_set_quic_lb, ENGINE, weft_engine_set_quic_lb(H(engine), NULL))                                       \
     X(listen, ENGINE, weft_listen(H(engine), (weft_config){0}, "::1", NULL, &made_listener))                      \
     X(connect, ENGINE, weft_connect(H(engine), (weft_config){0}, "::1", 1, NULL, &made_conn))                     \
     X(listener_address, LISTENER, weft_listener_address(H(listener), &out.addr))                                  \

@@ -15,8 +15,9 @@ static struct base_mem mem;
 static struct engine_stats stats;
 static struct io_udp sockets[SOCKETS];
 
-static void open_all(bool steer) {
-    struct io_udp_open open = {.local = {.family = 4, .ip = {127, 0, 0, 1}}, .reuse_port = true, .steer = steer};
+static void open_all(bool steer, uint8_t at) {
+    struct io_udp_open open = {
+        .local = {.family = 4, .ip = {127, 0, 0, 1}}, .reuse_port = true, .steer = steer, .steer_at = at};
     base_mem_init(&mem, 0);
     for (unsigned i = 0; i < SOCKETS; i++) {
         struct crypto_error why = {{0}};
@@ -30,7 +31,7 @@ static void close_all(void) {
         io_udp_close(&sockets[i]);
 }
 
-static void setup(void) { open_all(true); }
+static void setup(void) { open_all(true, 0); }
 
 /* Sends it from so many ports; how many each socket got, in all. */
 static void spread(const uint8_t *packet, size_t len, unsigned got[SOCKETS]) {
@@ -116,11 +117,24 @@ START_TEST(datagrams_too_short_to_say)
 }
 END_TEST
 
+/* Behind a load balancer that reads IDs in the clear: the last byte of a server ID of three. */
+START_TEST(a_later_byte_of_the_id)
+{
+    close_all();
+    open_all(true, 3);
+    for (uint8_t k = 0; k < SOCKETS; k++) {
+        uint8_t packet[40] = {0x40, 99, 1, 1, k}, handshake[40] = {0xe0, 0, 0, 0, 1, 8, 99, 1, 1, k};
+        expect_at(packet, sizeof packet, k);
+        expect_at(handshake, sizeof handshake, k);
+    }
+}
+END_TEST
+
 START_TEST(without_it_the_hash_decides)
 {
     const uint8_t packet[40] = {0x40, 1};
     close_all();
-    open_all(false);
+    open_all(false, 0);
     expect_spread(packet, sizeof packet);
 }
 END_TEST
@@ -135,6 +149,7 @@ Suite *unit_suite(void) {
     tcase_add_test(all, ids_that_a_client_made_up);
     tcase_add_test(all, numbers_without_a_socket);
     tcase_add_test(all, datagrams_too_short_to_say);
+    tcase_add_test(all, a_later_byte_of_the_id);
     tcase_add_test(all, without_it_the_hash_decides);
     suite_add_tcase(suite, all);
     return suite;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+#include "hex.h"
 #include "quic/stream.h"
 #include "unit.h"
 
@@ -61,19 +63,14 @@ START_TEST(codec_gives_back_what_was_put_in)
     struct quic_cid_codec codec = {.secret = "0123456789abcde", .engine = 7};
     static const uint32_t slots[] = {0, 1, 255, 65536, (1u << 24) - 1};
     for (unsigned i = 0; i < sizeof slots / sizeof *slots; i++) {
-        for (unsigned sequence = 0; sequence < 256; sequence += 51) {
+        for (uint64_t serial = 0; serial < QUIC_CID_SERIALS; serial = 3 * serial + 1) {
             struct quic_cid cid;
-            uint16_t check = (uint16_t)(sequence * 257 + i);
-            quic_cid_encode(&codec, slots[i], check, (uint8_t)sequence, (uint8_t)i, &cid);
+            quic_cid_encode(&codec, slots[i], serial, &cid);
             ck_assert_uint_eq(cid.len, QUIC_LOCAL_CID_LEN);
             ck_assert_uint_eq(cid.id[0], 7);
             uint32_t slot;
-            uint16_t check_out;
-            uint8_t sequence_out;
-            ck_assert(quic_cid_decode(&codec, cid.id, cid.len, &slot, &check_out, &sequence_out));
+            ck_assert(quic_cid_decode(&codec, cid.id, cid.len, &slot));
             ck_assert_uint_eq(slot, slots[i]);
-            ck_assert_uint_eq(check_out, check);
-            ck_assert_uint_eq(sequence_out, sequence);
         }
     }
 }
@@ -83,18 +80,16 @@ START_TEST(codec_refuses_other_lengths_and_engines)
 {
     struct quic_cid_codec codec = {.engine = 1}, other = {.engine = 2};
     struct quic_cid cid;
-    quic_cid_encode(&codec, 5, 6, 7, 8, &cid);
+    quic_cid_encode(&codec, 5, 6, &cid);
     uint32_t slot;
-    uint16_t check;
-    uint8_t sequence;
-    ck_assert(!quic_cid_decode(&other, cid.id, cid.len, &slot, &check, &sequence));
-    ck_assert(!quic_cid_decode(&codec, cid.id, 7, &slot, &check, &sequence));
-    ck_assert(!quic_cid_decode(&codec, cid.id, 20, &slot, &check, &sequence));
-    ck_assert(!quic_cid_decode(&codec, cid.id, 0, &slot, &check, &sequence));
+    ck_assert(!quic_cid_decode(&other, cid.id, cid.len, &slot));
+    ck_assert(!quic_cid_decode(&codec, cid.id, 9, &slot));
+    ck_assert(!quic_cid_decode(&codec, cid.id, 20, &slot));
+    ck_assert(!quic_cid_decode(&codec, cid.id, 0, &slot));
 }
 END_TEST
 
-/* Two IDs of one connection differ in about half of their 56 bits, as those of two connections do; another key gives
+/* Two IDs of one connection differ in about half of their 72 bits, as those of two connections do; another key gives
  * other IDs. */
 START_TEST(codec_hides_what_belongs_together)
 {
@@ -102,16 +97,47 @@ START_TEST(codec_hides_what_belongs_together)
     unsigned bits = 0, rounds = 256, same = 0;
     for (unsigned i = 0; i < rounds; i++) {
         struct quic_cid a, b, c;
-        quic_cid_encode(&codec, 9, 1, (uint8_t)i, 0, &a);
-        quic_cid_encode(&codec, 9, 1, (uint8_t)i, 1, &b);
-        quic_cid_encode(&other, 9, 1, (uint8_t)i, 0, &c);
+        quic_cid_encode(&codec, 9, 2 * i, &a);
+        quic_cid_encode(&codec, 9, 2 * i + 1, &b);
+        quic_cid_encode(&other, 9, 2 * i, &c);
         same += quic_cid_equal(&a, &c);
-        for (unsigned k = 1; k < 8; k++)
+        for (unsigned k = 1; k < 10; k++)
             bits += (unsigned)__builtin_popcount(a.id[k] ^ b.id[k]);
     }
     ck_assert_uint_eq(same, 0);
-    ck_assert_uint_gt(bits, rounds * 26);
-    ck_assert_uint_lt(bits, rounds * 30);
+    ck_assert_uint_gt(bits, rounds * 34);
+    ck_assert_uint_lt(bits, rounds * 38);
+}
+END_TEST
+
+/* Nonces of any length: each value once, for as many as there are. */
+START_TEST(no_id_comes_twice)
+{
+    struct quic_cid_codec codec = {.secret = "key one"};
+    static bool seen[1 << 16];
+    for (uint64_t serial = 0; serial < 1 << 16; serial++) {
+        uint8_t out[2];
+        ck_assert(quic_cid_nth(&codec, serial, out, 2));
+        require(!seen[out[0] << 8 | out[1]], "comes again");
+        seen[out[0] << 8 | out[1]] = true;
+    }
+    uint8_t out[8];
+    ck_assert(!quic_cid_nth(&codec, 1 << 16, out, 2));
+    ck_assert(!quic_cid_nth(&codec, UINT64_MAX, out, 7));
+    ck_assert(quic_cid_nth(&codec, UINT64_MAX, out, 8));
+    /* IDs of one connection, beyond what a byte of sequence number could tell apart */
+    struct base_mem mem;
+    struct base_map map;
+    base_mem_init(&mem, 0);
+    base_map_init(&map, &mem, codec.secret);
+    for (uint64_t serial = 0; serial < 5000; serial++) {
+        struct quic_cid cid;
+        uint64_t before;
+        quic_cid_encode(&codec, 3, serial, &cid);
+        require(!base_map_get(&map, cid.id, cid.len, &before), "an ID comes again");
+        require(base_map_put(&map, cid.id, cid.len, serial), "no memory");
+    }
+    base_map_clear(&map);
 }
 END_TEST
 
@@ -394,6 +420,7 @@ Suite *unit_suite(void) {
         &codec_gives_back_what_was_put_in,
         &codec_refuses_other_lengths_and_engines,
         &codec_hides_what_belongs_together,
+        &no_id_comes_twice,
         &local_ids_are_found_until_retired,
         &local_ids_are_announced_but_for_the_first,
         &local_ids_refuse_impossible_retirements,

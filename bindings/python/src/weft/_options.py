@@ -209,6 +209,14 @@ class Options(TypedDict, total=False):
     """Server: new addresses of a client that are followed a second, after those. Allowed: 0 to 1048576; unless set:
     2."""
 
+    stall_timeout: float | str
+    """Close when bytes wait so long for a peer that takes next to none of them, or behind a hole that it does not
+    fill; 0: never. Allowed: 0 to 1000h; unless set: 2m."""
+
+    progress_timeout: float | str
+    """Close when so long no byte of a stream and no datagram has moved, whatever else the peer sends; 0: never.
+    Allowed: 0 to 1000h; unless set: 0."""
+
     versions: Literal["both", "v1", "v2"]
     """QUIC versions that are spoken at all: both, v1 or v2. Allowed: both, v1, v2; unless set: both."""
 
@@ -233,6 +241,8 @@ TIMES = frozenset(
         "max_ack_delay",
         "initial_rtt",
         "retry_token_lifetime",
+        "stall_timeout",
+        "progress_timeout",
     ]
 )
 """The options that are times: numbers for them are seconds, where the core has nanoseconds."""
