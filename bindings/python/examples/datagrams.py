@@ -22,7 +22,7 @@ async def main() -> None:
         await network.serve(handler, alpn="ticks", max_datagram_frame_size=1200)
         async with network.connect(alpn="ticks") as connection:
             for n in range(TICKS):
-                connection.send_datagram(b"tick %d" % n, notify=lambda fate: fates.update([fate]))
+                connection.send_datagram(b"tick %d".ljust(1000) % n, notify=lambda fate: fates.update([fate]))
             while fates["acknowledged"] + fates["lost"] < TICKS:
                 await asyncio.sleep(0)
     print(f"sent {fates['sent']}, lost some: {0 < fates['lost'] < TICKS // 2}")
