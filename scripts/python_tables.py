@@ -12,6 +12,7 @@ scripts/python_tables.py            writes what has changed
 scripts/python_tables.py --check    writes nothing; says which are not current, and fails then
 """
 
+import ast
 import re
 import sys
 import textwrap
@@ -413,6 +414,61 @@ def error_table_py(rows):
     return "\n".join(lines) + "\n"
 
 
+# ---- the reference, from the sources' docstrings --------------------------------------------------------------------
+
+DOCUMENTED = {
+    "connection.py": ["connect", "Connection"],
+    "server.py": ["serve", "Server", "echo"],
+    "stream.py": ["Stream"],
+    "streams.py": ["StreamReader", "StreamWriter"],
+    "errors.py": ["ConnectionClosed", "HandshakeError", "IdleTimeout", "StreamReset", "StreamStopped"],
+    "_loop.py": ["Engine", "AsyncioEngine"],
+    "blocking.py": ["connect", "serve", "Connection", "Stream", "Server", "Engine"],
+    "trio.py": ["connect", "serve", "Engine"],
+    "testing.py": ["Network"],
+}
+
+
+def signature(node):
+    if isinstance(node, ast.ClassDef):
+        return f"class {node.name}"
+    text = ast.unparse(node.args)
+    text = re.sub(r"^self(, )?", "", text)
+    if any(isinstance(one, ast.Name) and one.id == "property" for one in node.decorator_list):
+        return f"{node.name}: {ast.unparse(node.returns)}"
+    prefix = "await " if isinstance(node, ast.AsyncFunctionDef) else ""
+    if prefix and any(isinstance(one, ast.Yield) for one in ast.walk(node)):
+        prefix = "async for ... in "
+    result = ast.unparse(node.returns) if node.returns else "None"
+    return f"{prefix}{node.name}({text}) -> {result}"
+
+
+def described(node):
+    return " ".join((ast.get_docstring(node) or "").split())
+
+
+def reference_md():
+    lines = [f"<!-- {MADE} -->", "", "# Reference", "", "Errors of the core have classes of their own in `weft.errors`:"]
+    lines += ["`_error_table.py` lists them. The options are in [options.md](options.md).", ""]
+    for file, names in DOCUMENTED.items():
+        tree = ast.parse((PACKAGE / "src" / "weft" / file).read_text(encoding="utf-8"))
+        module = "weft" if file in ("connection.py", "server.py", "stream.py", "streams.py") else f"weft.{file[:-3]}"
+        module = "weft" if file == "_loop.py" else module
+        lines += [f"## {module}: {file}", "", described(tree), ""]
+        top = {node.name: node for node in tree.body if hasattr(node, "name")}
+        for name in names:
+            node = top[name]
+            lines += [f"### `{signature(node)}`", ""]
+            if described(node):
+                lines += [described(node), ""]
+            for member in getattr(node, "body", []) if isinstance(node, ast.ClassDef) else []:
+                if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and not member.name.startswith("_"):
+                    text = described(member)
+                    lines.append(f"- `{signature(member)}`" + (f": {text}" if text else ""))
+            lines += [""]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
 def files():
     header, rows = weft_header.read(), tables.read_tables()
     return {
@@ -422,6 +478,7 @@ def files():
         PACKAGE / "src" / "weft" / "_options.py": options_py(rows["option"]),
         PACKAGE / "src" / "weft" / "_error_table.py": error_table_py(rows["error"]),
         PACKAGE / "docs" / "options.md": options_md(rows["option"]),
+        PACKAGE / "docs" / "reference.md": reference_md(),
     }
 
 
