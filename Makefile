@@ -31,8 +31,8 @@ soak: ## ten million random calls, then simulate networks until interrupted, or 
 fuzz: ## fuzz every target for SECONDS=... each (default 60)
 	@scripts/fuzz.sh $(SECONDS)
 
-interop: ## run the tests against other implementations
-	@scripts/test.sh interop
+interop: ## run the tests against other implementations, all cells of the matrix
+	@INTEROP_MATRIX=all scripts/test.sh interop
 
 bench: ## measure, beside other implementations and alone; ARGS=... for tests/bench/run
 	@scripts/setup.sh bench

@@ -251,6 +251,8 @@ static int follow_runner(struct get *get, int words) {
     get->resume = get->resume || asked.wishes & RUNNER_RESUME;
     get->common.key_update = get->common.key_update || asked.wishes & RUNNER_KEY_UPDATE;
     get->early = asked.wishes & RUNNER_EARLY;
+    get->version_2 = asked.wishes & RUNNER_V2;
+    get->patient = asked.wishes & RUNNER_EACH; /* a third of all packets is lost there */
     return words ? CLI_GO_ON : cli_runner_requests(&get->words);
 }
 
@@ -281,8 +283,11 @@ int get_main(int argc, char **argv) {
         code = get.words.count ? read_words(&get, (int)get.words.count, get.words.items)
                                : read_words(&get, argc - 1, (const char *const *)argv + 1);
     if (code == CLI_GO_ON) {
-        const struct cli_preset early[] = {{"early_data", 1}, {NULL, 0}};
-        code = cli_client_config(&get.client, &get.common, get.alpn, get.early ? early : NULL, &get.config);
+        const struct cli_preset presets[] = {{"early_data", get.early},
+                                             {"version_preference", get.version_2 ? 2 : 0},
+                                             {"handshake_timeout", get.patient ? 60000000000u : 10000000000u},
+                                             {NULL, 0}};
+        code = cli_client_config(&get.client, &get.common, get.alpn, presets, &get.config);
     }
     if (code == CLI_GO_ON) {
         code = run(&get);

@@ -68,7 +68,7 @@ struct get {
     struct cli_common common;
     struct cli_client client;
     const char *output, *alpn, *migrate;
-    bool each, resume, early; /* early: as the interop runner wants it */
+    bool each, resume, early, version_2, patient; /* the last three: as the interop runner wants it */
     uint64_t parallel;
     struct cli_list words; /* from REQUESTS, when the command line had none */
     uint8_t *session;

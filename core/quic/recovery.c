@@ -183,6 +183,12 @@ static void recovery_probe(struct quic_recovery *r, enum quic_space space, uint8
     }
 }
 
+void quic_recovery_repeat(struct quic_recovery *r, enum quic_space space) {
+    uint8_t probes = r->probes[space];
+    recovery_probe(r, space, 1);
+    r->probes[space] = probes;
+}
+
 void quic_recovery_on_timeout(struct quic_recovery *r, base_time now) {
     if (quic_recovery_deadline(r, now) > now)
         return;

@@ -113,6 +113,9 @@ enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space sp
 
 /* The soonest of: time-threshold loss, PTO (RFC 9002 6.2, A.8); BASE_NEVER when neither is armed. */
 base_time quic_recovery_deadline(const struct quic_recovery *r, base_time now);
+/* Hands out once more what the oldest packet held that was not handed out yet, the probe sent last among them, so that the
+ * next probe does not go without. */
+void quic_recovery_repeat(struct quic_recovery *r, enum quic_space space);
 /* The deadline has passed (does nothing otherwise): declares losses, or sets r->probes for the spaces to probe (RFC
  * 9002 6.2.4: two, so that one may be lost; one in other spaces with something in flight; one against the amplification
  * deadlock for a client with nothing in flight in Initial and Handshake). What the oldest packets of such a space held

@@ -238,6 +238,10 @@ bool quic_tx_wants(struct quic_conn *conn, enum crypto_level level, bool window_
 bool quic_tx_fill(struct quic_tx *tx) {
     struct quic_conn *conn = tx->conn;
     uint8_t *start = tx->out.pos;
+    /* During the handshake every probe says what is missing: a PING to a server that has not seen the ClientHello is worth
+     * nothing (RFC 9000 17.2.2), and a second copy of it doubles the chance. */
+    if (tx->probe && tx->level != CRYPTO_APPLICATION && !tx_wants_more(conn, tx->level))
+        quic_recovery_repeat(&conn->recovery, tx->space);
     tx_ack(tx, tx->window_open && (tx->probe || tx_wants_more(conn, tx->level)));
     if (tx->window_open) {
         if (tx->level != CRYPTO_EARLY)

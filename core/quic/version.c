@@ -52,6 +52,9 @@ uint32_t quic_version_reserved(const struct base_random *random) {
 void quic_version_inform(struct quic_conn *conn, struct quic_params *params) {
     const struct options *options = &conn->config->options;
     uint32_t first = conn->role == CRYPTO_CLIENT ? conn->first_version : conn->version;
+    /* A client's list is in the order of its wishes; many servers change to the first that they speak too. */
+    if (conn->role == CRYPTO_CLIENT && options->version_preference)
+        first = versions_known[options->version_preference - 1];
     params->chosen_version = conn->version;
     params->available_count = (uint8_t)quic_version_list(options, first, params->available_versions);
     if (options->grease)

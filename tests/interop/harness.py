@@ -27,6 +27,9 @@ class Programs:
     relay: str
     quicgo: str
     aioquic: str  # a python
+    quinn: str
+    quiche: str
+    link: str
 
     def peer(self):
         return [self.aioquic, str(pathlib.Path(__file__).with_name("peers") / "aioquic_peer.py")]
@@ -112,7 +115,7 @@ def client_command(programs, case, address, pin, directory):
 class Process:
     """A program whose output goes to files in the case's directory."""
 
-    def __init__(self, name, command, directory, qlog):
+    def __init__(self, name, command, directory, qlog, extra=None):
         self.name = name
         self.output = directory / f"{name}.out"
         self.errors = directory / f"{name}.err"
@@ -121,6 +124,7 @@ class Process:
         environment.pop("QLOGDIR", None)
         if qlog:
             environment["QLOGDIR"] = str(directory / "qlog")
+        environment.update(extra or {})
         (directory / f"{name}.command").write_text(" ".join(command) + "\n")
         with self.output.open("w") as out, self.errors.open("w") as err:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)

@@ -23,6 +23,8 @@
  *
  * IPv4 only: it stands between two programs on one machine.
  */
+#include "wire.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -38,9 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { UP, DOWN, DIRECTIONS }; /* client to server, server to client */
 enum { MAX_FLOWS = 256, MAX_DATAGRAM = 65535, BATCH = 64 /* datagrams from one socket before the others' turn */ };
-#define MS UINT64_C(1000000)
 
 struct faults {
     double drop, dup, reorder, corrupt; /* percent */
@@ -59,26 +59,15 @@ struct flow {
     uint64_t from_client, rebinds;
 };
 
-/* A datagram on its way: in a binary heap ordered by the time it leaves, then by the order of arrival. */
-struct parcel {
-    uint64_t due, order;
-    struct flow *flow;
-    int direction;
-    uint8_t ecn;
-    size_t len;
-    uint8_t *data;
-};
-
 struct relay {
     struct faults faults[DIRECTIONS];
     struct counts counts[DIRECTIONS];
-    uint64_t seed, rebind_every, rebind_most, rebinds, orders;
+    uint64_t seed, rebind_every, rebind_most, rebinds;
     struct sockaddr_in server, listen;
     int socket; /* towards the clients */
     struct flow flows[MAX_FLOWS];
     size_t flow_count;
-    struct parcel *heap;
-    size_t heap_len, heap_cap;
+    struct wire_heap heap;
 };
 
 static volatile sig_atomic_t stopped;
@@ -88,79 +77,20 @@ static void on_signal(int signal) {
     stopped = 1;
 }
 
-static void die(const char *what) {
-    fprintf(stderr, "relay: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static uint64_t now_ns(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
-}
-
-/* ---- chance ----------------------------------------------------------------------------------------------------- */
-
-/* SplitMix64: small, and any seed is a good one. */
-static uint64_t draw(uint64_t *state) {
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static bool chance(uint64_t *state, double percent) {
-    return (double)(draw(state) >> 11) * (100.0 / 9007199254740992.0 /* 2^53 */) < percent;
-}
-
-/* ---- the heap --------------------------------------------------------------------------------------------------- */
-
-static bool sooner(const struct parcel *a, const struct parcel *b) {
-    return a->due != b->due ? a->due < b->due : a->order < b->order;
-}
-
-static void heap_push(struct relay *relay, struct parcel parcel) {
-    if (relay->heap_len == relay->heap_cap) {
-        relay->heap_cap = relay->heap_cap ? relay->heap_cap * 2 : 256;
-        relay->heap = realloc(relay->heap, relay->heap_cap * sizeof *relay->heap);
-        if (!relay->heap)
-            die("no memory");
-    }
-    size_t at = relay->heap_len++;
-    for (; at > 0 && sooner(&parcel, &relay->heap[(at - 1) / 2]); at = (at - 1) / 2)
-        relay->heap[at] = relay->heap[(at - 1) / 2];
-    relay->heap[at] = parcel;
-}
-
-static struct parcel heap_pop(struct relay *relay) {
-    struct parcel first = relay->heap[0], last = relay->heap[--relay->heap_len];
-    size_t at = 0;
-    for (size_t child = 1; child < relay->heap_len; child = 2 * at + 1) {
-        if (child + 1 < relay->heap_len && sooner(&relay->heap[child + 1], &relay->heap[child]))
-            child++;
-        if (!sooner(&relay->heap[child], &last))
-            break;
-        relay->heap[at] = relay->heap[child];
-        at = child;
-    }
-    relay->heap[at] = last;
-    return first;
-}
-
 /* ---- sockets ---------------------------------------------------------------------------------------------------- */
 
 static int open_socket(const struct sockaddr_in *bind_to) {
     int fd = socket(AF_INET, SOCK_DGRAM, 0), size = 4 << 20, on = 1;
     if (fd < 0)
-        die("socket");
+        wire_die("socket");
     /* Only faults that were ordered should happen, so the queues are as long as the system lets them be. */
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof on);
     if (bind(fd, (const struct sockaddr *)bind_to, sizeof *bind_to) != 0)
-        die("bind");
+        wire_die("bind");
     if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
-        die("fcntl");
+        wire_die("fcntl");
     return fd;
 }
 
@@ -168,7 +98,7 @@ static int open_towards_server(const struct relay *relay) {
     struct sockaddr_in any = {.sin_family = AF_INET};
     int fd = open_socket(&any);
     if (connect(fd, (const struct sockaddr *)&relay->server, sizeof relay->server) != 0)
-        die("connect");
+        wire_die("connect");
     return fd;
 }
 
@@ -195,6 +125,8 @@ static ssize_t receive(int fd, uint8_t *data, size_t size, struct sockaddr_in *f
     return len;
 }
 
+static struct flow *flow_of(const struct parcel *parcel) { return parcel->owner; }
+
 static void send_parcel(struct relay *relay, const struct parcel *parcel) {
     union {
         struct cmsghdr align;
@@ -204,8 +136,8 @@ static void send_parcel(struct relay *relay, const struct parcel *parcel) {
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
     bool up = parcel->direction == UP;
     if (!up) {
-        msg.msg_name = &parcel->flow->client;
-        msg.msg_namelen = sizeof parcel->flow->client;
+        msg.msg_name = &flow_of(parcel)->client;
+        msg.msg_namelen = sizeof flow_of(parcel)->client;
     }
     if (parcel->ecn) {
         int tos = parcel->ecn;
@@ -217,7 +149,7 @@ static void send_parcel(struct relay *relay, const struct parcel *parcel) {
         c->cmsg_len = CMSG_LEN(sizeof tos);
         memcpy(CMSG_DATA(c), &tos, sizeof tos);
     }
-    if (sendmsg(up ? parcel->flow->socket : relay->socket, &msg, 0) == (ssize_t)parcel->len)
+    if (sendmsg(up ? flow_of(parcel)->socket : relay->socket, &msg, 0) == (ssize_t)parcel->len)
         relay->counts[parcel->direction].sent++;
     else
         relay->counts[parcel->direction].refused++;
@@ -237,32 +169,21 @@ static struct flow *find_flow(struct relay *relay, const struct sockaddr_in *cli
     flow->socket = open_towards_server(relay);
     for (int d = 0; d < DIRECTIONS; d++) {
         flow->random[d] = relay->seed * 1000003 + relay->flow_count * 2 + (uint64_t)d;
-        draw(&flow->random[d]);
+        wire_draw(&flow->random[d]);
     }
     return flow;
-}
-
-static void put(struct relay *relay, struct parcel parcel, uint64_t due) {
-    uint8_t *copy = malloc(parcel.len ? parcel.len : 1);
-    if (!copy)
-        die("no memory");
-    memcpy(copy, parcel.data, parcel.len);
-    parcel.data = copy;
-    parcel.due = due;
-    parcel.order = relay->orders++;
-    heap_push(relay, parcel);
 }
 
 /* Decides what becomes of a datagram. parcel.data is borrowed, and may be changed. */
 static void judge(struct relay *relay, struct parcel parcel) {
     const struct faults *faults = &relay->faults[parcel.direction];
     struct counts *counts = &relay->counts[parcel.direction];
-    uint64_t *random = &parcel.flow->random[parcel.direction], due = now_ns() + faults->delay;
+    uint64_t *random = &flow_of(&parcel)->random[parcel.direction], due = wire_now() + faults->delay;
 
     /* Every draw is made for every datagram: its fate does not depend on how long or how late others are. */
-    bool drop = chance(random, faults->drop), dup = chance(random, faults->dup);
-    bool reorder = chance(random, faults->reorder), corrupt = chance(random, faults->corrupt);
-    uint64_t where = draw(random), flip = draw(random) % 255 + 1;
+    bool drop = wire_chance(random, faults->drop), dup = wire_chance(random, faults->dup);
+    bool reorder = wire_chance(random, faults->reorder), corrupt = wire_chance(random, faults->corrupt);
+    uint64_t where = wire_draw(random), flip = wire_draw(random) % 255 + 1;
 
     counts->received++;
     if (drop) {
@@ -275,7 +196,7 @@ static void judge(struct relay *relay, struct parcel parcel) {
     }
     if (dup) { /* of what was sent: the other copy may be corrupted or late */
         counts->duplicated++;
-        put(relay, parcel, due);
+        wire_put(&relay->heap, parcel, due);
     }
     if (corrupt && parcel.len > 0) {
         counts->corrupted++;
@@ -285,7 +206,7 @@ static void judge(struct relay *relay, struct parcel parcel) {
         counts->reordered++;
         due += faults->hold;
     }
-    put(relay, parcel, due);
+    wire_put(&relay->heap, parcel, due);
 }
 
 static void rebind(struct relay *relay, struct flow *flow) {
@@ -303,15 +224,15 @@ static void drain_clients(struct relay *relay, uint8_t *buffer) {
         ssize_t len = receive(relay->socket, buffer, MAX_DATAGRAM, &from, &parcel.ecn);
         if (len < 0)
             return;
-        if (!(parcel.flow = find_flow(relay, &from))) {
+        if (!(parcel.owner = find_flow(relay, &from))) {
             relay->counts[UP].refused++;
             continue;
         }
         parcel.len = (size_t)len;
-        parcel.flow->from_client++;
-        if (relay->rebind_every && parcel.flow->from_client % relay->rebind_every == 0 &&
-            parcel.flow->rebinds < relay->rebind_most)
-            rebind(relay, parcel.flow);
+        flow_of(&parcel)->from_client++;
+        if (relay->rebind_every && flow_of(&parcel)->from_client % relay->rebind_every == 0 &&
+            flow_of(&parcel)->rebinds < relay->rebind_most)
+            rebind(relay, flow_of(&parcel));
         judge(relay, parcel);
     }
 }
@@ -319,7 +240,7 @@ static void drain_clients(struct relay *relay, uint8_t *buffer) {
 static void drain_server(struct relay *relay, struct flow *flow, uint8_t *buffer) {
     for (int i = 0; i < BATCH; i++) {
         struct sockaddr_in from;
-        struct parcel parcel = {.direction = DOWN, .flow = flow, .data = buffer};
+        struct parcel parcel = {.direction = DOWN, .owner = flow, .data = buffer};
         ssize_t len = receive(flow->socket, buffer, MAX_DATAGRAM, &from, &parcel.ecn);
         if (len < 0)
             return;
@@ -329,8 +250,8 @@ static void drain_server(struct relay *relay, struct flow *flow, uint8_t *buffer
 }
 
 static void send_due(struct relay *relay) {
-    while (relay->heap_len > 0 && relay->heap[0].due <= now_ns()) {
-        struct parcel parcel = heap_pop(relay);
+    struct parcel parcel;
+    while (wire_take(&relay->heap, wire_now(), &parcel)) {
         send_parcel(relay, &parcel);
         free(parcel.data);
     }
@@ -342,17 +263,12 @@ static void turn(struct relay *relay, uint8_t *buffer) {
     fds[0] = (struct pollfd){.fd = relay->socket, .events = POLLIN};
     for (size_t i = 0; i < flows; i++)
         fds[1 + i] = (struct pollfd){.fd = relay->flows[i].socket, .events = POLLIN};
-    struct timespec wait = {.tv_sec = 3600}; /* a signal ends it */
-    if (relay->heap_len > 0) {
-        uint64_t now = now_ns(), due = relay->heap[0].due, left = due > now ? due - now : 0;
-        wait = (struct timespec){.tv_sec = (time_t)(left / UINT64_C(1000000000)),
-                                 .tv_nsec = (long)(left % UINT64_C(1000000000))};
-    }
+    struct timespec wait = wire_wait(&relay->heap);
     sigset_t none;
     sigemptyset(&none); /* signals are let in while it waits, and only then: none is missed */
     int ready = ppoll(fds, (nfds_t)(1 + flows), &wait, &none);
     if (ready < 0 && errno != EINTR)
-        die("poll");
+        wire_die("poll");
     if (ready > 0) {
         for (size_t i = 0; i < flows; i++) /* before the clients, which may rebind a flow */
             if (fds[1 + i].revents)
@@ -377,16 +293,6 @@ static struct sockaddr_in parse_address(const char *text) {
     }
     address.sin_port = htons((uint16_t)port);
     return address;
-}
-
-static double parse_number(const char *name, const char *text) {
-    char *end;
-    double number = strtod(text, &end);
-    if (end == text || *end || !(number >= 0)) {
-        fprintf(stderr, "relay: %s %s: not a number\n", name, text);
-        exit(2);
-    }
-    return number;
 }
 
 static bool set_fault(struct faults *faults, const char *name, double value) {
@@ -434,14 +340,14 @@ static void parse_arguments(struct relay *relay, int argc, char **argv) {
         else if (strcmp(name, "--listen") == 0)
             relay->listen = parse_address(value);
         else if (strcmp(name, "--seed") == 0)
-            relay->seed = (uint64_t)parse_number(name, value);
+            relay->seed = (uint64_t)wire_number("relay", name, value);
         else if (strcmp(name, "--rebind") == 0)
-            relay->rebind_every = (uint64_t)parse_number(name, value);
+            relay->rebind_every = (uint64_t)wire_number("relay", name, value);
         else if (strcmp(name, "--rebinds") == 0)
-            relay->rebind_most = (uint64_t)parse_number(name, value);
+            relay->rebind_most = (uint64_t)wire_number("relay", name, value);
         else
             for (int d = first; d <= last; d++)
-                if (!set_fault(&relay->faults[d], name, parse_number(name, value))) {
+                if (!set_fault(&relay->faults[d], name, wire_number("relay", name, value))) {
                     fprintf(stderr, "relay: unknown argument %s\n", name);
                     exit(2);
                 }
@@ -485,7 +391,7 @@ int main(int argc, char **argv) {
     socklen_t len = sizeof bound;
     char host[INET_ADDRSTRLEN];
     if (getsockname(relay.socket, (struct sockaddr *)&bound, &len) != 0)
-        die("getsockname");
+        wire_die("getsockname");
     printf("listening on %s:%u\n", inet_ntop(AF_INET, &bound.sin_addr, host, sizeof host), ntohs(bound.sin_port));
     fflush(stdout);
 

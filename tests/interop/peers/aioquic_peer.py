@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 NOT_FOUND = 0x104  # the code of RESET_STREAM for a file that is not there
+SOME_TRAFFIC = 0.3  # seconds after which files are on their way
 KEY_UPDATE_PAUSE = 0.1  # seconds: more than the three PTO that RFC 9001 6.5 asks for between two
 
 
@@ -221,12 +222,15 @@ async def run_server(arguments):
     else:
         config.certificate, config.private_key = self_signed()
     host, port = address(arguments.listen)
+    tickets = {}
     server = await serve(
         host,
         port,
         configuration=config,
         create_protocol=lambda quic, stream_handler=None: Server(quic, stream_handler, arguments),
         retry=arguments.retry,
+        session_ticket_fetcher=lambda label: tickets.pop(label, None),
+        session_ticket_handler=lambda ticket: tickets.update({ticket.ticket: ticket}),
     )
     bound = server._transport.get_extra_info("sockname")
     say(f"listening on [{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"listening on {bound[0]}:{bound[1]}")
@@ -260,8 +264,9 @@ async def run_client(arguments):
             print("aioquic_peer: no session ticket came", file=sys.stderr)
             code = 1
         arguments.paths = arguments.paths[1:]
-    if code == 0:
-        code, report = await converse(arguments, config, peer, arguments.paths)
+    for paths in [[path] for path in arguments.paths] if arguments.each else [arguments.paths]:
+        if code == 0:
+            code, report = await converse(arguments, config, peer, paths)
     say(json.dumps(report))
     return code
 
@@ -272,14 +277,14 @@ async def converse(arguments, config, peer, paths):
     ticket_came = asyncio.Event()
 
     def keep(ticket):
-        config.session_ticket = ticket
+        config.session_ticket = ticket if arguments.resume else None
         ticket_came.set()
 
     connection = QuicConnection(configuration=config, session_ticket_handler=keep)
     transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: Client(connection, arguments=arguments), local_addr=("::" if ":" in peer[0] else "0.0.0.0", 0)
     )
-    early = config.session_ticket is not None
+    early = arguments.resume and config.session_ticket is not None
     protocol.connect(peer, transmit=not early)
     if early:
         protocol.fetch(paths)  # as 0-RTT, if the ticket allows for it
@@ -296,6 +301,13 @@ async def converse(arguments, config, peer, paths):
         protocol.fetch(paths)
     if arguments.key_updates:
         protocol.start(protocol.update_keys())
+    if arguments.migrate:
+        await asyncio.sleep(SOME_TRAFFIC)
+        protocol.change_connection_id()
+        transport.close()
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: protocol, local_addr=(arguments.migrate, 0)
+        )
     await protocol.done.wait()
     while protocol.tasks and protocol.ended is None:  # the updates asked for take place even when the files are small
         await asyncio.wait(list(protocol.tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -341,6 +353,8 @@ def main():
         action="store_true",
         help="fetch the first path, then the rest over a second connection that resumes",
     )
+    client.add_argument("--each", action="store_true", help="a connection for each path, one after the other")
+    client.add_argument("--migrate", help="an address of ours to move to when files come")
     client.add_argument("--first-version", help="hexadecimal: the version to begin with, supported or not")
     for command in (server, client):
         command.add_argument("--key-updates", type=int, default=0, help="how many to begin")

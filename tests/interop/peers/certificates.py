@@ -1,8 +1,10 @@
 """Makes certificates for the test, in the directory given: ca.pem, which has signed an intermediate authority, which has
 signed a server's certificate for interop.example: chain.pem (the server's, then the intermediate's) and key.pem. And
-other-ca.pem, which has signed nothing."""
+other-ca.pem, which has signed nothing. And long-chain.pem with long-key.pem: a chain of 7500 bytes and more (by an extension that means
+nothing), which does not fit into what a server may send to an address that is not validated."""
 
 import datetime
+import os
 import pathlib
 import sys
 
@@ -14,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 NOW = datetime.datetime.now(datetime.timezone.utc)
 
 
-def make(common_name, issuer, authority, names=()):
+def make(common_name, issuer, authority, names=(), ballast=0):
     """A certificate and its key; issuer is such a pair, or None: signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
@@ -45,6 +47,9 @@ def make(common_name, issuer, authority, names=()):
             critical=True,
         )
     )
+    if ballast:
+        filling = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), os.urandom(ballast))
+        builder = builder.add_extension(filling, critical=False)
     if names:
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         usage = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
@@ -65,6 +70,12 @@ def main():
     write("ca.pem", ca[0])
     write("other-ca.pem", make("Another Root", None, True)[0])
     write("chain.pem", server[0], intermediate[0])
+    chain = [ca]
+    for i in range(4):
+        chain.append(make(f"Interop Intermediate {i}", chain[-1], True, ballast=1800))
+    leaf = make("interop.example", chain[-1], False, ["interop.example"])
+    write("long-chain.pem", leaf[0], *(certificate for certificate, _ in reversed(chain[1:])))
+    (directory / "long-key.pem").write_bytes(leaf[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     (directory / "key.pem").write_bytes(server[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 

@@ -114,6 +114,21 @@ static const struct {
     {CRYPTO_CLIENT, V2, V2, V1, true, V1, {V2}, 1, false},
 };
 
+/* A client that begins with one version may wish for the other. */
+START_TEST(client_lists_its_preference_first)
+{
+    struct quic_params params;
+    engine.config.options.version_preference = 2;
+    struct quic_conn *conn = quic_conn_new(&engine.endpoint, &engine.config, CRYPTO_CLIENT, V1, engine.now);
+    quic_params_init(&params);
+    quic_version_inform(conn, &params);
+    ck_assert_uint_eq(params.chosen_version, V1);
+    ck_assert_uint_eq(params.available_versions[0], V2);
+    ck_assert_uint_eq(params.available_versions[1], V1);
+    quic_conn_free(conn);
+}
+END_TEST
+
 START_TEST(information_is_judged)
 {
     struct quic_conn *conn =
@@ -140,6 +155,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tests, session_brings_its_version);
     tcase_add_test(tests, reserved_versions_look_like_it);
     tcase_add_test(tests, information_is_complete);
+    tcase_add_test(tests, client_lists_its_preference_first);
     tcase_add_loop_test(tests, information_is_judged, 0, sizeof checks / sizeof *checks);
     suite_add_tcase(suite, tests);
     return suite;

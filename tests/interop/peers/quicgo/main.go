@@ -50,7 +50,8 @@ type options struct {
 	listen, root, certificate, key             string
 	output, pin, ca, serverName                string
 	groups, versions, keylog                   string
-	retry, insecure, resume                    bool
+	migrate                                    string
+	retry, insecure, resume, each, early       bool
 	idleTimeout                                time.Duration
 	streamWindow, connectionWindow, packetSize uint64
 }
@@ -159,6 +160,7 @@ func (o *options) quicConfig() (*quic.Config, error) {
 		InitialConnectionReceiveWindow: o.connectionWindow,
 		InitialPacketSize:              uint16(o.packetSize),
 		Tracer:                         qlog.DefaultConnectionTracer,
+		Allow0RTT:                      o.early,
 	}
 	for _, text := range strings.FieldsFunc(o.versions, func(r rune) bool { return r == ',' }) {
 		version, err := strconv.ParseUint(text, 16, 32)
@@ -257,7 +259,7 @@ func serveCommand(o *options) error {
 	if o.retry {
 		transport.VerifySourceAddress = func(net.Addr) bool { return true }
 	}
-	listener, err := transport.Listen(tlsConfig, quicConfig)
+	listener, err := transport.ListenEarly(tlsConfig, quicConfig) // gives connections before their handshake is complete
 	if err != nil {
 		return err
 	}
@@ -364,10 +366,40 @@ func getCommand(o *options, address string, paths []string) error {
 		}
 		paths = paths[1:]
 	}
-	code, report := o.converse(address, paths, tlsConfig, quicConfig, nil)
+	groups := [][]string{paths}
+	if o.each {
+		groups = nil
+		for i := range paths {
+			groups = append(groups, paths[i:i+1])
+		}
+	}
+	var code int
+	var report map[string]any
+	for _, group := range groups {
+		if code, report = o.converse(address, group, tlsConfig, quicConfig, nil); code != 0 {
+			break
+		}
+	}
 	say(report)
 	os.Exit(code)
 	return nil // not reached
+}
+
+// Moves the connection to another address of ours once files are on their way.
+func (o *options) move(ctx context.Context, conn *quic.Conn) error {
+	time.Sleep(300 * time.Millisecond)
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(o.migrate)})
+	if err != nil {
+		return err
+	}
+	path, err := conn.AddPath(&quic.Transport{Conn: socket, ConnectionIDLength: 8})
+	if err != nil {
+		return err
+	}
+	if err := path.Probe(ctx); err != nil {
+		return err
+	}
+	return path.Switch()
 }
 
 // A cache of sessions that tells when one came.
@@ -384,17 +416,33 @@ func (c *sessionCache) Put(key string, session *tls.ClientSessionState) {
 	}
 }
 
+// With connection IDs if it is to move: without, what comes by another socket belongs to nobody.
+func (o *options) dial(ctx context.Context, address string, tlsConfig *tls.Config, quicConfig *quic.Config) (*quic.Conn, error) {
+	switch {
+	case o.resume:
+		return quic.DialAddrEarly(ctx, address, tlsConfig, quicConfig)
+	case o.migrate == "":
+		return quic.DialAddr(ctx, address, tlsConfig, quicConfig)
+	}
+	remote, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	socket, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, err
+	}
+	transport := &quic.Transport{Conn: socket, ConnectionIDLength: 8}
+	return transport.Dial(ctx, remote, tlsConfig, quicConfig)
+}
+
 // One connection: the exit code and a report. With a session in the cache it resumes, and asks in 0-RTT packets. It is
 // not closed before something came through `awaited`, unless that is nil.
 func (o *options) converse(address string, paths []string, tlsConfig *tls.Config, quicConfig *quic.Config,
 	awaited <-chan struct{},
 ) (int, map[string]any) {
 	ctx := context.Background()
-	dial := quic.DialAddr
-	if o.resume {
-		dial = quic.DialAddrEarly
-	}
-	conn, err := dial(ctx, address, tlsConfig, quicConfig)
+	conn, err := o.dial(ctx, address, tlsConfig, quicConfig)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "quicgo:", err)
 		return 3, map[string]any{"connected": false, "error": err.Error()}
@@ -414,6 +462,13 @@ func (o *options) converse(address string, paths []string, tlsConfig *tls.Config
 				failed[path] = err.Error()
 			}
 		}()
+	}
+	if o.migrate != "" {
+		if err := o.move(ctx, conn); err != nil {
+			mutex.Lock()
+			failed["migration"] = err.Error()
+			mutex.Unlock()
+		}
 	}
 	wait.Wait()
 	if awaited != nil {
@@ -440,6 +495,7 @@ func main() {
 	flags.StringVar(&o.root, "root", "", "server: `DIR` with the files")
 	flags.StringVar(&o.certificate, "certificate", "", "server: PEM `FILE` with the chain")
 	flags.StringVar(&o.key, "key", "", "server: PEM `FILE` with the key")
+	flags.BoolVar(&o.early, "early", false, "server: take 0-RTT packets")
 	flags.BoolVar(&o.retry, "retry", false, "server: validate every address with Retry")
 	flags.StringVar(&o.output, "output", "", "client: `DIR` for the files")
 	flags.StringVar(&o.pin, "pin", "", "client: `SHA256` of the server's certificate")
@@ -447,6 +503,8 @@ func main() {
 	flags.BoolVar(&o.insecure, "insecure", false, "client: trust anybody")
 	flags.StringVar(&o.serverName, "server-name", "", "client: `NAME` to ask for and to expect")
 	flags.BoolVar(&o.resume, "resume", false, "client: fetch the first path, then the rest over a second connection that resumes")
+	flags.BoolVar(&o.each, "each", false, "client: a connection for each path, one after the other")
+	flags.StringVar(&o.migrate, "migrate", "", "client: move to this `ADDRESS` when files come")
 	flags.StringVar(&o.groups, "groups", "", "`LIST` of groups for the key exchange")
 	flags.StringVar(&o.versions, "versions", "", "`LIST` of QUIC versions, hexadecimal")
 	flags.StringVar(&o.keylog, "keylog", "", "`FILE` for TLS secrets")
