@@ -1,6 +1,6 @@
 # A thin front door: CMake builds, scripts/ does the rest. `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build debug asan test demo soak fuzz interop bench abi-check abi-record generated doc format tidy install clean help
+.PHONY: build debug asan test demo soak fuzz interop bench python python-soak python-bench abi-check abi-record generated doc format tidy install clean help
 
 BUILD := build/release
 
@@ -40,6 +40,16 @@ bench: ## measure, beside other implementations and alone; ARGS=... for tests/be
 	@cmake --build --preset release
 	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/run $(ARGS)
 	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/scale
+
+python: ## build the Python package as a wheel (build/release/python/dist) and test it
+	@scripts/setup.sh test
+	@tests/python/run
+
+python-soak: ## ten thousand connections of the Python package come and go
+	@tests/python/run soak
+
+python-bench: ## measure the Python package beside aioquic
+	@tests/python/run bench
 
 abi-check: build ## hold the build to the recorded ABI, and the header to its documentation
 	@scripts/setup.sh test

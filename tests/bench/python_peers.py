@@ -2,6 +2,7 @@
 
     python_peers.py server weft|aioquic CERT KEY          prints its port; ends with its standard input
     python_peers.py client weft|aioquic CERT PORT LOAD N  prints one line of JSON
+    python_peers.py idle weft CERT KEY N                  N connections to itself: bytes for each, of the core and beyond it
 
 Loads: down (one stream, N bytes from the server), up (the same the other way), requests (N exchanges of 100 bytes, a stream
 each, 100 in flight; weft's in batches), plain (the same with a Stream object for each).
@@ -19,7 +20,11 @@ IN_FLIGHT = 100
 PIECE = b"x" * (256 << 10)
 ALPN = "bench"
 WINDOWS = {"initial_max_data": 48 << 20, "initial_max_stream_data_bidi_local": 16 << 20}
-WINDOWS |= {"initial_max_stream_data_bidi_remote": 16 << 20, "max_data_window": 48 << 20, "initial_max_streams_bidi": 128}
+WINDOWS |= {
+    "initial_max_stream_data_bidi_remote": 16 << 20,
+    "max_data_window": 48 << 20,
+    "initial_max_streams_bidi": 128,
+}
 
 
 def cpu():
@@ -209,5 +214,35 @@ async def client(which, cert, port, load, count):
     print(json.dumps({"seconds": seconds, "cpu": used}), flush=True)
 
 
+async def idle(_, cert, key, count):
+    import gc
+
+    import weft
+
+    def resident():
+        gc.collect()
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    async def more(server, number):
+        for _ in range(number):
+            made.append(await weft.connect("127.0.0.1", server.port, alpn="x", ca=cert, max_idle_timeout=600))
+
+    made = []
+    async with (
+        weft.Engine() as engine,
+        weft.serve("127.0.0.1", 0, alpn="x", certificate=cert, key=key, engine=engine, max_idle_timeout=600) as server,
+    ):
+        await more(server, 50)
+        own = made[0]._engine
+        await asyncio.sleep(2)
+        before = resident(), engine.stats["memory_used"] + own.stats["memory_used"]
+        await more(server, int(count))
+        await asyncio.sleep(2)
+        after = resident(), engine.stats["memory_used"] + own.stats["memory_used"]
+        each, core = ((after[i] - before[i]) / (2 * int(count)) for i in (0, 1))
+        print(json.dumps({"each": each, "core": core, "beyond": each - core}), flush=True)
+
+
 if __name__ == "__main__":
-    asyncio.run({"server": server, "client": client}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run({"server": server, "client": client, "idle": idle}[sys.argv[1]](*sys.argv[2:]))
