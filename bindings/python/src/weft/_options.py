@@ -225,8 +225,9 @@ class Options(TypedDict, total=False):
     unless set: v1."""
 
     version_preference: Literal["client", "v1", "v2"]
-    """Server: QUIC version to change to when the client offers it: client (leave the choice to it), v1 or v2.
-    Allowed: client, v1, v2; unless set: client."""
+    """QUIC version to change to when the client offers it (server), or to ask the server to change to (client):
+    client (the choice is the client's, which stays with what it begins with), v1 or v2. Allowed: client, v1, v2;
+    unless set: client."""
 
     qlog_one_in: int
     """Write a qlog of one connection in so many, where a qlog is asked for at all. Allowed: 1 to 4294967296; unless
