@@ -17,7 +17,7 @@ init(Sup) ->
 loop(Listener, Connections) ->
     case weft:accept(Listener) of
         {ok, Conn} ->
-            start(Conn, Connections),
+            _ = start(Conn, Connections),
             loop(Listener, Connections);
         {error, _} ->
             %% The listener has stopped; the tree goes, too, or its owner starts anew and with it this pool.

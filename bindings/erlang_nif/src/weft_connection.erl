@@ -99,7 +99,11 @@ init({Module, Args, Options}) ->
     {module, Module} = code:ensure_loaded(Module),
     {ok, #state{module = Module, args = Args, portion = maps:get(active, Options, 32)}}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> term().
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}}
+    | {noreply, #state{}}
+    | {noreply, #state{}, {continue, arm}}
+    | {stop, normal, {error, term()}, #state{}}.
 handle_call({?MODULE, conn, Conn}, From, #state{module = Module, args = Args} = S) ->
     case Module:init(Conn, Args) of
         {ok, User} ->

@@ -43,11 +43,7 @@ child_spec(Spec) ->
 -spec stop(pid()) -> ok.
 stop(Sup) ->
     unlink(Sup),
-    Monitor = monitor(process, Sup),
-    exit(Sup, shutdown),
-    receive
-        {'DOWN', Monitor, _, _, _} -> ok
-    end.
+    proc_lib:stop(Sup, shutdown, infinity).
 
 -spec listener(pid()) -> weft:listener().
 listener(Sup) -> gen_server:call(child(Sup, owner), listener).

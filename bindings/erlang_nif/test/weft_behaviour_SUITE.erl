@@ -69,7 +69,7 @@ a_crash_is_its_own(_) ->
     ok = weft:send(S, <<"crash">>),
     {error, {closed, #{cause := peer, reason := <<"error">>}}} = weft:recv(S, 0, 10000),
     {ok, <<"still">>} = ask(B, <<"still">>),
-    1 = weft_listener:count(Sup),
+    wait(fun() -> weft_listener:count(Sup) =:= 1 end),
     ok = weft:close(B),
     weft_listener:stop(Sup).
 

@@ -80,7 +80,7 @@ binaries_outlive_their_engine(_) ->
     ?assertEqual(erlang:md5(Data), erlang:md5(Parts)),
     ct:log("~b binaries referred to buffers of the core", [Buffers]),
     ?assert(Buffers > 0),
-    _ = lists:last(Parts).
+    ok.
 
 parts(T, Acc) ->
     receive
