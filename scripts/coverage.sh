@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=build/coverage
+mkdir -p build
 if [ "${1:-}" != --report ]; then
     scripts/setup.sh test
     cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DWEFT_BUILD_TESTS=ON -DWEFT_LTO=OFF \

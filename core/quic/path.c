@@ -167,6 +167,11 @@ bool quic_path_on_response(struct quic_conn *conn, const uint8_t data[8], base_t
         bool again = (path->challenge_short >> try & 1) && path->state != QUIC_PATH_VALIDATED;
         if (path->state != QUIC_PATH_VALIDATED)
             quic_migrate_note(conn, path, QUIC_PATH_NEWS_VALIDATED);
+        if (conn->role == CRYPTO_SERVER &&
+            path->state != QUIC_PATH_VALIDATED) { /* 9.3: for the client's next attempt */
+            conn->want_new_token = QUIC_WANTED;
+            conn->control_wanted = true;
+        }
         quic_path_on_validated(path, now);
         path_stop_probing(path);
         if (again)

@@ -114,7 +114,12 @@ static void application(uint8_t what, uint8_t pick) {
         if (s)
             quic_stream_reset_at(s, pick, pick / 2u);
         break;
-    case 10: quic_conn_datagram_take(conn); break;
+    case 10: {
+        struct quic_datagram_view view;
+        if (quic_conn_datagram_peek(conn, &view))
+            quic_conn_datagram_take(conn);
+        break;
+    }
     default: quic_conn_close(conn, pick & 1, pick, "fuzz", 4, peers.now); break;
     }
     if (peers_conn(&peers, victim))

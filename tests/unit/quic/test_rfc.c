@@ -1,0 +1,396 @@
+/* Single rules of the RFCs that need a peer who breaks them, or a look into one packet (docs/rfc-coverage.md). */
+#include "hostile.h"
+
+static void open_pair(void) {
+    dial();
+    carry();
+    ck_assert(conn->handshake_confirmed && accepted()->handshake_confirmed);
+}
+
+static void expect_closed(struct quic_conn *side, uint64_t code) {
+    ck_assert_int_ge(side->state, QUIC_CONN_CLOSING);
+    ck_assert_uint_eq(side->close.code, code);
+}
+
+/* The frames at hand as a packet with these bits in its first byte, from either side. */
+static size_t make_packet(struct quic_conn *from, enum crypto_level level, const struct quic_keys *keys, uint8_t bits,
+                          const char *token, uint8_t *out) {
+    static const enum quic_packet_type types[] = {QUIC_PACKET_INITIAL, QUIC_PACKET_0RTT, QUIC_PACKET_HANDSHAKE};
+    struct base_writer w = base_writer_of(out, 1500);
+    const struct quic_cid *dcid = &quic_remote_cids_of_path(&from->remote_cids, 0)->cid;
+    uint8_t *length_at = NULL;
+    if (level == CRYPTO_APPLICATION)
+        quic_header_write_short(&w, dcid, 4, false, false);
+    else
+        quic_header_write_long(&w, from->version, types[level], 4, dcid, &from->local_cids.list[0].cid,
+                               (const uint8_t *)token, strlen(token), &length_at);
+    out[0] |= bits;
+    size_t pn_offset = (size_t)(w.pos - out);
+    base_write_u32(&w, (uint32_t)number);
+    base_write_bytes(&w, frames, (size_t)(f.pos - frames));
+    if (level == CRYPTO_INITIAL)
+        quic_frame_write_padding(&w, 1200 - CRYPTO_TAG_SIZE - (size_t)(w.pos - out));
+    base_write_space(&w, CRYPTO_TAG_SIZE);
+    ck_assert(!w.bad && !f.bad);
+    size_t len = (size_t)(w.pos - out);
+    if (length_at)
+        quic_header_patch_length(length_at, len - pn_offset);
+    struct crypto_seal_item item = {
+        .packet = out, .number = number++, .len = (uint32_t)len, .pn_offset = (uint16_t)pn_offset, .pn_len = 4};
+    ck_assert(crypto_seal(keys->tx, keys->tx_mask, &item, 1));
+    return len;
+}
+
+static void send_bits(uint8_t bits) {
+    uint8_t packet[1500];
+    size_t len = make_packet(conn, CRYPTO_APPLICATION, &conn->keys[CRYPTO_APPLICATION], bits, "", packet);
+    engine_input(&server, packet, len, client_at);
+}
+
+/* ---- connection IDs and parameters ---- */
+
+START_TEST(wrong_connection_ids_are_an_error)
+{
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    conn->original_dcid.id[0] ^= 1; /* so the server's word for it is another */
+    carry();
+    expect_closed(conn, QUIC_TRANSPORT_PARAMETER_ERROR);
+}
+END_TEST
+
+START_TEST(missing_connection_ids_are_an_error)
+{
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    conn->retried = true; /* the server knows of no Retry, and says no retry_source_connection_id */
+    carry();
+    expect_closed(conn, QUIC_TRANSPORT_PARAMETER_ERROR);
+}
+END_TEST
+
+START_TEST(repeated_parameters_are_an_error)
+{
+    static const uint8_t once[] = {0x01, 0x01, 0x05}, twice[] = {0x01, 0x01, 0x05, 0x01, 0x01, 0x05};
+    struct quic_params params;
+    const char *text;
+    ck_assert_int_eq(quic_params_parse(once, sizeof once, CRYPTO_SERVER, &params, &text), QUIC_NO_ERROR);
+    ck_assert_int_eq(quic_params_parse(twice, sizeof twice, CRYPTO_SERVER, &params, &text),
+                     QUIC_TRANSPORT_PARAMETER_ERROR);
+}
+END_TEST
+
+START_TEST(a_preferred_address_has_an_id)
+{
+    uint8_t bytes[2 + 41] = {0x0d, 41};
+    struct quic_params params;
+    const char *text;
+    ck_assert_int_eq(quic_params_parse(bytes, sizeof bytes, CRYPTO_SERVER, &params, &text),
+                     QUIC_TRANSPORT_PARAMETER_ERROR);
+}
+END_TEST
+
+START_TEST(crypto_out_of_order_is_kept)
+{
+    open_pair();
+    struct quic_crypto_stream *stream = conn->crypto[QUIC_APPLICATION];
+    uint8_t packet[1500];
+    begin();
+    quic_frame_write_crypto(&f, (stream ? stream->recv.taken : 0) + 4095, (const uint8_t *)"x", 1);
+    engine_input(&client, packet, make_1rtt_of(accepted(), packet), server.socket.local);
+    ck_assert_int_eq(conn->state, QUIC_CONN_ESTABLISHED);
+}
+END_TEST
+
+/* ---- tokens ---- */
+
+START_TEST(retry_token_is_for_one_attempt)
+{
+    server.config.options.address_validation = 1;
+    open_pair();
+    ck_assert(conn->retried && conn->new_token);
+    ck_assert(conn->new_token_len != conn->token_len + 4 ||
+              memcmp(conn->new_token + 4, conn->token, conn->token_len) != 0);
+}
+END_TEST
+
+static struct quic_socket other;
+
+static void carry_both(void) {
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (; engine_output(&client); moved = true)
+            engine_input(&server, client.train.data, client.train.len,
+                         quic_addr_equal(&client.train.local, &other.local) ? other.local : client_at);
+        for (; engine_output(&server); moved = true) {
+            struct base_buf *buf = base_buf_get(&client.bufs);
+            bool there = quic_addr_equal(&server.train.remote, &other.local);
+            memcpy(buf->data, server.train.data, server.train.len);
+            struct quic_datagram d = {buf,
+                                      buf->data,
+                                      server.train.len,
+                                      there ? &other : &client.socket,
+                                      there ? other.local : client.socket.local,
+                                      server.socket.local,
+                                      0};
+            quic_endpoint_input(&client.endpoint, &d, 1, client.now);
+            base_buf_unref(buf);
+        }
+        quic_endpoint_settle(&client.endpoint);
+        quic_endpoint_settle(&server.endpoint);
+    }
+}
+
+START_TEST(a_new_address_gets_a_token)
+{
+    open_pair();
+    uint8_t before[CRYPTO_TOKEN_MAX];
+    size_t len = conn->new_token_len;
+    memcpy(before, conn->new_token, len);
+    other = client.socket;
+    other.local = engine_addr(20, 7000);
+    ck_assert_int_eq(quic_conn_migrate(conn, &other, &other.local, client.now), 0);
+    carry_both();
+    ck_assert(quic_addr_equal(&quic_path_active(accepted())->remote, &other.local));
+    ck_assert(conn->new_token_len != len || memcmp(conn->new_token, before, len) != 0);
+}
+END_TEST
+
+START_TEST(a_challenge_on_the_active_path_gets_more_than_a_probe)
+{
+    open_pair();
+    static const uint8_t data[8] = {1, 2, 3};
+    begin();
+    quic_frame_write_path(&f, QUIC_FRAME_PATH_CHALLENGE, data);
+    send_1rtt(client_at);
+    ck_assert(engine_output(&server));
+    struct crypto_open_item item = {
+        .packet = server.train.data, .len = (uint32_t)server.train.len, .pn_offset = 1 + QUIC_LOCAL_CID_LEN};
+    const struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
+    ck_assert(crypto_unmask(keys->rx_mask, &item, 1));
+    int32_t len =
+        crypto_open(keys->rx, &item,
+                    quic_number_expand(quic_ack_largest(&conn->acks[QUIC_APPLICATION]), item.truncated, item.pn_len));
+    ck_assert_int_gt(len, 0);
+    struct base_reader in = base_reader_of(item.packet + item.pn_offset + item.pn_len, (size_t)len);
+    struct quic_frame frame;
+    bool answered = false, more = false;
+    while (base_reader_left(&in) && !quic_frame_parse(&in, &frame)) {
+        answered |= frame.type == QUIC_FRAME_PATH_RESPONSE && memcmp(frame.u.path.data, data, 8) == 0;
+        more |= frame.type == QUIC_FRAME_PING;
+    }
+    ck_assert(answered && more);
+}
+END_TEST
+
+/* ---- the end ---- */
+
+START_TEST(the_idle_time_out_is_three_pto_at_least)
+{
+    client.config.options.max_idle_timeout = server.config.options.max_idle_timeout = BASE_MS;
+    open_pair();
+    ck_assert_uint_ge(conn->deadlines[QUIC_TIMER_IDLE] - client.now,
+                      3 * quic_recovery_pto(&conn->recovery, QUIC_APPLICATION));
+}
+END_TEST
+
+static unsigned levels_of_output(struct engine *engine) {
+    unsigned levels = 0;
+    ck_assert(engine_output(engine));
+    struct quic_header header;
+    for (const uint8_t *at = engine->train.data, *end = at + engine->train.len; at < end; at += header.packet_len) {
+        ck_assert(quic_header_parse(at, (size_t)(end - at), QUIC_LOCAL_CID_LEN, &header));
+        levels |= header.is_long ? 1u << header.type : 1u << 7;
+    }
+    return levels;
+}
+
+START_TEST(a_close_goes_at_every_level_the_peer_may_read)
+{
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    quic_conn_close(accepted(), true, 7, "secret", 6, server.now);
+    unsigned levels = levels_of_output(&server);
+    ck_assert(levels & 1u << QUIC_PACKET_INITIAL);
+    ck_assert(levels & 1u << QUIC_PACKET_HANDSHAKE);
+    engine_input(&client, server.train.data, server.train.len, server.socket.local);
+    ck_assert(conn->close.cause == QUIC_CAUSE_PEER && !conn->close.app);
+    ck_assert(conn->close.code == QUIC_APPLICATION_ERROR && conn->close.reason_len == 0);
+}
+END_TEST
+
+START_TEST(a_late_close_is_1rtt_alone)
+{
+    open_pair();
+    quic_conn_close(conn, true, 7, "", 0, client.now);
+    ck_assert_uint_eq(levels_of_output(&client), 1u << 7);
+}
+END_TEST
+
+/* ---- packets ---- */
+
+START_TEST(a_datagram_is_of_one_connection)
+{
+    dial();
+    ck_assert(engine_output(&client));
+    uint8_t twice[2400];
+    size_t len = client.train.len;
+    ck_assert_uint_eq(len, 1200);
+    memcpy(twice, client.train.data, len);
+    memcpy(twice + len, client.train.data, len);
+    twice[len + 6] ^= 1; /* another Destination Connection ID */
+    engine_input(&server, twice, 2 * len, client_at);
+    ck_assert_uint_eq(accepted()->stats.packets_received, 1);
+    ck_assert_uint_eq(accepted()->stats.packets_dropped, 1);
+}
+END_TEST
+
+START_TEST(a_bad_packet_does_not_spoil_the_rest)
+{
+    dial();
+    ck_assert(engine_output(&client));
+    uint8_t twice[2400];
+    size_t len = client.train.len;
+    memcpy(twice, client.train.data, len);
+    memcpy(twice + len, client.train.data, len);
+    twice[len - 1] ^= 1;
+    engine_input(&server, twice, 2 * len, client_at);
+    ck_assert_uint_eq(accepted()->stats.packets_dropped, 1);
+    ck_assert_uint_eq(accepted()->stats.packets_received, 1);
+}
+END_TEST
+
+START_TEST(a_packet_without_frames_is_an_error)
+{
+    open_pair();
+    begin();
+    send_1rtt(client_at);
+    expect_closed(accepted(), QUIC_PROTOCOL_VIOLATION);
+}
+END_TEST
+
+START_TEST(unknown_frames_are_an_error)
+{
+    open_pair();
+    begin();
+    base_write_varint(&f, 0x21);
+    send_1rtt(client_at);
+    expect_closed(accepted(), QUIC_FRAME_ENCODING_ERROR);
+}
+END_TEST
+
+START_TEST(packets_without_the_fixed_bit_are_dropped)
+{
+    open_pair();
+    struct quic_conn *peer = accepted();
+    uint64_t before = peer->stats.packets_received;
+    uint8_t packet[1500];
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    size_t len = make_1rtt(packet);
+    packet[0] &= 0xbf;
+    engine_input(&server, packet, len, client_at);
+    ck_assert_uint_eq(peer->stats.packets_received, before);
+    ck_assert_int_eq(peer->state, QUIC_CONN_ESTABLISHED);
+}
+END_TEST
+
+START_TEST(reserved_bits_are_an_error)
+{
+    open_pair();
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    send_bits(_i ? 0x10 : 0x08);
+    expect_closed(accepted(), QUIC_PROTOCOL_VIOLATION);
+}
+END_TEST
+
+START_TEST(frames_of_servers_are_errors_from_clients)
+{
+    open_pair();
+    begin();
+    if (_i)
+        quic_frame_write_type(&f, QUIC_FRAME_HANDSHAKE_DONE);
+    else
+        quic_frame_write_new_token(&f, (const uint8_t *)"x", 1);
+    send_1rtt(client_at);
+    expect_closed(accepted(), QUIC_PROTOCOL_VIOLATION);
+}
+END_TEST
+
+START_TEST(a_token_from_a_server_is_an_error)
+{
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    uint8_t packet[1500];
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    size_t len = make_packet(accepted(), CRYPTO_INITIAL, &accepted()->keys[CRYPTO_INITIAL], 0, "token", packet);
+    engine_input(&client, packet, len, server.socket.local);
+    expect_closed(conn, QUIC_PROTOCOL_VIOLATION);
+}
+END_TEST
+
+START_TEST(handshake_packets_hold_few_frames)
+{
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    while (engine_output(&server))
+        engine_input(&client, server.train.data, server.train.len, server.socket.local);
+    uint8_t packet[1500];
+    begin();
+    quic_frame_write_number(&f, QUIC_FRAME_MAX_DATA, 1);
+    size_t len = make_packet(conn, CRYPTO_HANDSHAKE, &conn->keys[CRYPTO_HANDSHAKE], 0, "", packet);
+    engine_input(&server, packet, len, client_at);
+    expect_closed(accepted(), QUIC_PROTOCOL_VIOLATION);
+}
+END_TEST
+
+START_TEST(a_late_retry_is_dropped)
+{
+    open_pair();
+    static const struct quic_cid scid = {.len = 8, .id = {4, 4, 4}};
+    uint8_t packet[200];
+    size_t len = quic_header_write_retry(packet, sizeof packet, QUIC_VERSION_1, &conn->local_cids.list[0].cid, &scid,
+                                         &conn->original_dcid, (const uint8_t *)"token", 5, 0);
+    engine_input(&client, packet, len, server.socket.local);
+    ck_assert(!conn->retried && !conn->token);
+}
+END_TEST
+
+Suite *unit_suite(void) {
+    Suite *suite = suite_create("quic/rfc");
+    TCase *tcase = tcase_create("rfc");
+    const TTest *const tests[] = {wrong_connection_ids_are_an_error,
+                                  missing_connection_ids_are_an_error,
+                                  repeated_parameters_are_an_error,
+                                  a_preferred_address_has_an_id,
+                                  crypto_out_of_order_is_kept,
+                                  retry_token_is_for_one_attempt,
+                                  a_new_address_gets_a_token,
+                                  a_challenge_on_the_active_path_gets_more_than_a_probe,
+                                  the_idle_time_out_is_three_pto_at_least,
+                                  a_close_goes_at_every_level_the_peer_may_read,
+                                  a_late_close_is_1rtt_alone,
+                                  a_datagram_is_of_one_connection,
+                                  a_bad_packet_does_not_spoil_the_rest,
+                                  a_packet_without_frames_is_an_error,
+                                  unknown_frames_are_an_error,
+                                  packets_without_the_fixed_bit_are_dropped,
+                                  a_token_from_a_server_is_an_error,
+                                  handshake_packets_hold_few_frames,
+                                  a_late_retry_is_dropped};
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 0);
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+        tcase_add_test(tcase, tests[i]);
+    tcase_add_loop_test(tcase, reserved_bits_are_an_error, 0, 2);
+    tcase_add_loop_test(tcase, frames_of_servers_are_errors_from_clients, 0, 2);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
