@@ -1,6 +1,6 @@
 # A thin front door: CMake builds, scripts/ does the rest. `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build debug asan test demo soak fuzz interop bench python python-soak python-bench abi-check abi-record generated doc format tidy install clean help
+.PHONY: build debug asan coverage test demo soak fuzz interop bench python python-soak python-bench abi-check abi-record generated doc format tidy install clean help
 
 BUILD := build/release
 
@@ -33,6 +33,9 @@ fuzz: ## fuzz every target for SECONDS=... each (default 60)
 
 interop: ## run the tests against other implementations, all cells of the matrix
 	@INTEROP_MATRIX=all scripts/test.sh interop
+
+coverage: ## how much of core/ the tests reach; fails below 92 % of lines or 80 % of branches
+	@scripts/coverage.sh
 
 bench: ## measure, beside other implementations and alone; ARGS=... for tests/bench/run
 	@scripts/setup.sh bench

@@ -363,6 +363,108 @@ START_TEST(a_late_retry_is_dropped)
 }
 END_TEST
 
+/* ---- keys and levels ---- */
+
+START_TEST(a_client_drops_0rtt)
+{
+    open_pair();
+    uint8_t packet[1500];
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    size_t len = make_packet(accepted(), CRYPTO_EARLY, &accepted()->keys[CRYPTO_APPLICATION], 0, "", packet);
+    uint64_t before = conn->stats.packets_dropped, received = conn->stats.packets_received;
+    engine_input(&client, packet, len, server.socket.local);
+    ck_assert_uint_eq(conn->stats.packets_dropped, before + 1);
+    ck_assert_uint_eq(conn->stats.packets_received, received);
+}
+END_TEST
+
+START_TEST(crypto_in_0rtt_is_an_error)
+{
+    open_pair();
+    struct quic_rx rx = {
+        .conn = accepted(), .level = CRYPTO_EARLY, .space = QUIC_APPLICATION, .now = server.now, .number = 5000};
+    begin();
+    quic_frame_write_crypto(&f, 0, (const uint8_t *)"x", 1);
+    ck_assert_int_eq(quic_rx_frames(&rx, frames, (size_t)(f.pos - frames)), QUIC_PROTOCOL_VIOLATION);
+    expect_closed(accepted(), QUIC_PROTOCOL_VIOLATION);
+}
+END_TEST
+
+START_TEST(old_keys_do_not_open_newer_numbers)
+{
+    open_pair();
+    uint8_t packet[1500];
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    size_t len = make_1rtt(packet); /* number 1000 */
+    ck_assert_int_eq(quic_conn_update_keys(conn), 0);
+    quic_conn_ping(conn);
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    ck_assert_uint_eq(accepted()->phase.generation, 1);
+    uint64_t before = accepted()->stats.packets_received;
+    engine_input(&server, packet, len, client_at); /* its phase bit means the next generation by now */
+    ck_assert_uint_eq(accepted()->stats.packets_received, before);
+    ck_assert_int_eq(accepted()->state, QUIC_CONN_ESTABLISHED);
+}
+END_TEST
+
+START_TEST(too_many_forgeries_end_the_connection)
+{
+    open_pair();
+    struct quic_conn *peer = accepted();
+    uint8_t packet[1500];
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    for (int i = 0; i < 2; i++) {
+        size_t len = make_1rtt(packet);
+        packet[len - 1] ^= 1;
+        engine_input(&server, packet, len, client_at);
+        if (!i) { /* counted, and nothing else */
+            ck_assert_uint_eq(peer->phase.open_failures, 1);
+            ck_assert_int_eq(peer->state, QUIC_CONN_ESTABLISHED);
+            peer->phase.open_failures = crypto_integrity_limit(peer->phase.rx_secret.aead);
+        }
+    }
+    expect_closed(peer, QUIC_AEAD_LIMIT_REACHED);
+}
+END_TEST
+
+START_TEST(too_large_datagrams_are_an_error)
+{
+    server.config.options.max_datagram_frame_size = 10;
+    open_pair();
+    begin();
+    quic_frame_write_datagram_header(&f, 20, true);
+    base_write_space(&f, 20);
+    send_1rtt(client_at);
+    expect_closed(accepted(), QUIC_PROTOCOL_VIOLATION);
+}
+END_TEST
+
+START_TEST(odd_version_negotiation_is_ignored)
+{
+    dial();
+    ck_assert(engine_output(&client));
+    const struct quic_cid *mine = &conn->local_cids.list[0].cid;
+    for (size_t extra = 0; extra < 4; extra += 3) { /* no version, and the beginning of one */
+        uint8_t packet[64] = {0};
+        struct base_writer w = base_writer_of(packet, sizeof packet);
+        base_write_u8(&w, 0x80);
+        base_write_u32(&w, 0);
+        base_write_u8(&w, mine->len);
+        base_write_bytes(&w, mine->id, mine->len);
+        base_write_u8(&w, conn->original_dcid.len);
+        base_write_bytes(&w, conn->original_dcid.id, conn->original_dcid.len);
+        base_write_space(&w, extra);
+        engine_input(&client, packet, (size_t)(w.pos - packet), server.socket.local);
+        ck_assert_int_eq(conn->state, QUIC_CONN_HANDSHAKE);
+        ck_assert(!conn->version_restarted);
+    }
+}
+END_TEST
+
 Suite *unit_suite(void) {
     Suite *suite = suite_create("quic/rfc");
     TCase *tcase = tcase_create("rfc");
@@ -384,7 +486,13 @@ Suite *unit_suite(void) {
                                   packets_without_the_fixed_bit_are_dropped,
                                   a_token_from_a_server_is_an_error,
                                   handshake_packets_hold_few_frames,
-                                  a_late_retry_is_dropped};
+                                  a_late_retry_is_dropped,
+                                  a_client_drops_0rtt,
+                                  crypto_in_0rtt_is_an_error,
+                                  old_keys_do_not_open_newer_numbers,
+                                  too_many_forgeries_end_the_connection,
+                                  too_large_datagrams_are_an_error,
+                                  odd_version_negotiation_is_ignored};
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 0);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
