@@ -88,14 +88,10 @@ static bool path_wanted(const struct quic_path *path) { return path->challenge_w
 
 void quic_tx_path_frames(struct quic_tx *tx) {
     struct quic_path *path = tx->path;
-    bool answers = path->response_count > 0;
     while (path->response_count && base_writer_left(&tx->out) >= 9) {
         quic_frame_write_path(&tx->out, QUIC_FRAME_PATH_RESPONSE, path->responses[--path->response_count]);
         tx->eliciting = tx->pad = true; /* 8.2.2: expanded, too */
     }
-    if (answers && path == quic_path_active(tx->conn) && base_writer_left(&tx->out))
-        quic_frame_write_type(&tx->out,
-                              QUIC_FRAME_PING); /* 9.3.3: more than a probe, so that it is known where we are */
     if (path->challenge_wanted && base_writer_left(&tx->out) >= 9) {
         quic_frame_write_path(&tx->out, QUIC_FRAME_PATH_CHALLENGE, path->challenge);
         quic_path_on_challenge_sent(path);

@@ -158,33 +158,6 @@ START_TEST(a_new_address_gets_a_token)
 }
 END_TEST
 
-START_TEST(a_challenge_on_the_active_path_gets_more_than_a_probe)
-{
-    open_pair();
-    static const uint8_t data[8] = {1, 2, 3};
-    begin();
-    quic_frame_write_path(&f, QUIC_FRAME_PATH_CHALLENGE, data);
-    send_1rtt(client_at);
-    ck_assert(engine_output(&server));
-    struct crypto_open_item item = {
-        .packet = server.train.data, .len = (uint32_t)server.train.len, .pn_offset = 1 + QUIC_LOCAL_CID_LEN};
-    const struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
-    ck_assert(crypto_unmask(keys->rx_mask, &item, 1));
-    int32_t len =
-        crypto_open(keys->rx, &item,
-                    quic_number_expand(quic_ack_largest(&conn->acks[QUIC_APPLICATION]), item.truncated, item.pn_len));
-    ck_assert_int_gt(len, 0);
-    struct base_reader in = base_reader_of(item.packet + item.pn_offset + item.pn_len, (size_t)len);
-    struct quic_frame frame;
-    bool answered = false, more = false;
-    while (base_reader_left(&in) && !quic_frame_parse(&in, &frame)) {
-        answered |= frame.type == QUIC_FRAME_PATH_RESPONSE && memcmp(frame.u.path.data, data, 8) == 0;
-        more |= frame.type == QUIC_FRAME_PING;
-    }
-    ck_assert(answered && more);
-}
-END_TEST
-
 /* ---- the end ---- */
 
 START_TEST(the_idle_time_out_is_three_pto_at_least)
@@ -475,7 +448,6 @@ Suite *unit_suite(void) {
                                   crypto_out_of_order_is_kept,
                                   retry_token_is_for_one_attempt,
                                   a_new_address_gets_a_token,
-                                  a_challenge_on_the_active_path_gets_more_than_a_probe,
                                   the_idle_time_out_is_three_pto_at_least,
                                   a_close_goes_at_every_level_the_peer_may_read,
                                   a_late_close_is_1rtt_alone,
