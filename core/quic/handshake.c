@@ -503,7 +503,7 @@ void quic_handshake_confirm(struct quic_conn *conn, base_time now) {
 /* Tickets are out and identity is kept: 12 KB less. Not earlier, for the application may export keys when it hears that it
  * is connected. */
 void quic_handshake_settle(struct quic_conn *conn) {
-    if (!conn->tls_done || !conn->tls)
+    if (!conn->tls_done || !conn->tls || conn->config->options.keep_exporter)
         return;
     crypto_tls_free(conn->tls);
     conn->tls = NULL;

@@ -880,8 +880,8 @@ typedef struct weft_path_news {
  * when PATH_NEWS has come. 1: there was one; 0: there is none. The newest eight are kept. */
 WEFT_API int32_t weft_conn_path_news(weft_conn conn, weft_path_news *news);
 /* Writes keying material for label and context to out (RFC 8446 7.5). WEFT_E_STATE: the handshake is not complete, or
- * its secrets have been forgotten since: servers do that when the handshake is confirmed, so ask in on_connected;
- * WEFT_E_CLOSED. */
+ * its secrets have been forgotten since: servers do that when the handshake is confirmed, so ask in on_connected, or set
+ * the option keep_exporter; WEFT_E_CLOSED. */
 WEFT_API int32_t weft_conn_export(weft_conn conn, const char *label, const void *context, size_t context_len, void *out,
                                   size_t len);
 /* Begins a key update (RFC 9001 6). WEFT_E_STATE: too early, or the last one is not acknowledged yet; WEFT_E_CLOSED. */

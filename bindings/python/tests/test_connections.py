@@ -451,6 +451,18 @@ async def test_exporter(pair):
         assert one != p.client.export_keying_material("label", b"other", 48)
 
 
+async def test_exporter_of_a_server(pair):
+    async with pair(client={"server_name": "localhost"}, keep_exporter=True) as p:
+        await p.client.wait_confirmed()
+        await p.stream()
+        assert p.peer.export_keying_material("l", b"c") == p.client.export_keying_material("l", b"c")
+    async with pair() as p:
+        await p.client.wait_confirmed()
+        await p.stream()
+        with pytest.raises(errors.StateError):
+            p.peer.export_keying_material("l", b"c")
+
+
 async def test_key_log(pair, tmp_path):
     lines = []
     async with pair(client={"keylog": lines.append}) as p:

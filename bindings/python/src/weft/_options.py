@@ -233,6 +233,10 @@ class Options(TypedDict, total=False):
     """Write a qlog of one connection in so many, where a qlog is asked for at all. Allowed: 1 to 4294967296; unless
     set: 1."""
 
+    keep_exporter: bool
+    """Server: keying material can be exported (RFC 8446 7.5) after the handshake is confirmed too; costs 12 KiB a
+    connection. Allowed: on, off; unless set: off."""
+
 
 TIMES = frozenset(
     [

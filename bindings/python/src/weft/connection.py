@@ -538,7 +538,7 @@ class Connection:
 
     def export_keying_material(self, label: str, context: bytes = b"", length: int = 32) -> bytes:
         """Keying material for label and context (RFC 8446 7.5). StateError: the handshake is not complete, or its secrets
-        have been forgotten: servers do that when the handshake is confirmed."""
+        have been forgotten: servers do that when the handshake is confirmed, unless the option keep_exporter is set."""
         return _core.conn_export(self._alive(), label, context, length)
 
     # ---- what it can be told ----
