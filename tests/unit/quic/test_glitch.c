@@ -83,7 +83,7 @@ static void attack_ping(void) { fill(900, one_ping); }
 
 static void one_ack(unsigned i) {
     (void)i;
-    quic_frame_write_type(&f, QUIC_FRAME_ACK);
+    base_write_u8(&f, QUIC_FRAME_ACK);
     for (unsigned n = 0; n < 4; n++)
         base_write_varint(&f, 0); /* largest, delay, ranges, first range */
 }
@@ -99,7 +99,7 @@ static void send_pings(unsigned count) {
 
 static void write_ack_ranges(void) { /* every other packet of those that were sent */
     struct quic_sent *log = &accepted()->recovery.spaces[QUIC_APPLICATION];
-    quic_frame_write_type(&f, QUIC_FRAME_ACK);
+    base_write_u8(&f, QUIC_FRAME_ACK);
     base_write_varint(&f, log->next - 1);
     base_write_varint(&f, 0);
     base_write_varint(&f, 35);
@@ -113,7 +113,7 @@ static void write_ack_ranges(void) { /* every other packet of those that were se
 /* Nothing stays in flight. */
 static void write_ack_all(void) {
     uint64_t largest = accepted()->recovery.spaces[QUIC_APPLICATION].next - 1;
-    quic_frame_write_type(&f, QUIC_FRAME_ACK);
+    base_write_u8(&f, QUIC_FRAME_ACK);
     base_write_varint(&f, largest);
     base_write_varint(&f, 0);
     base_write_varint(&f, 0);
@@ -351,7 +351,7 @@ static void run(const struct attack *attack) {
         begin();
         attack->write();
         if (f.pos == frames)
-            quic_frame_write_type(&f, QUIC_FRAME_PADDING);
+            base_write_u8(&f, QUIC_FRAME_PADDING);
         strike(victim, attacker, from);
         ck_assert_msg(victim->mem.used < before + (1 << 20), "%s took %zu bytes", attack->name,
                       victim->mem.used - before);
@@ -453,7 +453,7 @@ START_TEST(optimistic_ack)
     ck_assert_int_eq(quic_conn_ping(target), 0);
     ck_assert(engine_output(&server));
     begin();
-    quic_frame_write_type(&f, QUIC_FRAME_ACK);
+    base_write_u8(&f, QUIC_FRAME_ACK);
     base_write_varint(&f, log->next - 1);
     base_write_varint(&f, 0);
     base_write_varint(&f, 0);
