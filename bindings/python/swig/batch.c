@@ -127,7 +127,6 @@ PyObject *pair_new(uint64_t seed, uint32_t repeatable, PyObject *forth, PyObject
             return NULL;
         }
         glue_params(glues[i], &params[i]);
-        glues[i]->paired = true;
     }
     weft_pair_params all = {.size = sizeof all,
                             .flags = repeatable ? WEFT_PAIR_REPEATABLE : 0,

@@ -302,7 +302,7 @@ static void forget(struct glue *glue) {
 
 static void capsule_end(PyObject *capsule) {
     struct glue *glue = PyCapsule_GetPointer(capsule, CAPSULE);
-    if (glue->engine.id && !glue->paired && glue->forks == forks) {
+    if (glue->engine.id && glue->forks == forks) {
         if (weft_engine_free(glue->engine) == WEFT_E_THREAD) { /* collected elsewhere: nobody else can hold it now */
             weft_engine_adopt(glue->engine);
             weft_engine_free(glue->engine);
@@ -377,11 +377,9 @@ PyObject *engine_new(uint64_t memory_limit, uint32_t number, uint32_t receive_bu
 }
 
 PyObject *engine_free(struct glue *glue) {
-    if (!glue->paired) {
-        int32_t error = weft_engine_free(glue->engine);
-        if (error < 0 && error != WEFT_E_GONE)
-            return glue_fail(error, NULL);
-    }
+    int32_t error = weft_engine_free(glue->engine); /* first: nothing reads what was lent from here on */
+    if (error < 0 && error != WEFT_E_GONE)
+        return glue_fail(error, NULL);
     forget(glue);
     Py_RETURN_NONE;
 }

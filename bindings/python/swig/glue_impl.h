@@ -31,8 +31,7 @@ struct glue {
     size_t bytes_used, bytes_room;
     struct loan *loans, *returned;
     size_t lent;
-    bool lost;   /* there was no memory for an event */
-    bool paired; /* a pair owns the engine */
+    bool lost; /* there was no memory for an event */
     uint32_t forks; /* in which process it was made */
 };
 

@@ -352,6 +352,14 @@ async def test_datagrams(pair):
             await p.client.receive_datagram()
 
 
+async def test_a_notify_that_raises(pair, caplog):
+    async with pair(max_datagram_frame_size=1200) as p:
+        p.client.send_datagram(b"one", notify=lambda fate: 1 / 0)
+        p.client.send_datagram(b"two")
+        assert {await p.peer.receive_datagram(), await p.peer.receive_datagram()} == {b"one", b"two"}
+        assert "ZeroDivisionError" in caplog.text
+
+
 async def test_datagrams_nobody_takes(pair):
     async with pair(max_datagram_frame_size=1200, client={"max_datagram_frame_size": 0}) as p:
         with pytest.raises(errors.UnsupportedError):

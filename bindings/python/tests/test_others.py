@@ -223,6 +223,18 @@ async def test_network_that_breaks():
             await network.connect(alpn="echo")
 
 
+async def test_an_engine_of_a_network_that_ends():
+    """As if the host had lost power, while bytes were lent to it."""
+    async with weft.testing.Network(delay=0.02) as network:
+        await network.serve(weft.echo, alpn="echo")
+        conn = await network.connect(alpn="echo")
+        stream = await conn.open_stream()
+        await stream.write(bytes(500_000))
+        network.client.close()
+        with pytest.raises(errors.StateError):
+            await stream.read()
+
+
 # ---- batches -----------------------------------------------------------------------------------------------------------
 
 

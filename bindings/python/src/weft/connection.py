@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
-from ._loop import Engine, current
+from ._loop import Engine, current, logger
 from ._options import Options
 from ._types import Buffer, Path, Source, Verify, Waiter
 from .errors import BlockedError, ConnectionClosed, Error, StateError, StreamLimitError, again, closed
@@ -207,7 +207,10 @@ class Connection:
         if outcome != _core.WEFT_DATAGRAM_SENT:
             self._notify.pop(token, None)
         if notify is not None:
-            notify(OUTCOMES[outcome])
+            try:
+                notify(OUTCOMES[outcome])
+            except Exception:  # the events that follow concern others
+                logger.exception("notify of a datagram failed")
 
     def _on_path_news(self) -> None:
         if self._news is None:

@@ -199,6 +199,7 @@ class Server:
         """Connections accepted from now on have these settings (those of weft.serve): new certificates without a pause."""
         made = _settings(alpn, settings)
         _core.weft_listener_reload(self._handle, made.handle)
+        made.keep(self._settings)  # handshakes that have begun go on with the old ones, and their callbacks
         self._settings = made
 
     # ---- the end ----
