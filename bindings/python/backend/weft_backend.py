@@ -1,7 +1,7 @@
 """The build backend: scikit-build-core, and source distributions that hold the core.
 
-A source distribution has only what lies beside pyproject.toml. So before one is made, the parts of the tree that a build
-needs are copied into core/, and removed afterwards. Everything else is scikit-build-core's.
+A source distribution has only what lies beside pyproject.toml. So before one is made, the parts of the tree that a
+build needs are copied into core/, and removed afterwards. Everything else is scikit-build-core's.
 """
 
 import contextlib

@@ -1,4 +1,5 @@
-"""A QUIC server inside an asyncio application: one loop, TCP and QUIC beside each other, one set of objects behind both."""
+"""A QUIC server inside an asyncio application: one loop, TCP and QUIC beside each other, one set of objects behind
+both."""
 
 import asyncio
 

@@ -1,4 +1,5 @@
-"""Datagrams (RFC 9221) over a network that loses some: each arrives whole or not at all, and one hears what became of it."""
+"""Datagrams (RFC 9221) over a network that loses some: each arrives whole or not at all, and one hears what became of
+it."""
 
 import asyncio
 from collections import Counter

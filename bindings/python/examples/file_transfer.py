@@ -1,6 +1,7 @@
 """Files over streams: the client asks for names, each on a stream of its own; the server sends what it has.
 
-Received bytes are written to disk as they come. A disk that is slow slows the peer down, by flow control, and nothing else.
+Received bytes are written to disk as they come. A disk that is slow slows the peer down, by flow control, and nothing
+else.
 """
 
 import asyncio

@@ -51,7 +51,8 @@ static PyObject *read_one(weft_stream stream) {
     }
     PyObject *item = NULL;
     if (read != Py_None)
-        item = Py_BuildValue("(KOO)", (unsigned long long)stream.id, PyTuple_GetItem(read, 0), PyTuple_GetItem(read, 1));
+        item =
+            Py_BuildValue("(KOO)", (unsigned long long)stream.id, PyTuple_GetItem(read, 0), PyTuple_GetItem(read, 1));
     Py_DECREF(read);
     return item;
 }
@@ -83,7 +84,8 @@ PyObject *batch_write(struct glue *glue, PyObject *replies) {
             return NULL;
         }
         weft_stream stream = {PyLong_AsUnsignedLongLong(PyTuple_GetItem(reply, 0))};
-        int64_t taken = PyErr_Occurred() ? GLUE_RAISED : glue_write(glue, stream, PyTuple_GetItem(reply, 1), 0, WEFT_FIN);
+        int64_t taken =
+            PyErr_Occurred() ? GLUE_RAISED : glue_write(glue, stream, PyTuple_GetItem(reply, 1), 0, WEFT_FIN);
         if (taken == GLUE_RAISED || (taken < 0 && !append(failed, PyLong_FromUnsignedLongLong(stream.id)))) {
             Py_DECREF(failed);
             return NULL;

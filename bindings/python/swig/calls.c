@@ -1,6 +1,7 @@
 /* calls.c - functions of weft.h in the form that suits Python: bytes in and out, errors as exceptions. See glue.h.
  *
- * The invariant that matters: a buffer that Python lends for a call is released before the call returns, whatever happens.
+ * The invariant that matters: a buffer that Python lends for a call is released before the call returns, whatever
+ * happens.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +147,8 @@ static PyObject *option_of(const weft_option *option) {
     if (!choices)
         return NULL;
     return Py_BuildValue("(sIKKKsN)", option->name, option->type, (unsigned long long)option->standard,
-                         (unsigned long long)option->least, (unsigned long long)option->greatest, option->text, choices);
+                         (unsigned long long)option->least, (unsigned long long)option->greatest, option->text,
+                         choices);
 }
 
 PyObject *options(void) {
@@ -208,7 +210,8 @@ static PyObject *copy_of(int64_t (*function)(weft_conn, void *, size_t), weft_co
     if (!room)
         return PyErr_NoMemory();
     int64_t len = function(conn, room, 1u << 16);
-    PyObject *bytes = len < 0 ? glue_fail((int32_t)len, NULL) : PyBytes_FromStringAndSize((char *)room, (Py_ssize_t)len);
+    PyObject *bytes =
+        len < 0 ? glue_fail((int32_t)len, NULL) : PyBytes_FromStringAndSize((char *)room, (Py_ssize_t)len);
     free(room);
     return bytes;
 }
@@ -316,7 +319,8 @@ static int64_t write_lent(struct glue *glue, weft_stream stream, PyObject *data,
     struct loan *loan = glue_lend(glue, data);
     if (!loan)
         return WEFT_E_NOMEM;
-    int64_t taken = weft_stream_write_ref(stream, PyBytes_AsString(data) + offset, len, (uint64_t)(uintptr_t)loan, flags);
+    int64_t taken =
+        weft_stream_write_ref(stream, PyBytes_AsString(data) + offset, len, (uint64_t)(uintptr_t)loan, flags);
     if (taken <= 0)
         glue_take_back(glue, loan);
     return taken;

@@ -319,7 +319,8 @@ struct glue *glue_of(PyObject *capsule) {
         return NULL;
     }
     if (glue->forks != forks) {
-        PyErr_SetString(PyExc_RuntimeError, "this engine belongs to the process that was forked; make another one here");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this engine belongs to the process that was forked; make another one here");
         return NULL;
     }
     return glue;

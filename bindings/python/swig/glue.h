@@ -2,15 +2,15 @@
  *
  * An engine for Python is a `struct glue`, which Python holds in a capsule. It has three duties:
  *
- *   - to collect the events of a turn, without the GIL, and to give them to Python as one list afterwards: one crossing a
- *     turn, and no Python code on the core's stack;
+ *   - to collect the events of a turn, without the GIL, and to give them to Python as one list afterwards: one
+ *     crossing a turn, and no Python code on the core's stack;
  *   - to hold what is lent to the core (bytes objects that are being sent) until the core gives it back;
  *   - to turn results into objects and errors into exceptions.
  *
  * It knows weft.h and the stable ABI of Python 3.11, and nothing of asyncio, of classes, or of who waits for what.
  *
- * The invariant that matters: whatever the core calls while it turns touches no Python object. Reference counts change only
- * in drain() and in functions that Python has called.
+ * The invariant that matters: whatever the core calls while it turns touches no Python object. Reference counts change
+ * only in drain() and in functions that Python has called.
  */
 #ifndef WEFT_PYTHON_GLUE_H
 #define WEFT_PYTHON_GLUE_H
@@ -104,11 +104,11 @@ PyObject *stream_write(struct glue *glue, weft_stream stream, PyObject *data, si
 
 /* ---- many streams in one crossing ---- */
 
-/* Opens a bidirectional stream for each of `messages`, writes it and the end: their handles, fewer when the peer allows no
- * more now. */
+/* Opens a bidirectional stream for each of `messages`, writes it and the end: their handles, fewer when the peer allows
+ * no more now. */
 PyObject *batch_open(struct glue *glue, weft_conn conn, PyObject *messages);
-/* Reads all that each of the streams has: a list of (stream, bytes, is it the end); those with nothing, or gone, are left
- * out. */
+/* Reads all that each of the streams has: a list of (stream, bytes, is it the end); those with nothing, or gone, are
+ * left out. */
 PyObject *batch_read(PyObject *streams);
 /* For each (stream, bytes): writes it and the end. A list of the streams that did not take it, being gone or closed. */
 PyObject *batch_write(struct glue *glue, PyObject *replies);

@@ -4,9 +4,9 @@
 
 #include "glue.h"
 
-#define BYTES_KEPT (256u << 10)  /* of memory for the bytes of events, from one turn to the next */
-#define LEND_FROM (16u << 10)    /* bytes objects this large are lent to the core; smaller ones are copied faster */
-#define GLUE_BATCH ((void *)1)   /* the user pointer of connections in batch mode, and so of their streams */
+#define BYTES_KEPT (256u << 10) /* of memory for the bytes of events, from one turn to the next */
+#define LEND_FROM (16u << 10)   /* bytes objects this large are lent to the core; smaller ones are copied faster */
+#define GLUE_BATCH ((void *)1)  /* the user pointer of connections in batch mode, and so of their streams */
 
 /* An event as it waits for Python. */
 struct record {
@@ -31,7 +31,7 @@ struct glue {
     size_t bytes_used, bytes_room;
     struct loan *loans, *returned;
     size_t lent;
-    bool lost; /* there was no memory for an event */
+    bool lost;      /* there was no memory for an event */
     uint32_t forks; /* in which process it was made */
 };
 

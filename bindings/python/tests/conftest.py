@@ -1,12 +1,14 @@
 """What the tests share: certificates, servers, and coroutine tests.
 
-A test that is a coroutine function runs in an event loop of its own (uvloop's with WEFT_TEST_LOOP=uvloop), in debug mode, and
-fails if it leaves a task behind. There are no time limits: a test that hangs is shown by faulthandler and stopped from outside.
+A test that is a coroutine function runs in an event loop of its own (uvloop's with WEFT_TEST_LOOP=uvloop), in debug
+mode, and fails if it leaves a task behind. There are no time limits: a test that hangs is shown by faulthandler and
+stopped from outside.
 """
 
 import asyncio
 import inspect
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,6 +99,9 @@ def script(certificate, tmp_path):
     """Runs a Python program in a process of its own, all warnings being errors; gives what it printed."""
 
     def run_it(text, *arguments, check=True):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # examples say 4433, which may be in use
+            probe.bind(("127.0.0.1", 0))
+            text = text.replace('"127.0.0.1", 4433', f'"127.0.0.1", {probe.getsockname()[1]}')
         file = tmp_path / "program.py"
         file.write_text(text)
         words = [sys.executable, "-X", "dev", "-W", "error", str(file), *arguments]

@@ -15,7 +15,8 @@ import weft
 import weft.testing
 from weft import errors
 
-# ---- cancellation ------------------------------------------------------------------------------------------------------
+# ---- cancellation
+# ------------------------------------------------------------------------------------------------------
 
 
 def steps_of(coroutine, count):
@@ -37,7 +38,8 @@ def steps_of(coroutine, count):
 
 
 async def at_every_await(make, check):
-    """Cancels what `make` gives after each number of rounds of the loop, until it ends by itself; check(n) after each."""
+    """Cancels what `make` gives after each number of rounds of the loop, until it ends by itself; check(n) after
+    each."""
     for count in range(500):
         over = await steps_of(make(), count)
         await check(count)
@@ -172,7 +174,8 @@ async def test_cancelled_server(certificate):
         await conn.wait_closed()
 
 
-# ---- random patterns ---------------------------------------------------------------------------------------------------
+# ---- random patterns
+# ---------------------------------------------------------------------------------------------------
 
 ACTION = st.one_of(
     st.tuples(st.just("write"), st.integers(0, 200_000)),
@@ -242,7 +245,8 @@ def test_patterns(patterns, seed, loss):
     asyncio.run(main())
 
 
-# ---- what must not grow ------------------------------------------------------------------------------------------------
+# ---- what must not grow
+# ------------------------------------------------------------------------------------------------
 
 
 async def test_a_reader_that_stops(pair):

@@ -11,7 +11,8 @@ import pytest
 import weft
 from weft import errors
 
-# ---- beginning ---------------------------------------------------------------------------------------------------------
+# ---- beginning
+# ---------------------------------------------------------------------------------------------------------
 
 
 async def test_await_or_async_with(certificate):
@@ -173,7 +174,8 @@ def test_every_error_has_a_class():
     assert issubclass(errors.OptionError, TypeError) and issubclass(errors.TimedOutError, TimeoutError)
 
 
-# ---- the end -----------------------------------------------------------------------------------------------------------
+# ---- the end
+# -----------------------------------------------------------------------------------------------------------
 
 
 async def test_close_with_code_and_reason(pair):
@@ -246,7 +248,8 @@ async def test_leaving_the_block_sends_what_was_written(pair):
         assert len(await received) == 500_000
 
 
-# ---- servers -----------------------------------------------------------------------------------------------------------
+# ---- servers
+# -----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_handler_that_raises(pair, caplog):
@@ -328,7 +331,8 @@ async def test_stop_accepting_and_reload(certificate):
             assert await stream.read() == b"still here"
 
 
-# ---- what a connection can do ------------------------------------------------------------------------------------------
+# ---- what a connection can do
+# ------------------------------------------------------------------------------------------
 
 
 async def test_datagrams(pair):

@@ -1,4 +1,5 @@
-"""Programs: the command line, examples, programs that were written for aioquic, misuse, and the end of the interpreter."""
+"""Programs: the command line, examples, programs that were written for aioquic, misuse, and the end of the
+interpreter."""
 
 import re
 import signal
@@ -38,7 +39,8 @@ def run(*words, code=0, **how):
     return done.stdout
 
 
-# ---- the command line --------------------------------------------------------------------------------------------------
+# ---- the command line
+# --------------------------------------------------------------------------------------------------
 
 
 def test_serve_and_get(tmp_path):
@@ -71,7 +73,8 @@ def test_perf():
         assert out.startswith("download 20971520 B, upload 10485760 B in "), out
 
 
-# ---- examples ----------------------------------------------------------------------------------------------------------
+# ---- examples
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
@@ -85,7 +88,8 @@ def test_example(example, tmp_path):
         assert re.fullmatch(pattern, line), (line, pattern)
 
 
-# ---- programs for aioquic ----------------------------------------------------------------------------------------------
+# ---- programs for aioquic
+# ----------------------------------------------------------------------------------------------
 
 ECHO_SERVER = """
 import asyncio, sys
@@ -215,7 +219,8 @@ def test_programs_for_aioquic(certificate, tmp_path, server, client):
     assert done.stdout == SAID and done.returncode == 0, done.stdout + done.stderr
 
 
-# ---- misuse, and the end -----------------------------------------------------------------------------------------------
+# ---- misuse, and the end
+# -----------------------------------------------------------------------------------------------
 
 HEAD = """
 import asyncio, gc, os, sys, threading, warnings
@@ -336,7 +341,8 @@ try:
 except ImportError:
     import _interpreters as interpreters
 made = interpreters.create()
-text = "import sys; sys.path[:] = %r\\ntry:\\n import weft\\nexcept ImportError: pass\\nelse: raise SystemError" % (sys.path,)
+text = "import sys; sys.path[:] = %r\\n" % (sys.path,)
+text += "try:\\n import weft\\nexcept ImportError: pass\\nelse: raise SystemError"
 done = interpreters.run_string(made, text)
 assert done is None, done
 interpreters.destroy(made)

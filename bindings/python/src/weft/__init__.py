@@ -12,8 +12,8 @@
     asyncio.run(main())
 
 `connect` and `serve` begin; `Connection` and `Stream` are what one works with; `errors` has what can go wrong. The same
-without asyncio is `weft.blocking`, with trio `weft.trio`; `weft.testing` has networks in memory, `weft.compat.aioquic` the
-names of aioquic. An engine in C does the work in the loop's own thread; see docs/.
+without asyncio is `weft.blocking`, with trio `weft.trio`; `weft.testing` has networks in memory, `weft.compat.aioquic`
+the names of aioquic. An engine in C does the work in the loop's own thread; see docs/.
 """
 
 from . import _core as _core
@@ -34,7 +34,8 @@ __version__ = _core.weft_version_text()
 
 
 def has_feature(name: str) -> bool:
-    """Whether this build has a feature: "quic-v2", "early-data", "migration", "bbr" ... (weft_has_feature of weft.h)."""
+    """Whether this build has a feature: "quic-v2", "early-data", "migration", "bbr" ... (weft_has_feature of
+    weft.h)."""
     return bool(_core.weft_has_feature(name))
 
 

@@ -6,8 +6,8 @@
     python -m weft perf  [--download SIZE] [--upload SIZE] HOST:PORT     against `weft perf server`, or `serve`
     python -m weft perf  --serve [--listen HOST:PORT]
 
-Files go over hq-interop: one `GET /path` a stream, the bare bytes back. Exit codes: 0 ok, 1 something did not arrive, 2 the
-command line was not understood, 3 no connection.
+Files go over hq-interop: one `GET /path` a stream, the bare bytes back. Exit codes: 0 ok, 1 something did not arrive, 2
+the command line was not understood, 3 no connection.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-# ---- serve -------------------------------------------------------------------------------------------------------------
+# ---- serve
+# -------------------------------------------------------------------------------------------------------------
 
 
 async def answer(stream: weft.Stream, root: Path) -> None:
@@ -130,7 +131,8 @@ async def serve(arguments: argparse.Namespace) -> int:
     return await until_signal(arguments, lambda connection: files(connection, root), ["hq-interop"])
 
 
-# ---- clients -----------------------------------------------------------------------------------------------------------
+# ---- clients
+# -----------------------------------------------------------------------------------------------------------
 
 
 def trust(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -174,7 +176,8 @@ async def ping(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     async with weft.connect(host, port, alpn=arguments.alpn.split(","), **trust(arguments)) as connection:
         say(
-            f"connected to {connection.remote_address} in {(time.perf_counter() - began) * 1e3:.2f} ms, {connection.cipher}"
+            f"connected to {connection.remote_address} in {(time.perf_counter() - began) * 1e3:.2f} ms, "
+            f"{connection.cipher}"
         )
         for _ in range(arguments.count):
             acks = connection.stats()["acks_received"]
@@ -210,7 +213,8 @@ async def perf(arguments: argparse.Namespace) -> int:
     return 0 if got == down else 1
 
 
-# ---- the command line --------------------------------------------------------------------------------------------------
+# ---- the command line
+# --------------------------------------------------------------------------------------------------
 
 
 def parser() -> argparse.ArgumentParser:

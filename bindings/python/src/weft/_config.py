@@ -1,10 +1,11 @@
 """Keyword arguments become a configuration of the core.
 
-A `Settings` is made for each call of connect or serve. Configurations cannot change once they are used and may be shared,
-so those made of the same arguments, and of files that have not changed, are made once and kept for the next call.
+A `Settings` is made for each call of connect or serve. Configurations cannot change once they are used and may be
+shared, so those made of the same arguments, and of files that have not changed, are made once and kept for the next
+call.
 
-The invariant that matters: a configuration lives as long as a connection or listener that uses it, because callbacks for
-certificates and key logs hang on it; whoever has a connection holds its Settings.
+The invariant that matters: a configuration lives as long as a connection or listener that uses it, because callbacks
+for certificates and key logs hang on it; whoever has a connection holds its Settings.
 """
 
 from __future__ import annotations

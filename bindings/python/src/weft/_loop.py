@@ -1,16 +1,16 @@
 """Engines: a turn of the core, its events to whom they concern, and asyncio as one of the ways to drive it.
 
 `Engine` knows connections, streams and servers by their handles and tells them what has happened; it does not know who
-waits, nor how. How to wait is a subclass's business: `waiter()` makes what a task waits on, `touch()` sees to it that a turn
-follows soon. `AsyncioEngine` here is nested in the running loop: the core's descriptor (an epoll with the UDP sockets in it)
-is watched with add_reader, its next deadline by one timer. No thread, no task, no callback per event: a turn costs one
-crossing into C and gives one list. weft.blocking, weft.trio and weft.testing have engines of their own.
+waits, nor how. How to wait is a subclass's business: `waiter()` makes what a task waits on, `touch()` sees to it that a
+turn follows soon. `AsyncioEngine` here is nested in the running loop: the core's descriptor (an epoll with the UDP
+sockets in it) is watched with add_reader, its next deadline by one timer. No thread, no task, no callback per event: a
+turn costs one crossing into C and gives one list. weft.blocking, weft.trio and weft.testing have engines of their own.
 
-An asyncio loop has one engine, which connect and serve share, unless they are given another. It is made when first needed
-and ends when nothing is left for it to do.
+An asyncio loop has one engine, which connect and serve share, unless they are given another. It is made when first
+needed and ends when nothing is left for it to do.
 
-The invariant that matters: whoever changes something in the core outside of a turn calls touch(), or the change would wait
-for the next datagram.
+The invariant that matters: whoever changes something in the core outside of a turn calls touch(), or the change would
+wait for the next datagram.
 """
 
 from __future__ import annotations
@@ -211,7 +211,8 @@ class AsyncioEngine(Engine):
             self.close()  # nobody needs it, and it waits for nothing
 
     def _plan(self, when: float) -> None:
-        """A turn at this time. An earlier timer stays: it costs less to turn once in vain than to set it anew each time."""
+        """A turn at this time. An earlier timer stays: it costs less to turn once in vain than to set it anew each
+        time."""
         if self._timer is not None:
             if self._at <= when:
                 return

@@ -5,13 +5,15 @@
             stream.write(b"hello", fin=True)
             print(stream.read(timeout=5))
 
-Nothing runs in the background: connections of a thread share an engine, which turns during calls alone. A program that does
-something else for long should call `Connection.poll` now and then, or set max_idle_timeout and keep_alive with that in mind.
+Nothing runs in the background: connections of a thread share an engine, which turns during calls alone. A program that
+does something else for long should call `Connection.poll` now and then, or set max_idle_timeout and keep_alive with
+that in mind.
 
-The calls here run the coroutines of the asyncio objects, turning the engine while they wait; what they wait on is a `_Slot`.
+The calls here run the coroutines of the asyncio objects, turning the engine while they wait; what they wait on is a
+`_Slot`.
 
-The invariant that matters: a coroutine that is given up, for a time-out or an exception, is closed, and cancelled as asyncio
-would: it has changed nothing.
+The invariant that matters: a coroutine that is given up, for a time-out or an exception, is closed, and cancelled as
+asyncio would: it has changed nothing.
 """
 
 from __future__ import annotations
@@ -140,7 +142,8 @@ class _Wrapped(Generic[Inner]):
 
 
 class Stream(_Wrapped[_Stream]):
-    """A stream (weft.Stream) whose methods wait by themselves. `timeout`, in seconds, is for the call; None: no limit."""
+    """A stream (weft.Stream) whose methods wait by themselves. `timeout`, in seconds, is for the call; None: no
+    limit."""
 
     __slots__ = ()
 

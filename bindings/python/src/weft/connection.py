@@ -1,11 +1,11 @@
 """Connections, and how a client gets one.
 
 A `Connection` holds what Python must know of a connection: streams that wait to be accepted, datagrams that wait to be
-received, who waits for what. All else - state, addresses, counters, certificates - is asked of the core when somebody asks.
-When the connection ends, a copy of that is taken, so that it can still be asked afterwards.
+received, who waits for what. All else - state, addresses, counters, certificates - is asked of the core when somebody
+asks. When the connection ends, a copy of that is taken, so that it can still be asked afterwards.
 
-The invariant that matters: CONN_CLOSED comes once and last, and everybody who waits on the connection or one of its streams
-is woken by it; a task that is cancelled leaves no waiter behind.
+The invariant that matters: CONN_CLOSED comes once and last, and everybody who waits on the connection or one of its
+streams is woken by it; a task that is cancelled leaves no waiter behind.
 """
 
 from __future__ import annotations
@@ -260,8 +260,8 @@ class Connection:
         return stream
 
     async def open_stream(self, *, unidirectional: bool = False) -> Stream:
-        """Opens a stream (RFC 9000 2), waiting while the peer allows no more. Errors: ConnectionClosed, StateError before
-        the handshake (unless with early data)."""
+        """Opens a stream (RFC 9000 2), waiting while the peer allows no more. Errors: ConnectionClosed, StateError
+        before the handshake (unless with early data)."""
         waited = False
         while True:
             try:
@@ -337,11 +337,11 @@ class Connection:
         self._tell("batch")
 
     def send_requests(self, messages: Sequence[Buffer]) -> list[int]:
-        """Opens a stream for each message, writes it and ends it, in one crossing: the streams' handles. Fewer than there
-        are messages when the peer allows no more streams now.
+        """Opens a stream for each message, writes it and ends it, in one crossing: the streams' handles. Fewer than
+        there are messages when the peer allows no more streams now.
 
-        From the first call on the connection is in batch mode: what comes is received with `receive_messages`, and streams
-        of the peer are not given to `streams`. Errors: ConnectionClosed.
+        From the first call on the connection is in batch mode: what comes is received with `receive_messages`, and
+        streams of the peer are not given to `streams`. Errors: ConnectionClosed.
         """
         self._batches()
         opened = _core.batch_open(self._engine.glue, self._alive(), messages)
@@ -387,8 +387,8 @@ class Connection:
     # ---- datagrams (RFC 9221) ----
 
     def send_datagram(self, data: Buffer, *, notify: Callable[[str], object] | None = None) -> None:
-        """Sends a datagram, of at most max_datagram_size bytes. notify("sent"), then once notify("acknowledged" | "lost" |
-        "dropped") tells what becomes of it.
+        """Sends a datagram, of at most max_datagram_size bytes. notify("sent"), then once notify("acknowledged" |
+        "lost" | "dropped") tells what becomes of it.
 
         Errors: UnsupportedError: the peer takes none; TooLargeError; BlockedError: the queue is full, and option
         datagram_drop is "newest"; ConnectionClosed.
@@ -412,8 +412,8 @@ class Connection:
         self._alive()
 
     async def receive_datagram(self) -> bytes:
-        """The next datagram of the peer. At most 1024 wait; the oldest go first (datagrams_dropped counts them). Errors:
-        ConnectionClosed, when those that came before were given."""
+        """The next datagram of the peer. At most 1024 wait; the oldest go first (datagrams_dropped counts them).
+        Errors: ConnectionClosed, when those that came before were given."""
         while not self._datagrams:
             if self._error is not None:
                 raise again(self._error)
@@ -433,7 +433,8 @@ class Connection:
 
     @property
     def max_datagram_size(self) -> int:
-        """Most bytes a datagram may have now. Errors: UnsupportedError: the peer takes none; StateError: not connected."""
+        """Most bytes a datagram may have now. Errors: UnsupportedError: the peer takes none; StateError: not
+        connected."""
         return _core.weft_datagram_max(self._alive()) or 0
 
     # ---- what is known of it ----
@@ -510,7 +511,8 @@ class Connection:
 
     @property
     def session(self) -> bytes | None:
-        """Client: the newest session, for weft.connect(session=...) (RFC 8446 4.6.1); None: the server gave none yet."""
+        """Client: the newest session, for weft.connect(session=...) (RFC 8446 4.6.1); None: the server gave none
+        yet."""
         found = self._final["session"] if self._final is not None else _core.conn_session(self._handle)
         return found or None
 
@@ -528,7 +530,8 @@ class Connection:
         return session
 
     async def wait_connected(self) -> None:
-        """Waits until the handshake is complete; with early data, connect does not. Errors: HandshakeError and others."""
+        """Waits until the handshake is complete; with early data, connect does not. Errors: HandshakeError and
+        others."""
         while not self.connected:
             self._alive()
             await self._wait("connected")
@@ -540,8 +543,9 @@ class Connection:
             await self._wait("connected")
 
     def export_keying_material(self, label: str, context: bytes = b"", length: int = 32) -> bytes:
-        """Keying material for label and context (RFC 8446 7.5). StateError: the handshake is not complete, or its secrets
-        have been forgotten: servers do that when the handshake is confirmed, unless the option keep_exporter is set."""
+        """Keying material for label and context (RFC 8446 7.5). StateError: the handshake is not complete, or its
+        secrets have been forgotten: servers do that when the handshake is confirmed, unless the option keep_exporter is
+        set."""
         return _core.conn_export(self._alive(), label, context, length)
 
     # ---- what it can be told ----
@@ -557,9 +561,9 @@ class Connection:
         self._engine.touch()
 
     async def migrate(self, local: str | None = None) -> None:
-        """Client: moves to another address of its own (RFC 9000 9.2), "192.0.2.1", with or without port; None: a new port.
-        Returns when the connection has moved. StateError: the new path does not work (the connection stays where it is), or
-        the server does not want clients to move; BlockedError, AddressError, ConnectionClosed."""
+        """Client: moves to another address of its own (RFC 9000 9.2), "192.0.2.1", with or without port; None: a new
+        port. Returns when the connection has moved. StateError: the new path does not work (the connection stays where
+        it is), or the server does not want clients to move; BlockedError, AddressError, ConnectionClosed."""
         await self.wait_confirmed()
         if self._news is not None:
             self._news.clear()
@@ -576,8 +580,8 @@ class Connection:
                     raise StateError(f"the peer does not answer on the path from {at}")
 
     def close(self, code: int = 0, reason: str = "") -> None:
-        """Closes with an application error code and a reason, at once, whatever is still to be sent. Nothing happens when
-        it is closed already."""
+        """Closes with an application error code and a reason, at once, whatever is still to be sent. Nothing happens
+        when it is closed already."""
         if self._error is not None or not self._handle:
             return
         try:
@@ -722,13 +726,13 @@ def connect(
     """A connection to host, a name or an address (names with several addresses are raced, RFC 8305).
 
     alpn: application protocols, most wanted first (RFC 7301).
-    ca: authorities to trust, instead of the system's (beside them with system_trust): names of PEM or DER files, or bytes.
-    pins: SHA-256 of leaf certificates that are accepted, whoever signed them.
-    verify: False: accept every certificate. A function: verify(chain, server_name, ok) is 0, or the alert to refuse with.
-    server_name: to ask for and to verify instead of host.
+    ca: authorities to trust, instead of the system's (beside them with system_trust): names of PEM or DER files, or
+    bytes. pins: SHA-256 of leaf certificates that are accepted, whoever signed them.
+    verify: False: accept every certificate. A function: verify(chain, server_name, ok) is 0, or the alert to refuse
+    with. server_name: to ask for and to verify instead of host.
     certificate, key: of this client, for servers that ask.
-    session: Connection.session of an earlier connection, to resume; with early_data=True the first bytes go out with the
-    first packet (0-RTT), and this returns before the handshake is complete. token: Connection.token, likewise.
+    session: Connection.session of an earlier connection, to resume; with early_data=True the first bytes go out with
+    the first packet (0-RTT), and this returns before the handshake is complete. token: Connection.token, likewise.
     keylog: file to append secrets to in the NSS format, or a function that is given each line.
     qlog: directory, which exists, for what the connection does, as qlog.
     ciphers, groups: colon-separated names: "TLS_AES_128_GCM_SHA256", "X25519:P-256".

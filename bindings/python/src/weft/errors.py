@@ -1,11 +1,11 @@
 """Exceptions.
 
-Each error of the core has a class of its own, made from the table of errors (`_error_table`); where Python has a class of
-its own for such a thing, it is a base: `weft.OptionError` is a TypeError, `weft.TimedOutError` a TimeoutError. Here are the
-exceptions that say more than a number: how a connection ended, how a stream was broken off.
+Each error of the core has a class of its own, made from the table of errors (`_error_table`); where Python has a class
+of its own for such a thing, it is a base: `weft.OptionError` is a TypeError, `weft.TimedOutError` a TimeoutError. Here
+are the exceptions that say more than a number: how a connection ended, how a stream was broken off.
 
-The invariant that matters: whatever weft raises is a `weft.Error`, but for misuse that Python itself has words for (wrong
-types, a closed event loop).
+The invariant that matters: whatever weft raises is a `weft.Error`, but for misuse that Python itself has words for
+(wrong types, a closed event loop).
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class ConnectionClosed(ClosedError):
 
 
 class HandshakeError(ConnectionClosed):
-    """The connection did not come about: no answer, no version or protocol in common, a certificate that was refused."""
+    """The connection did not come about: no answer, no version or protocol in common, a certificate that was
+    refused."""
 
     @property
     def alert(self) -> int | None:

@@ -1,11 +1,11 @@
 """Servers: a UDP address that connections come to.
 
-A `Server` accepts until it is closed. Its connections go to a handler, a coroutine function that runs as one task for each
-connection, or are taken with `async for`. They are given out when their handshake is complete, or earlier when they bring
-early data; handshakes that fail are nobody's business here (the engine counts them).
+A `Server` accepts until it is closed. Its connections go to a handler, a coroutine function that runs as one task for
+each connection, or are taken with `async for`. They are given out when their handshake is complete, or earlier when
+they bring early data; handshakes that fail are nobody's business here (the engine counts them).
 
-The invariant that matters: the server owns the tasks of its handlers. When it is closed they are cancelled and awaited, so
-that no task is left behind.
+The invariant that matters: the server owns the tasks of its handlers. When it is closed they are cancelled and awaited,
+so that no task is left behind.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ FAILED = 1
 
 
 async def echo(connection: Connection) -> None:
-    """A handler that sends back what comes on each stream, one stream after the other: for first steps and for tests."""
+    """A handler that sends back what comes on each stream, one stream after the other: for first steps and for
+    tests."""
     async for stream in connection.streams():
         if stream.is_bidirectional:
             async for chunk in stream:
@@ -196,7 +197,8 @@ class Server:
         return _core.weft_config_fingerprint(self._settings.handle)
 
     def reload(self, *, alpn: str | Iterable[str], **settings: Any) -> None:
-        """Connections accepted from now on have these settings (those of weft.serve): new certificates without a pause."""
+        """Connections accepted from now on have these settings (those of weft.serve): new certificates without a
+        pause."""
         made = _settings(alpn, settings)
         _core.weft_listener_reload(self._handle, made.handle)
         made.keep(self._settings)  # handshakes that have begun go on with the old ones, and their callbacks
@@ -338,18 +340,19 @@ def serve(
     engine: Engine | None = None,
     **options: Unpack[Options],
 ) -> Serving:
-    """A server at host, an address of this machine ("0.0.0.0", "::" for all, IPv4 too), and port (0: the system chooses).
+    """A server at host, an address of this machine ("0.0.0.0", "::" for all, IPv4 too), and port (0: the system
+    chooses).
 
-    handler: handler(connection) runs as a task for each connection. When it returns, the connection is closed with code 0
-    after what was written has arrived; when it raises, that is logged and the connection closed with code 1. Without one
-    use `async for connection in server`; connections of the protocol "echo" that nobody takes are echoed.
+    handler: handler(connection) runs as a task for each connection. When it returns, the connection is closed with code
+    0 after what was written has arrived; when it raises, that is logged and the connection closed with code 1. Without
+    one use `async for connection in server`; connections of the protocol "echo" that nobody takes are echoed.
     alpn: application protocols, most wanted first; clients that offer none of them are refused (RFC 7301).
-    certificate, key: a chain, leaf first, and its key: names of PEM or DER files, or bytes; or several pairs of them, chosen by the
-    name the client asks for. self_signed: "localhost,127.0.0.1": a new certificate for these names that nobody has signed.
-    ca, pins, verify: verify=True wants certificates of clients and checks them against ca; see weft.connect.
-    ticket_secret: 32 bytes under which session tickets are issued, shared by the servers of a fleet; ticket_lifetime:
-    seconds. replay(id, seconds): is this the first use of a ticket in the fleet? (early data, RFC 8446 8)
-    preferred_address: (IPv4, IPv6) that clients are asked to move to (RFC 9000 9.6).
+    certificate, key: a chain, leaf first, and its key: names of PEM or DER files, or bytes; or several pairs of them,
+    chosen by the name the client asks for. self_signed: "localhost,127.0.0.1": a new certificate for these names that
+    nobody has signed. ca, pins, verify: verify=True wants certificates of clients and checks them against ca; see
+    weft.connect. ticket_secret: 32 bytes under which session tickets are issued, shared by the servers of a fleet;
+    ticket_lifetime: seconds. replay(id, seconds): is this the first use of a ticket in the fleet? (early data, RFC 8446
+    8) preferred_address: (IPv4, IPv6) that clients are asked to move to (RFC 9000 9.6).
     reuse_port, steer: several engines, in other threads or processes, on one port.
     keylog, qlog, ciphers, groups, engine, options: as for weft.connect.
 

@@ -1,15 +1,15 @@
 """Streams: ordered bytes in one direction or both (RFC 9000 2).
 
-What a peer has sent waits in the core until somebody reads it; only what `readuntil` and its like had to look at, and what
-was left when the stream ended, is held here. So a reader that stops reading stops the peer, by flow control, at the window's
-size (options initial_max_stream_data_*, max_stream_data_window). In the other direction a stream takes what
-fits into its send buffer (option stream_send_buffer) and one write more; then `write` waits.
+What a peer has sent waits in the core until somebody reads it; only what `readuntil` and its like had to look at, and
+what was left when the stream ended, is held here. So a reader that stops reading stops the peer, by flow control, at
+the window's size (options initial_max_stream_data_*, max_stream_data_window). In the other direction a stream takes
+what fits into its send buffer (option stream_send_buffer) and one write more; then `write` waits.
 
 A stream has one slot for a task that reads and one for a task that writes. No future exists while nobody waits, and the
 awaitables come from the engine: asyncio's, trio's, or those of weft.blocking.
 
-The invariant that matters: a task that is cancelled while it waits has changed nothing. Bytes are taken from the core only
-to be returned or to be held for the next read; a `write` has handed over all of its bytes or none.
+The invariant that matters: a task that is cancelled while it waits has changed nothing. Bytes are taken from the core
+only to be returned or to be held for the next read; a `write` has handed over all of its bytes or none.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Stream:
 
     @property
     def info(self) -> dict[str, Any]:
-        """States, bytes written, acknowledged, received ...: weft_stream_info of weft.h. Error: GoneError once it is closed."""
+        """States, bytes written, acknowledged, received ...: weft_stream_info of weft.h. Error: GoneError once it is
+        closed."""
         return _core.weft_stream_get_info(self._live())
 
     @property
@@ -359,7 +360,8 @@ class Stream:
             await self._wait_readable()
 
     def read_nowait(self, n: int = CHUNK) -> bytes | None:
-        """What is there now, at most n bytes: b"" at the end of the stream, None when there is nothing. The same errors."""
+        """What is there now, at most n bytes: b"" at the end of the stream, None when there is nothing. The same
+        errors."""
         return self._take(n)
 
     @property
@@ -378,8 +380,8 @@ class Stream:
         return data
 
     def stop(self, code: int = 0) -> None:
-        """Asks the peer to send no more (STOP_SENDING, RFC 9000 19.5); what arrives is dropped. Nothing happens when there
-        is nothing more to read anyway."""
+        """Asks the peer to send no more (STOP_SENDING, RFC 9000 19.5); what arrives is dropped. Nothing happens when
+        there is nothing more to read anyway."""
         self._held = None
         if self._eof or self._reset is not None or not self._handle:
             return

@@ -1,7 +1,7 @@
 """StreamReader and StreamWriter, for code that was written for asyncio's.
 
-They are views of a Stream and hold nothing of their own. `write` here never waits, as asyncio's does not: what goes beyond
-the stream's buffer is held until there is room, so call `drain`.
+They are views of a Stream and hold nothing of their own. `write` here never waits, as asyncio's does not: what goes
+beyond the stream's buffer is held until there is room, so call `drain`.
 """
 
 from __future__ import annotations

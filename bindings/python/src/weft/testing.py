@@ -5,9 +5,9 @@
         async with network.connect(alpn="echo") as conn:
             ...
 
-There are no sockets, and nobody waits: the clock jumps from one thing that happens to the next, as soon as the tasks of the
-loop have come to rest. From one seed comes one course of events, so a test that fails fails again. Tasks that sleep by
-asyncio's clock sleep in real time; on the network meanwhile everything happens.
+There are no sockets, and nobody waits: the clock jumps from one thing that happens to the next, as soon as the tasks of
+the loop have come to rest. From one seed comes one course of events, so a test that fails fails again. Tasks that sleep
+by asyncio's clock sleep in real time; on the network meanwhile everything happens.
 
 The invariant that matters: the network takes a step only after the loop has gone round several times without anybody
 calling weft.
@@ -61,10 +61,10 @@ def _link(
 class Network:
     """Two engines, `client` and `server`, and what is between them.
 
-    seed: everything random comes from it. repeatable: TLS draws from it too, so that the same seed gives the same bytes; there
-    can be no other engine in the process then.
-    loss, duplicate, corrupt: shares (0.01: one in a hundred). delay, jitter, queue: seconds. bandwidth: bits per second, 0:
-    without limit. mtu: bytes, 0: none is too large. The same for both directions; set_link changes one.
+    seed: everything random comes from it. repeatable: TLS draws from it too, so that the same seed gives the same
+    bytes; there can be no other engine in the process then.
+    loss, duplicate, corrupt: shares (0.01: one in a hundred). delay, jitter, queue: seconds. bandwidth: bits per
+    second, 0: without limit. mtu: bytes, 0: none is too large. The same for both directions; set_link changes one.
     """
 
     def __init__(

@@ -5,11 +5,11 @@
         await stream.write(b"hello", fin=True)
         print(await stream.read())
 
-The objects are weft's own: what differs is the engine. A system task of the running trio watches its descriptor and its next
-deadline; handlers of servers are system tasks too, cancelled when the server is closed.
+The objects are weft's own: what differs is the engine. A system task of the running trio watches its descriptor and its
+next deadline; handlers of servers are system tasks too, cancelled when the server is closed.
 
-The invariant that matters: the task that drives the engine is the only one that turns it, and lives as long as the engine is
-needed or trio runs.
+The invariant that matters: the task that drives the engine is the only one that turns it, and lives as long as the
+engine is needed or trio runs.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
     weft.compat.aioquic.install()                                             # from here on `import aioquic` is this
     python -m weft.compat.aioquic program.py ...                              # a program of aioquic's, unchanged
 
-What is there is what programs use that transfer streams and datagrams: the asyncio API, the events, and of QuicConnection
-what protocols call on `self._quic`. Not there are aioquic's own sans-I/O connection (datagrams in and out), HTTP/3, and
-its TLS. As in aioquic nothing limits what is written or received by these names: that is why weft has its own.
+What is there is what programs use that transfer streams and datagrams: the asyncio API, the events, and of
+QuicConnection what protocols call on `self._quic`. Not there are aioquic's own sans-I/O connection (datagrams in and
+out), HTTP/3, and its TLS. As in aioquic nothing limits what is written or received by these names: that is why weft has
+its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """QuicConnection: what protocols call on `self._quic`, and weft's connection turning into events.
 
 `_Connection` is a weft.Connection whose streams are read as soon as something is there; what came is a list of events,
-given to the protocol in a callback of the loop of its own. Streams that are written to before the peer allows them wait.
+given to the protocol in a callback of the loop of its own. Streams that are written to before the peer allows them
+wait.
 
 The invariant that matters: events come in the order in which they happened, ConnectionTerminated last and once.
 """

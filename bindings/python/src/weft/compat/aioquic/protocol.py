@@ -58,7 +58,8 @@ class QuicStreamAdapter(asyncio.Transport):
 
 
 class QuicConnectionProtocol(asyncio.DatagramProtocol):
-    """One connection. Subclasses have quic_event_received, and call methods of self._quic, followed by self.transmit()."""
+    """One connection. Subclasses have quic_event_received, and call methods of self._quic, followed by
+    self.transmit()."""
 
     def __init__(self, quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> None:
         self._quic = quic
