@@ -50,7 +50,7 @@ static void say(enum crypto_level level, const uint8_t *frames, size_t len) {
         quic_header_patch_length(length_at, total - pn_offset);
     struct crypto_seal_item item = {
         .packet = packet, .number = number, .len = (uint32_t)total, .pn_offset = (uint16_t)pn_offset, .pn_len = 4};
-    peers_require(crypto_seal(conn->keys[level].tx, conn->keys[level].tx_mask, &item, 1));
+    peers_require(quic_keyphase_unpack(conn) && crypto_seal(conn->keys[level].tx, conn->keys[level].tx_mask, &item, 1));
     peers_input(&peers, victim, packet, total);
 }
 

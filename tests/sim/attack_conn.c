@@ -40,7 +40,7 @@ static void put_credit(struct base_writer *f) {
 }
 
 static void put_ack(struct base_writer *f) {
-    quic_frame_write_type(f, QUIC_FRAME_ACK);
+    base_write_u8(f, QUIC_FRAME_ACK);
     for (unsigned i = 0; i < 4; i++)
         base_write_varint(f, 0);
 }
@@ -88,7 +88,7 @@ static void strike(base_time delay) {
                                     .pn_offset = (uint16_t)pn_offset,
                                     .pn_len = 4};
     const struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
-    if (w.bad || !crypto_seal(keys->tx, keys->tx_mask, &item, 1))
+    if (w.bad || !quic_keyphase_unpack(conn) || !crypto_seal(keys->tx, keys->tx_mask, &item, 1))
         sim_fail(hostile.stage->world, "the packet could not be made");
     sim_inject(hostile.stage->s, &hostile.node->socket.local, packet, item.len, delay);
 }

@@ -95,7 +95,7 @@ static inline size_t make_1rtt_of(struct quic_conn *peer, uint8_t *out) {
                                     .len = (uint32_t)(w.pos - out),
                                     .pn_offset = (uint16_t)pn_offset,
                                     .pn_len = 4};
-    ck_assert(crypto_seal(keys->tx, keys->tx_mask, &item, 1));
+    ck_assert(quic_keyphase_unpack(peer) && crypto_seal(keys->tx, keys->tx_mask, &item, 1));
     return item.len;
 }
 

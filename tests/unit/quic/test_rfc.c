@@ -37,7 +37,7 @@ static size_t make_packet(struct quic_conn *from, enum crypto_level level, const
         quic_header_patch_length(length_at, len - pn_offset);
     struct crypto_seal_item item = {
         .packet = out, .number = number++, .len = (uint32_t)len, .pn_offset = (uint16_t)pn_offset, .pn_len = 4};
-    ck_assert(crypto_seal(keys->tx, keys->tx_mask, &item, 1));
+    ck_assert(quic_keyphase_unpack(conn) && crypto_seal(keys->tx, keys->tx_mask, &item, 1));
     return len;
 }
 

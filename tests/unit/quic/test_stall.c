@@ -111,7 +111,7 @@ START_TEST(nobody_waits)
     struct quic_conn *target = open_both();
     struct quic_stream *s = write_some(target, 500);
     begin();
-    quic_frame_write_type(&f, QUIC_FRAME_ACK);
+    base_write_u8(&f, QUIC_FRAME_ACK);
     base_write_varint(&f, target->recovery.spaces[QUIC_APPLICATION].next - 1);
     base_write_varint(&f, 0);
     base_write_varint(&f, 0);
