@@ -5,6 +5,7 @@
 #   WEFT_BUILD      a build of the core (with libweft.a), to link instead of building it again
 #   WEFT_NIF_ASAN   1: with AddressSanitizer and UndefinedBehaviorSanitizer, into priv/weft_nif.so all the same
 #   WEFT_NIF_BUILD  where to build; default: _build/native (_build/native-asan) beside rebar.config
+#   WEFT_SOURCES    the sources of weft; default: three directories up
 #   WEFT_NIF_JOBS   how many compilers at a time; default: as many as there are processors
 get_filename_component(src "${CMAKE_CURRENT_LIST_DIR}" ABSOLUTE)
 get_filename_component(root "${src}/.." ABSOLUTE)
@@ -21,6 +22,9 @@ if(DEFINED ENV{WEFT_NIF_BUILD})
     set(out "$ENV{WEFT_NIF_BUILD}")
 endif()
 list(APPEND args "-DWEFT_BUILD_DIR=$ENV{WEFT_BUILD}")
+if(DEFINED ENV{WEFT_SOURCES})
+    list(APPEND args "-DWEFT_CORE_SOURCES=$ENV{WEFT_SOURCES}")
+endif()
 if(DEFINED ENV{ERLANG_ROOT_DIR} AND DEFINED ENV{ERLANG_ERTS_VER})
     list(APPEND args "-DERTS_INCLUDE_DIR=$ENV{ERLANG_ROOT_DIR}/erts-$ENV{ERLANG_ERTS_VER}/include")
 endif()

@@ -44,8 +44,9 @@ void *nif_alloc_zero(size_t size);
 #define NIF_ATOMS(X)                                                                                                   \
     X(ok)                                                                                                              \
     X(error)                                                                                                           \
-    X(true) X(false) X(once) X(undefined) X(closed) X(busy) X(timeout) X(badarg) X(not_owner) X(fin) X(reset)          \
-        X(stopped) X(weft) X(weft_fin) X(weft_reset) X(weft_stopped) X(weft_passive) X(weft_writable) X(weft_finished) \
+    X(true)                                                                                                            \
+    X(false) X(once) X(undefined) X(closed) X(busy) X(timeout) X(badarg) X(not_owner) X(fin) X(reset) X(stopped)       \
+        X(weft) X(weft_fin) X(weft_reset) X(weft_stopped) X(weft_passive) X(weft_writable) X(weft_finished)            \
             X(weft_stream) X(weft_conn) X(weft_listener) X(weft_closed) X(weft_datagram) X(weft_session) X(weft_token) \
                 X(weft_path) X(weft_connected) X(weft_confirmed) X(weft_streams) X(weft_datagram_outcome)              \
                     X(weft_datagram_room) X(cause) X(layer) X(code) X(reason) X(application) X(transport)              \

@@ -16,4 +16,5 @@ init([]) ->
         start => {weft_engines, start_link, []},
         shutdown => 10000
     },
-    {ok, {#{strategy => one_for_one, intensity => 5, period => 60}, [Engines]}}.
+    Groups = #{id => weft_cluster, start => {weft_cluster, start_link, []}},
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 60}, [Engines, Groups]}}.
