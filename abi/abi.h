@@ -59,8 +59,13 @@ int32_t abi_params(void *to, const void *from, size_t size);
 int32_t abi_give(void *to, const void *from, size_t size);
 /* Copies a text, cut to capacity; its length. */
 int32_t abi_copy_text(const char *from, char *text, size_t capacity);
-/* A table of callbacks as the application may give it: NULL or with a size. */
-#define ABI_TABLE_OK(table) (!(table) || (table)->size >= 8)
+/* A table of callbacks as the application may give it: NULL, or with a size and nothing in what is reserved. All tables
+ * begin alike. WEFT_E_INVALID, WEFT_E_UNSUPPORTED. */
+int32_t abi_table(const void *table);
+/* The same for a table that is copied: members that we do not know must be 0, too. */
+int32_t abi_table_params(void *to, const void *from, size_t size);
+/* What a table was refused for, in words. */
+const char *abi_table_why(int32_t error);
 
 /* ---- configurations ---- */
 
@@ -77,7 +82,7 @@ struct abi_config {
         struct quic_admission core;
         weft_admission table;
     } admission;
-    pthread_mutex_t lock;             /* for everything that may be changed before the first use */
+    pthread_mutex_t lock; /* for everything that may be changed before the first use */
     struct base_mem mem;
     bool frozen;
     bool has_alpn, has_certificate, has_trust, has_pins, has_tickets, verifies;
@@ -145,9 +150,9 @@ struct abi_engine {
     struct base_mem mem;
     struct io_loop loop;
     uint64_t handle;
-    bool busy;    /* in a turn, or in a call that drives turns */
-    bool telling; /* in dispatch */
-    bool doomed;  /* weft_engine_free was called; the turn is still to end */
+    _Atomic bool busy;    /* in a turn, or in a call that drives turns. Others look when they adopt the engine */
+    _Atomic bool telling; /* in dispatch */
+    bool doomed;          /* weft_engine_free was called; the turn is still to end */
     bool owns_loop, external;
     _Atomic bool leaving; /* weft_engine_run is to return: a pool is stopped */
     uint32_t stream_flags;
@@ -157,6 +162,9 @@ struct abi_engine {
     void *log_user;
     void (*random)(void *user, uint8_t *out, size_t len);
     void *random_user;
+    uint64_t (*clock)(void *user), (*wall_clock)(void *user);
+    void *clock_user;
+    weft_allocator allocator; /* behind mem, when it is the application's */
     struct crypto_error error;
     struct base_list listeners, conns;
     uint32_t buffers_retained;
@@ -203,9 +211,11 @@ void *abi_get(uint8_t kind, uint64_t handle, struct abi_engine **engine, int32_t
 /* User code runs in the midst of things from enter to leave: every call gives WEFT_E_STATE. */
 void abi_enter(void);
 void abi_leave(void);
-/* What belongs to no engine: configurations, pools, pairs. Get calls ref (may be NULL) under the lock. */
+bool abi_inside(void); /* it does now: what needs no handle must ask */
+/* What belongs to no engine: configurations, pools, pairs. Get calls admit under the lock, which takes a reference or
+ * says that the caller is not to have the object: its error. */
 uint64_t abi_registry_add(uint8_t kind, void *object);
-void *abi_registry_get(uint8_t kind, uint64_t handle, void (*ref)(void *object), int32_t *error);
+void *abi_registry_get(uint8_t kind, uint64_t handle, int32_t (*admit)(void *object), int32_t *error);
 void *abi_registry_remove(uint8_t kind, uint64_t handle, int32_t *error);
 /* The calling thread's number, never 0 and never that of another. */
 uint64_t abi_thread(void);

@@ -85,13 +85,12 @@ int32_t weft_config_set_admission(weft_config config, const weft_admission *admi
     struct abi_config *own = abi_config_begin(config, &error);
     if (!own)
         return error;
-    if (!ABI_TABLE_OK(admission))
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "a table of functions begins with its size"));
+    weft_admission table;
+    error = abi_table_params(&table, admission, sizeof table);
+    if (error)
+        return abi_config_end(own, abi_config_fail(own, error, "%s", abi_table_why(error)));
     if (own->core.role != CRYPTO_SERVER)
         return abi_config_end(own, abi_config_fail(own, WEFT_E_TLS, "only a server admits clients"));
-    weft_admission table = {0};
-    if (admission)
-        memcpy(&table, admission, admission->size < sizeof table ? admission->size : sizeof table);
     own->admission.table = table;
     own->admission.core = (struct quic_admission){.judge = table.judge_token ? on_judge : NULL,
                                                   .make = table.make_token ? on_make : NULL};

@@ -32,7 +32,10 @@ static void config_release(struct quic_config *core) {
 
 void abi_config_put(struct abi_config *config) { quic_config_unref(&config->core); }
 
-static void config_ref(void *config) { quic_config_ref(&((struct abi_config *)config)->core); }
+static int32_t config_ref(void *config) {
+    quic_config_ref(&((struct abi_config *)config)->core);
+    return WEFT_OK;
+}
 
 struct abi_config *abi_config_get(weft_config handle, int32_t *error) {
     return (struct abi_config *)abi_registry_get(ABI_CONFIG, handle.id, config_ref, error);
@@ -68,6 +71,8 @@ int32_t abi_config_fail(struct abi_config *config, int32_t error, const char *fo
 int32_t weft_config_new(uint32_t role, weft_config *config) {
     if (role > WEFT_SERVER || !config)
         return WEFT_E_INVALID;
+    if (abi_inside())
+        return WEFT_E_STATE;
     if (!abi_start())
         return WEFT_E_INTERNAL;
     struct base_mem mem;

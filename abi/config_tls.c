@@ -15,6 +15,15 @@
 #define NAMES_LIMIT 32u
 #define NAMES_TEXT 2048u
 
+/* Opens a configuration for a change by arguments that can be used; else says what is needed. NULL with *error. */
+static struct abi_config *open_for(weft_config handle, bool usable, const char *needed, int32_t *error) {
+    struct abi_config *config = abi_config_begin(handle, error);
+    if (!config || usable)
+        return config;
+    *error = abi_config_end(config, abi_config_fail(config, WEFT_E_INVALID, "%s", needed));
+    return NULL;
+}
+
 /* ---- protocols, suites ---- */
 
 /* "a,b" to length-prefixed names. The length, or 0 with the cause. */
@@ -37,11 +46,9 @@ static size_t alpn_list(struct abi_config *config, const char *names, uint8_t *l
 
 int32_t weft_config_set_alpn(weft_config config, const char *names) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own = open_for(config, names != NULL, "ALPN needs names", &error);
     if (!own)
         return error;
-    if (!names)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "ALPN needs names"));
     uint8_t list[ALPN_LIMIT];
     size_t len = alpn_list(own, names, list);
     if (!len || !crypto_tls_config_alpn(own->core.tls, list, len, &own->error))
@@ -53,11 +60,9 @@ int32_t weft_config_set_alpn(weft_config config, const char *names) {
 static int32_t set_names(weft_config config, const char *names,
                          bool (*set)(struct crypto_tls_config *, const char *, struct crypto_error *)) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own = open_for(config, names != NULL, "a list of names is needed", &error);
     if (!own)
         return error;
-    if (!names)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "a list of names is needed"));
     return abi_config_end(own, set(own->core.tls, names, &own->error) ? WEFT_OK : WEFT_E_TLS);
 }
 
@@ -71,11 +76,9 @@ int32_t weft_config_set_groups(weft_config config, const char *names) {
 
 int32_t weft_config_set_ticket_secret(weft_config config, const uint8_t secret[32], uint32_t lifetime_s) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own = open_for(config, secret != NULL, "a secret of 32 bytes is needed", &error);
     if (!own)
         return error;
-    if (!secret)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "a secret of 32 bytes is needed"));
     if (!crypto_tls_config_tickets(own->core.tls, secret, lifetime_s, &own->error))
         return abi_config_end(own, WEFT_E_TLS);
     own->has_tickets = true;
@@ -100,11 +103,10 @@ static int32_t add_certificate(struct abi_config *config, enum crypto_format for
 int32_t weft_config_add_certificate(weft_config config, uint32_t format, const void *chain, size_t chain_len,
                                     const void *key, size_t key_len) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own = open_for(config, format <= WEFT_DER && chain && chain_len && key && key_len,
+                                      "a chain and a key are needed, as PEM or DER", &error);
     if (!own)
         return error;
-    if (format > WEFT_DER || !chain || !chain_len || !key || !key_len)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "a chain and a key are needed, as PEM or DER"));
     error = add_certificate(own, format == WEFT_DER ? CRYPTO_DER : CRYPTO_PEM, (const uint8_t *)chain, chain_len,
                             (const uint8_t *)key, key_len);
     return abi_config_end(own, error);
@@ -136,11 +138,10 @@ static int32_t add_certificate_files(struct abi_config *config, const char *chai
 
 int32_t weft_config_add_certificate_files(weft_config config, const char *chain_pem, const char *key_pem) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own =
+        open_for(config, chain_pem && key_pem, "two files are needed: a chain and its key", &error);
     if (!own)
         return error;
-    if (!chain_pem || !key_pem)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "two files are needed: a chain and its key"));
     return abi_config_end(own, add_certificate_files(own, chain_pem, key_pem));
 }
 
@@ -163,20 +164,19 @@ static size_t split_names(const char *names, char text[NAMES_TEXT], const char *
 }
 
 int32_t weft_config_self_signed(weft_config config, const char *names, uint32_t days) {
-    int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
-    if (!own)
-        return error;
     char text[NAMES_TEXT], certificate[4096], key[1024];
     const char *list[NAMES_LIMIT];
     size_t count = names ? split_names(names, text, list) : 0;
-    if (!count || !days || days > 3650)
-        return abi_config_end(
-            own, abi_config_fail(own, WEFT_E_INVALID, "names with commas, and 1 to 3650 days, are needed"));
+    int32_t error;
+    struct abi_config *own =
+        open_for(config, count && days && days <= 3650, "names with commas, and 1 to 3650 days, are needed", &error);
+    if (!own)
+        return error;
     if (!crypto_selfsigned(list, count, days, certificate, sizeof certificate, key, sizeof key, &own->error))
-        return abi_config_end(own, WEFT_E_CERTIFICATE);
-    error = add_certificate(own, CRYPTO_PEM, (const uint8_t *)certificate, strlen(certificate), (const uint8_t *)key,
-                            strlen(key));
+        error = WEFT_E_CERTIFICATE;
+    else
+        error = add_certificate(own, CRYPTO_PEM, (const uint8_t *)certificate, strlen(certificate),
+                                (const uint8_t *)key, strlen(key));
     crypto_wipe(key, sizeof key);
     return abi_config_end(own, error);
 }
@@ -199,11 +199,10 @@ int32_t weft_config_fingerprint(weft_config config, uint8_t sha256[32]) {
 
 int32_t weft_config_add_trust(weft_config config, uint32_t format, const void *roots, size_t len) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own =
+        open_for(config, format <= WEFT_DER && roots && len, "certificates are needed, as PEM or DER", &error);
     if (!own)
         return error;
-    if (format > WEFT_DER || !roots || !len)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "certificates are needed, as PEM or DER"));
     if (len > TRUST_LIMIT)
         return abi_config_end(own, abi_config_fail(own, WEFT_E_TOO_LARGE, "more than %u bytes", TRUST_LIMIT));
     if (!crypto_tls_config_trust(own->core.tls, format == WEFT_DER ? CRYPTO_DER : CRYPTO_PEM, (const uint8_t *)roots,
@@ -229,11 +228,9 @@ static int32_t trust_file(struct abi_config *config, const char *path) {
 
 int32_t weft_config_add_trust_file(weft_config config, const char *pem) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own = open_for(config, pem != NULL, "a file is needed", &error);
     if (!own)
         return error;
-    if (!pem)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "a file is needed"));
     error = trust_file(own, pem);
     own->has_trust = own->has_trust || !error;
     return abi_config_end(own, error);
@@ -254,22 +251,18 @@ int32_t abi_config_load_system(struct abi_config *config, struct crypto_error *w
 
 int32_t weft_config_use_system_trust(weft_config config, uint32_t on) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own = open_for(config, on <= 1, "0 or 1", &error);
     if (!own)
         return error;
-    if (on > 1)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "0 or 1"));
     own->system_trust = (int8_t)on;
     return abi_config_end(own, WEFT_OK);
 }
 
 int32_t weft_config_set_verify(weft_config config, uint32_t on) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own = open_for(config, on <= 1, "0 or 1", &error);
     if (!own)
         return error;
-    if (on > 1)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "0 or 1"));
     own->verifies = on != 0;
     crypto_tls_config_verify(own->core.tls, own->verifies);
     return abi_config_end(own, WEFT_OK);
@@ -277,11 +270,9 @@ int32_t weft_config_set_verify(weft_config config, uint32_t on) {
 
 int32_t weft_config_add_pin(weft_config config, const uint8_t sha256[32]) {
     int32_t error;
-    struct abi_config *own = abi_config_begin(config, &error);
+    struct abi_config *own = open_for(config, sha256 != NULL, "a SHA-256 of 32 bytes is needed", &error);
     if (!own)
         return error;
-    if (!sha256)
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "a SHA-256 of 32 bytes is needed"));
     if (!crypto_tls_config_pin(own->core.tls, sha256))
         return abi_config_end(own, abi_config_fail(own, WEFT_E_NOMEM, "out of memory"));
     own->has_pins = true;

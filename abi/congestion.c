@@ -137,13 +137,11 @@ int32_t weft_config_set_congestion_control(weft_config config, const weft_conges
     struct abi_config *own = abi_config_begin(config, &error);
     if (!own)
         return error;
-    if (!ABI_TABLE_OK(control))
-        return abi_config_end(own, abi_config_fail(own, WEFT_E_INVALID, "a table of functions begins with its size"));
-    own->congestion = (struct abi_congestion){.ops = adapter};
-    if (control) {
-        size_t known = sizeof own->congestion.control;
-        memcpy(&own->congestion.control, control, control->size < known ? control->size : known);
-    }
+    weft_congestion_control table;
+    error = abi_table_params(&table, control, sizeof table);
+    if (error)
+        return abi_config_end(own, abi_config_fail(own, error, "%s", abi_table_why(error)));
+    own->congestion = (struct abi_congestion){.ops = adapter, .control = table};
     own->core.custom_cc = control ? &own->congestion.ops : NULL;
     return abi_config_end(own, WEFT_OK);
 }

@@ -15,6 +15,9 @@
 #include <assert.h>
 #include <stdio.h>
 
+#define EXPORT_LABEL 53u  /* what the TLS library has room for beside the largest hash */
+#define EXPORT_MOST 8160u /* RFC 5869 2.3: 255 hashes, of SHA-256, so that it is the same for all suites */
+
 /* ---- birth and end of the object ---- */
 
 struct abi_conn *abi_conn_new(struct abi_engine *engine) {
@@ -148,9 +151,10 @@ static int32_t connect_params(const weft_connect_params *params, weft_connect_pa
     if (error)
         return error;
     if ((p->family != 0 && p->family != 4 && p->family != 6) || (!p->session && p->session_len) ||
-        (!p->token && p->token_len) || !ABI_TABLE_OK(p->callbacks) || !ABI_TABLE_OK(p->stream_callbacks))
+        (!p->token && p->token_len))
         return WEFT_E_INVALID;
-    return WEFT_OK;
+    error = abi_table(p->callbacks);
+    return error ? error : abi_table(p->stream_callbacks);
 }
 
 /* An object that waits for its race. */
@@ -296,8 +300,9 @@ int32_t weft_conn_set_callbacks(weft_conn conn, const weft_conn_callbacks *callb
     struct abi_conn *own = abi_conn_get(conn, &error);
     if (!own)
         return error;
-    if (!ABI_TABLE_OK(callbacks))
-        return WEFT_E_INVALID;
+    error = abi_table(callbacks);
+    if (error)
+        return error;
     own->callbacks = callbacks;
     abi_datagrams_again(own);
     return WEFT_OK;
@@ -308,8 +313,9 @@ int32_t weft_conn_set_stream_callbacks(weft_conn conn, const weft_stream_callbac
     struct abi_conn *own = abi_conn_get(conn, &error);
     if (!own)
         return error;
-    if (!ABI_TABLE_OK(callbacks))
-        return WEFT_E_INVALID;
+    error = abi_table(callbacks);
+    if (error)
+        return error;
     own->stream_callbacks = callbacks;
     return WEFT_OK;
 }
@@ -374,6 +380,8 @@ int32_t weft_conn_export(weft_conn conn, const char *label, const void *context,
         return error;
     if (!label || (!context && context_len) || !out || !len)
         return WEFT_E_INVALID;
+    if (strlen(label) > EXPORT_LABEL || len > EXPORT_MOST || context_len > UINT32_MAX)
+        return WEFT_E_VALUE;
     struct crypto_tls *tls = own->core->tls;
     bool ok = tls && own->core->handshake_complete &&
               crypto_tls_export(tls, label, (const uint8_t *)context, context_len, (uint8_t *)out, len);

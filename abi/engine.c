@@ -40,9 +40,52 @@ int32_t abi_engine_fail(struct abi_engine *engine, int32_t error, const struct c
     return error;
 }
 
+/* ---- what the application lends: asked in the midst of things ---- */
+
 static void on_random(void *user, uint8_t *out, size_t len) {
     struct abi_engine *engine = (struct abi_engine *)user;
+    abi_enter();
     engine->random(engine->random_user, out, len);
+    abi_leave();
+}
+
+static uint64_t on_clock(void *user) {
+    struct abi_engine *engine = (struct abi_engine *)user;
+    abi_enter();
+    uint64_t now = engine->clock(engine->clock_user);
+    abi_leave();
+    return now;
+}
+
+static uint64_t on_wall_clock(void *user) {
+    struct abi_engine *engine = (struct abi_engine *)user;
+    abi_enter();
+    uint64_t now = engine->wall_clock(engine->clock_user);
+    abi_leave();
+    return now;
+}
+
+static void *on_alloc(void *user, size_t size) {
+    const weft_allocator *allocator = (const weft_allocator *)user;
+    abi_enter();
+    void *block = allocator->alloc(allocator->user, size);
+    abi_leave();
+    return block;
+}
+
+static void *on_resize(void *user, void *block, size_t from, size_t size) {
+    const weft_allocator *allocator = (const weft_allocator *)user;
+    abi_enter();
+    void *moved = allocator->resize(allocator->user, block, from, size);
+    abi_leave();
+    return moved;
+}
+
+static void on_release(void *user, void *block, size_t size) {
+    const weft_allocator *allocator = (const weft_allocator *)user;
+    abi_enter();
+    allocator->release(allocator->user, block, size);
+    abi_leave();
 }
 
 /* ---- birth ---- */
@@ -56,20 +99,20 @@ static int32_t params_check(const weft_engine_params *p) {
     return WEFT_OK;
 }
 
-static int32_t params_memory(const weft_engine_params *p, struct base_mem *mem) {
-    weft_allocator allocator;
+/* *allocator stays where it is while mem is used. */
+static int32_t params_memory(const weft_engine_params *p, struct base_mem *mem, weft_allocator *allocator) {
     base_mem_init(mem, p->memory_limit);
     if (!p->allocator)
         return WEFT_OK;
-    int32_t error = abi_params(&allocator, p->allocator, sizeof allocator);
+    int32_t error = abi_table_params(allocator, p->allocator, sizeof *allocator);
     if (error)
         return error;
-    if (!allocator.alloc || !allocator.resize || !allocator.release)
+    if (!allocator->alloc || !allocator->resize || !allocator->release)
         return WEFT_E_INVALID;
-    mem->alloc = allocator.alloc;
-    mem->resize = allocator.resize;
-    mem->release = allocator.release;
-    mem->user = allocator.user;
+    mem->alloc = on_alloc;
+    mem->resize = on_resize;
+    mem->release = on_release;
+    mem->user = allocator;
     return WEFT_OK;
 }
 
@@ -83,6 +126,9 @@ static void engine_init(struct abi_engine *engine, const weft_engine_params *p) 
     engine->log_user = p->log_user;
     engine->random = p->random;
     engine->random_user = p->random_user;
+    engine->clock = p->clock;
+    engine->wall_clock = p->wall_clock;
+    engine->clock_user = p->clock_user;
     base_list_init(&engine->listeners);
     base_list_init(&engine->conns);
     base_list_init(&engine->buffers);
@@ -95,9 +141,9 @@ static int32_t engine_open_loop(struct abi_engine *engine, const weft_engine_par
     struct io_loop_open open = {.mem = &engine->mem,
                                 .uv = (uv_loop_t *)p->uv_loop,
                                 .external = engine->external,
-                                .clock = p->clock,
-                                .wall_clock = p->wall_clock,
-                                .clock_user = p->clock_user,
+                                .clock = p->clock ? on_clock : NULL,
+                                .wall_clock = p->wall_clock ? on_wall_clock : NULL,
+                                .clock_user = engine,
                                 .random = {.fill = p->random ? on_random : NULL, .user = engine},
                                 .engine = (uint8_t)p->number,
                                 .handle_tag = tag,
@@ -113,6 +159,9 @@ static int32_t engine_open_loop(struct abi_engine *engine, const weft_engine_par
 /* Memory of the engine itself: the allocator is inside of it. */
 static void engine_free_memory(struct abi_engine *engine) {
     struct base_mem mem = engine->mem;
+    weft_allocator allocator = engine->allocator;
+    if (allocator.alloc)
+        mem.user = &allocator;
     pthread_mutex_destroy(&engine->post_lock);
     base_free(&mem, engine->batch, BATCH_BYTES);
     base_free(&mem, engine->arena, ABI_ARENA);
@@ -126,8 +175,11 @@ int32_t weft_engine_new(const weft_engine_params *params, weft_engine *engine) {
     if (!error)
         error = engine ? params_check(&p) : WEFT_E_INVALID;
     struct base_mem mem;
+    weft_allocator allocator;
     if (!error)
-        error = params_memory(&p, &mem);
+        error = params_memory(&p, &mem, &allocator);
+    if (!error && abi_inside())
+        error = WEFT_E_STATE;
     if (!error && !abi_start())
         error = WEFT_E_INTERNAL;
     if (error)
@@ -136,6 +188,10 @@ int32_t weft_engine_new(const weft_engine_params *params, weft_engine *engine) {
     if (!made)
         return WEFT_E_NOMEM;
     made->mem = mem;
+    if (p.allocator) {
+        made->allocator = allocator;
+        made->mem.user = &made->allocator;
+    }
     engine_init(made, &p);
     made->batch = (weft_event *)base_alloc(&made->mem, BATCH_BYTES);
     made->arena = (uint8_t *)base_alloc(&made->mem, ABI_ARENA);

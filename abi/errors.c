@@ -119,6 +119,33 @@ int32_t abi_params(void *to, const void *from, size_t size) {
     return WEFT_OK;
 }
 
+/* What all tables begin with. */
+struct table_head {
+    uint32_t size, reserved;
+};
+
+int32_t abi_table(const void *table) {
+    struct table_head head = {sizeof head, 0};
+    if (table)
+        memcpy(&head, table, sizeof head.size);
+    if (head.size < sizeof head)
+        return WEFT_E_INVALID;
+    if (table)
+        memcpy(&head, table, sizeof head);
+    return head.reserved ? WEFT_E_UNSUPPORTED : WEFT_OK;
+}
+
+int32_t abi_table_params(void *to, const void *from, size_t size) {
+    int32_t error = abi_table(from);
+    return error ? error : abi_params(to, from, size);
+}
+
+const char *abi_table_why(int32_t error) {
+    return error == WEFT_E_INVALID
+               ? "a table of functions begins with its size"
+               : "the table has functions that this version does not know, or uses what is reserved";
+}
+
 int32_t abi_give(void *to, const void *from, size_t size) {
     uint32_t theirs;
     if (!to)

@@ -32,6 +32,8 @@ static int input_one(struct abi_engine *engine, const weft_datagram *datagram) {
     if ((!datagram->data && datagram->len) || !abi_addr_in(&datagram->local, &local) ||
         !abi_addr_in(&datagram->remote, &remote) || !local.family || !remote.family || datagram->ecn > 3)
         return WEFT_E_INVALID;
+    if (datagram->reserved[0] || datagram->reserved[1] || datagram->reserved[2])
+        return WEFT_E_UNSUPPORTED;
     struct quic_socket *socket = socket_for(engine, &local);
     if (!socket)
         return WEFT_E_NOMEM;

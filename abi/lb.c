@@ -9,8 +9,11 @@
 #include "quic/lb.h"
 
 static int32_t lb_config(const weft_quic_lb *from, struct quic_lb_config *config) {
+    static const uint8_t none[sizeof from->reserved];
     weft_quic_lb lb;
     int32_t error = from ? abi_params(&lb, from, sizeof lb) : WEFT_E_INVALID;
+    if (!error && memcmp(lb.reserved, none, sizeof none) != 0)
+        error = WEFT_E_UNSUPPORTED;
     if (error)
         return error;
     *config = (struct quic_lb_config){.rotation = lb.rotation,
@@ -18,11 +21,14 @@ static int32_t lb_config(const weft_quic_lb *from, struct quic_lb_config *config
                                       .nonce_len = lb.nonce_len,
                                       .encode_length = lb.encode_length != 0,
                                       .encrypted = lb.encrypted != 0};
-    if (quic_lb_check(config))
-        return WEFT_E_INVALID;
-    memcpy(config->server_id, lb.server_id, config->server_id_len);
-    memcpy(config->key, lb.key, sizeof config->key);
-    return WEFT_OK;
+    if (quic_lb_check(config) || lb.encode_length > 1 || lb.encrypted > 1) {
+        error = WEFT_E_INVALID;
+    } else {
+        memcpy(config->server_id, lb.server_id, config->server_id_len);
+        memcpy(config->key, lb.key, sizeof config->key);
+    }
+    crypto_wipe(&lb, sizeof lb);
+    return error;
 }
 
 int32_t weft_engine_set_quic_lb(weft_engine engine, const weft_quic_lb *lb) {
@@ -40,13 +46,13 @@ int32_t weft_engine_set_quic_lb(weft_engine engine, const weft_quic_lb *lb) {
 
 int32_t weft_quic_lb_decode(const weft_quic_lb *lb, const void *cid, size_t len, uint8_t *server_id, uint8_t *nonce) {
     struct quic_lb_config config;
-    int32_t error = lb_config(lb, &config);
-    if (error)
-        return error;
     if (!cid || !server_id)
         return WEFT_E_INVALID;
     if (!abi_start())
         return WEFT_E_INTERNAL;
+    int32_t error = lb_config(lb, &config);
+    if (error)
+        return error;
     struct base_mem mem;
     base_mem_init(&mem, 0);
     struct quic_lb *made = quic_lb_new(&mem, &config);

@@ -22,8 +22,10 @@ static int32_t listen_params(const weft_listen_params *params, weft_listen_param
         return WEFT_E_INVALID;
     if (p->flags & WEFT_LISTEN_STEER && !(p->flags & WEFT_LISTEN_REUSE_PORT))
         return WEFT_E_INVALID;
-    bool ok = ABI_TABLE_OK(p->callbacks) && ABI_TABLE_OK(p->conn_callbacks) && ABI_TABLE_OK(p->stream_callbacks);
-    return ok ? WEFT_OK : WEFT_E_INVALID;
+    error = abi_table(p->callbacks);
+    if (!error)
+        error = abi_table(p->conn_callbacks);
+    return error ? error : abi_table(p->stream_callbacks);
 }
 
 static int32_t listener_open(struct abi_listener *listener, const struct quic_addr *addr, uint32_t flags,

@@ -361,6 +361,8 @@ int32_t weft_pair_new(const weft_pair_params *params, weft_pair *pair, weft_engi
         return error;
     if (!pair || !engines || p.flags & ~(uint32_t)WEFT_PAIR_REPEATABLE)
         return WEFT_E_INVALID;
+    if (abi_inside())
+        return WEFT_E_STATE;
     struct base_mem mem;
     base_mem_init(&mem, 0);
     struct abi_pair *made = BASE_NEW(&mem, struct abi_pair);
@@ -380,13 +382,13 @@ int32_t weft_pair_new(const weft_pair_params *params, weft_pair *pair, weft_engi
     return WEFT_OK;
 }
 
+/* Under the registry's lock, for the owner may be about to free it. */
+static int32_t pair_admit(void *pair) {
+    return ((const struct abi_pair *)pair)->thread == abi_thread() ? WEFT_OK : WEFT_E_THREAD;
+}
+
 static struct abi_pair *pair_get(weft_pair handle, int32_t *error) {
-    struct abi_pair *pair = (struct abi_pair *)abi_registry_get(ABI_PAIR, handle.id, NULL, error);
-    if (pair && pair->thread != abi_thread()) {
-        *error = WEFT_E_THREAD;
-        return NULL;
-    }
-    return pair;
+    return (struct abi_pair *)abi_registry_get(ABI_PAIR, handle.id, pair_admit, error);
 }
 
 /* The engine lives, and may not be freed now: another thread has adopted it, or it is in a turn. */

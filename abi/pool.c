@@ -25,6 +25,7 @@ struct abi_worker {
     weft_engine engine;
     int32_t result; /* of its beginning */
     bool ready;
+    bool over; /* its engine is freed, the thread about to end; under the lock */
 };
 
 struct abi_pool {
@@ -36,7 +37,6 @@ struct abi_pool {
     uint32_t count;            /* of workers whose threads were made; under the lock, and after weft_pool_new fixed */
     bool born;                 /* weft_pool_new has returned; under the lock */
     bool stopped;              /* under the lock */
-    uint32_t running;          /* threads that have not ended; under the lock */
     pthread_mutex_t listening; /* one weft_pool_listen at a time: the order of binding is the order of engines */
     pthread_mutex_t joining;
     bool joined; /* under joining */
@@ -55,7 +55,10 @@ static size_t pool_bytes(uint32_t workers) { return sizeof(struct abi_pool) + wo
 
 /* ---- references ---- */
 
-static void pool_ref(void *pool) { atomic_fetch_add(&((struct abi_pool *)pool)->refs, 1); }
+static int32_t pool_ref(void *pool) {
+    atomic_fetch_add(&((struct abi_pool *)pool)->refs, 1);
+    return WEFT_OK;
+}
 
 static void pool_put(struct abi_pool *pool) {
     if (atomic_fetch_sub(&pool->refs, 1) != 1)
@@ -132,7 +135,7 @@ static void *worker_main(void *arg) {
     }
     weft_engine_free(worker->engine); /* the application may have done it: then nothing happens */
     pthread_mutex_lock(&pool->lock);
-    pool->running--;
+    worker->over = true;
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -144,11 +147,8 @@ static int32_t worker_start(struct abi_pool *pool, uint32_t index) {
     worker->pool = pool;
     worker->index = index;
     pthread_mutex_lock(&pool->lock);
-    pool->running++;
     int32_t error = pthread_create(&worker->thread, NULL, worker_main, worker) == 0 ? WEFT_OK : WEFT_E_IO;
-    if (error)
-        pool->running--;
-    else
+    if (!error)
         pool->count++;
     while (!error && !worker->ready)
         pthread_cond_wait(&pool->changed, &pool->lock);
@@ -271,7 +271,7 @@ int32_t weft_pool_new(const weft_pool_params *params, weft_pool *pool) {
         error = pool ? params_check(&p, &engine) : WEFT_E_INVALID;
     if (error)
         return error;
-    if (pool_of_thread)
+    if (pool_of_thread || abi_inside())
         return WEFT_E_STATE;
     struct abi_pool *made = pool_make(&p, &engine);
     if (!made)
@@ -359,8 +359,8 @@ static void job_close(void *arg) {
     job_done(job);
 }
 
-/* On the engine's thread, waited for. A post that is not called, because the engine was freed, is never
- * called; that is known for certain when no thread runs any more, as in a pool that was stopped. */
+/* On the engine's thread, waited for. A post that is not called, because the pool was stopped or the application freed
+ * the engine, is never called; that is known for certain when that thread is over. */
 static int32_t job_run(struct listen_job *job, uint32_t index, void (*function)(void *arg)) {
     struct abi_pool *pool = job->pool;
     job->done = false;
@@ -370,7 +370,7 @@ static int32_t job_run(struct listen_job *job, uint32_t index, void (*function)(
     if (error)
         return error == WEFT_E_GONE ? WEFT_E_STATE : error;
     pthread_mutex_lock(&pool->lock);
-    while (!job->done && pool->running)
+    while (!job->done && !pool->workers[index].over)
         pthread_cond_wait(&pool->changed, &pool->lock);
     bool done = job->done;
     pthread_mutex_unlock(&pool->lock);

@@ -66,6 +66,8 @@ void abi_leave(void) {
     thread.inside--;
 }
 
+bool abi_inside(void) { return thread.inside > 0; }
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool started;
 
@@ -263,17 +265,18 @@ static void *shared_at(uint8_t kind, uint64_t handle, int32_t *error) {
     return object;
 }
 
-void *abi_registry_get(uint8_t kind, uint64_t handle, void (*ref)(void *object), int32_t *error) {
+void *abi_registry_get(uint8_t kind, uint64_t handle, int32_t (*admit)(void *object), int32_t *error) {
     if (thread.inside) {
         *error = WEFT_E_STATE;
         return NULL;
     }
     pthread_mutex_lock(&registry.lock);
     void *object = shared_at(kind, handle, error);
-    if (object && ref)
-        ref(object);
+    int32_t refused = object ? admit(object) : WEFT_OK;
     pthread_mutex_unlock(&registry.lock);
-    return object;
+    if (refused)
+        *error = refused;
+    return refused ? NULL : object;
 }
 
 void *abi_registry_remove(uint8_t kind, uint64_t handle, int32_t *error) {

@@ -18,8 +18,7 @@ static int32_t stream_params(const weft_stream_params *params, weft_stream_param
     int32_t error = abi_params(p, params, sizeof *p);
     if (error)
         return error;
-    bool ok = ABI_TABLE_OK(p->callbacks) && !(p->flags & ~ABI_STREAM_FLAGS);
-    return ok ? WEFT_OK : WEFT_E_INVALID;
+    return p->flags & ~ABI_STREAM_FLAGS ? WEFT_E_INVALID : abi_table(p->callbacks);
 }
 
 int32_t weft_stream_open(weft_conn conn, uint32_t direction, const weft_stream_params *params, weft_stream *stream) {

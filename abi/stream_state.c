@@ -128,8 +128,9 @@ int32_t weft_stream_set_callbacks(weft_stream stream, const weft_stream_callback
     int32_t error;
     if (!abi_stream_get(stream.id, &at, &error))
         return error;
-    if (!ABI_TABLE_OK(callbacks))
-        return WEFT_E_INVALID;
+    error = abi_table(callbacks);
+    if (error)
+        return error;
     struct abi_stream *block = block_of(&at);
     if (!block)
         return WEFT_E_NOMEM;

@@ -34,7 +34,11 @@ static const struct cli_usage serve_usage = {
     "certificate, for `weft get --pin`), and at the end what it did and what that cost. Only regular files\n"
     "beneath the directory are served. What is refused is refused by a reset of the stream, with the code\n"
     "0x400 not a request, 0x403 forbidden, 0x404 not found, 0x414 too long, 0x500 trouble with the file,\n"
-    "0x503 no resources.",
+    "0x503 no resources.\n"
+    "\n"
+    "SIGINT and SIGTERM close all connections, and it ends when their closing periods are over (RFC 9000 10.2):\n"
+    "some round trips, or about three seconds after a handshake that was refused, where no round trip is known.\n"
+    "A second one ends it at once.",
     "Examples:\n"
     "    weft serve --root /srv/files\n"
     "    weft serve --listen 192.0.2.1:443 --cert chain.pem --key key.pem --set max_connections=10000\n"

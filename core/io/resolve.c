@@ -146,5 +146,7 @@ void io_resolve_cancel(struct io_resolve *resolve) {
         return;
     }
     resolve->cb = NULL;
-    uv_cancel((uv_req_t *)&resolve->request); /* its callback comes all the same */
+    /* Its callback comes all the same: at once when no thread of the pool has begun with it; else when the system has
+     * answered, for nothing interrupts getaddrinfo. */
+    uv_cancel((uv_req_t *)&resolve->request);
 }

@@ -51,7 +51,8 @@
  * EVENTS. User code is called at one point of an engine's turn, when no work is half done. So in any callback any call
  * is allowed, closing or freeing what the callback is about included. (The exceptions, where every call gives
  * WEFT_E_STATE: turning the engine from within its own turn; and any call from the callbacks for certificates, key
- * logs, logs, memory, clock and randomness, which run in the midst of things.) Events come in two forms: through an
+ * logs, logs, memory, clock and randomness, which run in the midst of things: only weft_engine_wake and _post, and
+ * what needs no handle and makes none, may be called there.) Events come in two forms: through an
  * object's table of callbacks, or, for objects without one, in batches through the engine's on_events. The order is
  * the same.
  *
@@ -208,7 +209,7 @@ WEFT_API int32_t weft_addr_format(const weft_addr *addr, char *text, size_t capa
 
 /* Defaults for a role (enum weft_role). A client verifies servers against the system's certificate authorities; a
  * server needs a certificate. Both need ALPN names (RFC 9001 8.1). To be freed with weft_config_free.
- * WEFT_E_INTERNAL: the TLS library does not start. */
+ * WEFT_E_INTERNAL: the TLS library does not start; WEFT_E_STATE: in a callback where no call is allowed. */
 WEFT_API int32_t weft_config_new(uint32_t role, weft_config *config);
 /* Ends the handle. What uses the configuration keeps it as long as needed. */
 WEFT_API int32_t weft_config_free(weft_config config);
@@ -578,7 +579,8 @@ WEFT_API int32_t weft_engine_new(const weft_engine_params *params, weft_engine *
 /* Frees the engine and all its objects, without a word to peers or callbacks; their handles end, and what was lent to
  * weft_stream_write_ref or kept with weft_buffer_retain ends too. In a callback of this engine: no further callback
  * comes, and the memory goes when the turn is over. With a loop of yours, run it once more afterwards: it closes what
- * the engine had there. */
+ * the engine had there. An engine with its own loop waits for a name that the system is looking up for it (getaddrinfo
+ * cannot be interrupted once it has begun, and may take seconds); connect to addresses where that is too long. */
 WEFT_API int32_t weft_engine_free(weft_engine engine);
 /* Copies why the last weft_connect or weft_listen of this engine failed ("" when none did), cut to capacity. Its
  * length. */
@@ -654,7 +656,9 @@ enum weft_listen_flag {
     /* Besides REUSE_PORT: the system hands a connection's datagrams to its engine even when the client's address has
      * changed. It takes the engine's number, which is in connection IDs, for its place among the sockets of the port: so
      * the engines are numbered 0, 1, 2 ... in the order of their weft_listen, as those of a weft_pool are. Where the
-     * system cannot do it, the addresses decide, as without */
+     * system cannot do it, the addresses decide, as without. When one of these sockets closes the system moves the last
+     * into its place: so close all of them together, and listen anew in the same order; in between, connections of
+     * other engines may lose datagrams to the wrong one */
     WEFT_LISTEN_STEER = 4
 };
 
@@ -683,8 +687,9 @@ WEFT_API int32_t weft_listener_connections(weft_listener listener, uint32_t *cou
 WEFT_API int32_t weft_listener_reload(weft_listener listener, weft_config config);
 /* Accepts no more (clients are told CONNECTION_REFUSED, RFC 9000 20.1); connections stay. Idempotent. */
 WEFT_API int32_t weft_listener_stop(weft_listener listener);
-/* Closes its connections too, with this application error code. LISTENER_CLOSED comes when the last one is gone: some
- * round trips later. WEFT_E_CLOSED: it is closing already; WEFT_E_VALUE: code is not below 2^62. */
+/* Closes its connections too, with this application error code. LISTENER_CLOSED comes when the last one is gone: three
+ * probe timeouts later (RFC 9000 10.2), which are some round trips, or 3 s where no round trip was measured, as in a
+ * handshake that was refused. WEFT_E_CLOSED: it is closing already; WEFT_E_VALUE: code is not below 2^62. */
 WEFT_API int32_t weft_listener_close(weft_listener listener, uint64_t code);
 /* The user pointer; NULL for a handle that is not valid (weft_conn_user and weft_stream_user too). */
 WEFT_API void *weft_listener_user(weft_listener listener);
@@ -881,7 +886,7 @@ typedef struct weft_path_news {
 WEFT_API int32_t weft_conn_path_news(weft_conn conn, weft_path_news *news);
 /* Writes keying material for label and context to out (RFC 8446 7.5). WEFT_E_STATE: the handshake is not complete, or
  * its secrets have been forgotten since: servers do that when the handshake is confirmed, so ask in on_connected, or set
- * the option keep_exporter; WEFT_E_CLOSED. */
+ * the option keep_exporter; WEFT_E_VALUE: the label is longer than 53 bytes, or len beyond 8160; WEFT_E_CLOSED. */
 WEFT_API int32_t weft_conn_export(weft_conn conn, const char *label, const void *context, size_t context_len, void *out,
                                   size_t len);
 /* Begins a key update (RFC 9001 6). WEFT_E_STATE: too early, or the last one is not acknowledged yet; WEFT_E_CLOSED. */

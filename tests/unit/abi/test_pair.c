@@ -1,6 +1,7 @@
 /* Tests of pair.c: two engines in virtual time. What a link does to datagrams is seen from outside (on_datagram, the
  * clock in callbacks, traffic) and is exact; the same seed gives the same bytes. */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "world.h"
 
@@ -362,6 +363,36 @@ START_TEST(calls_from_within_and_from_elsewhere)
 }
 END_TEST
 
+static _Atomic uint64_t current; /* the pair's handle; 0: the end */
+
+static void *ask_all_the_time(void *arg) {
+    uint64_t at;
+    (void)arg;
+    for (uint64_t id; (id = atomic_load(&current)) != 0;) {
+        int32_t result = weft_pair_now((weft_pair){id}, &at);
+        ck_assert(result == WEFT_E_THREAD || result == WEFT_E_GONE);
+    }
+    return NULL;
+}
+
+/* Somebody who may not have the pair does not look at it while its owner frees it. For sanitizers. */
+START_TEST(freed_while_another_thread_asks)
+{
+    pthread_t thread;
+    ck_assert_int_eq(weft_pair_new(NULL, &pair, engines), 0);
+    atomic_store(&current, pair.id);
+    ck_assert_int_eq(pthread_create(&thread, NULL, ask_all_the_time, NULL), 0);
+    for (int i = 0; i < 300; i++) {
+        ck_assert_int_eq(weft_pair_free(pair), 0);
+        ck_assert_int_eq(weft_pair_new(NULL, &pair, engines), 0);
+        atomic_store(&current, pair.id);
+    }
+    atomic_store(&current, 0);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(weft_pair_free(pair), 0);
+}
+END_TEST
+
 START_TEST(wrong_arguments)
 {
     weft_engine_params external = {.size = sizeof external, .flags = WEFT_ENGINE_EXTERNAL};
@@ -408,6 +439,7 @@ Suite *unit_suite(void) {
     tcase_add_test(all, corrupted_packets_are_dropped);
     tcase_add_test(all, an_engine_that_is_freed_is_silent);
     tcase_add_test(all, calls_from_within_and_from_elsewhere);
+    tcase_add_test(all, freed_while_another_thread_asks);
     tcase_add_test(all, wrong_arguments);
     suite_add_tcase(suite, all);
     return suite;

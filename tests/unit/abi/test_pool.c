@@ -13,7 +13,7 @@ static weft_config server_config, client_config;
 static weft_pool pool;
 static pthread_t threads[ENGINES + 1];
 static weft_engine set_up[ENGINES + 1];
-static _Atomic int setups, teardowns, accepted[ENGINES], done, fail_at, stop_at;
+static _Atomic int setups, teardowns, accepted[ENGINES], done, fail_at, stop_at, freed_at;
 
 /* ---- what the pool calls ---- */
 
@@ -39,7 +39,7 @@ static void on_teardown(void *user, weft_pool of, uint32_t index, weft_engine en
     ck_assert_ptr_eq(user, &setups);
     ck_assert_uint_ne(of.id, 0);
     ck_assert(pthread_equal(pthread_self(), threads[index]));
-    ck_assert_int_eq(weft_engine_now(engine, &now), 0);
+    ck_assert_int_eq(weft_engine_now(engine, &now), atomic_load(&freed_at) == (int)index + 1 ? WEFT_E_GONE : 0);
     atomic_fetch_add(&teardowns, 1);
 }
 
@@ -257,6 +257,36 @@ START_TEST(listening_fails_for_all)
 }
 END_TEST
 
+static _Atomic bool waits;
+
+static void free_own_engine(void *arg) {
+    uint32_t index = *(uint32_t *)arg;
+    weft_engine engine;
+    while (!atomic_load(&waits))
+        usleep(1000);
+    usleep(50000); /* so that the other call is likely to wait already; else it finds no engine */
+    ck_assert_int_eq(weft_pool_engine(pool, index, &engine), 0);
+    atomic_store(&freed_at, (int)index + 1);
+    ck_assert_int_eq(weft_engine_free(engine), 0);
+}
+
+static void now_it_waits(void *arg) {
+    (void)arg;
+    atomic_store(&waits, true);
+}
+
+/* An engine that the application has freed answers no more; nobody waits for it until the pool is stopped. */
+START_TEST(listening_does_not_wait_for_an_engine_that_is_freed)
+{
+    static uint32_t last = ENGINES - 1;
+    ck_assert_int_eq(make(ENGINES), 0);
+    ck_assert_int_eq(weft_pool_post(pool, last, free_own_engine, &last), 0);
+    ck_assert_int_eq(weft_pool_post(pool, 0, now_it_waits, NULL), 0);
+    ck_assert_int_eq(weft_pool_listen(pool, server_config, "127.0.0.1:0", NULL, NULL), WEFT_E_STATE);
+    ck_assert_int_eq(weft_pool_free(pool), 0);
+}
+END_TEST
+
 /* ---- from many threads ---- */
 
 static void *poster(void *arg) {
@@ -293,6 +323,7 @@ Suite *unit_suite(void) {
     tcase_add_test(all, as_many_as_processors);
     tcase_add_test(all, clients_of_one_port);
     tcase_add_test(all, listening_fails_for_all);
+    tcase_add_test(all, listening_does_not_wait_for_an_engine_that_is_freed);
     tcase_add_test(all, freed_while_others_post);
     suite_add_tcase(suite, all);
     return suite;

@@ -130,6 +130,30 @@ START_TEST(a_later_byte_of_the_id)
 }
 END_TEST
 
+static bool reopen(unsigned i, uint16_t port) {
+    struct io_udp_open open = {
+        .local = {.family = 4, .ip = {127, 0, 0, 1}, .port = port}, .reuse_port = true, .steer = true};
+    struct crypto_error why = {{0}};
+    return io_udp_open(&sockets[i], &open, &mem, &stats, &why) == 0;
+}
+
+/* What weft.h warns of: the last socket takes the place of one that closes; all anew, in order, are right again. */
+START_TEST(one_that_closes_moves_another)
+{
+    const uint8_t second[40] = {0x40, 1, 9, 9, 9}, last[40] = {0x40, SOCKETS - 1, 9, 9, 9};
+    uint16_t port = sockets[0].socket.local.port;
+    io_udp_close(&sockets[1]);
+    ck_assert(reopen(1, port));
+    expect_at(second, sizeof second, SOCKETS - 1);
+    expect_at(last, sizeof last, 1);
+    close_all();
+    for (unsigned i = 0; i < SOCKETS; i++)
+        ck_assert(reopen(i, port));
+    expect_at(second, sizeof second, 1);
+    expect_at(last, sizeof last, SOCKETS - 1);
+}
+END_TEST
+
 START_TEST(without_it_the_hash_decides)
 {
     const uint8_t packet[40] = {0x40, 1};
@@ -145,6 +169,7 @@ Suite *unit_suite(void) {
     tcase_add_checked_fixture(all, setup, close_all);
     tcase_set_timeout(all, 0);
     tcase_add_test(all, short_headers);
+    tcase_add_test(all, one_that_closes_moves_another);
     tcase_add_test(all, handshake_packets_of_both_versions);
     tcase_add_test(all, ids_that_a_client_made_up);
     tcase_add_test(all, numbers_without_a_socket);
