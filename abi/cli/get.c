@@ -24,6 +24,10 @@ static const struct cli_option get_options[] = {
     {"resume", 0, CLI_FLAG, offsetof(struct get, resume), NULL,
      "the first file over one connection, the rest over a second\nthat resumes it; with --set early_data=on in 0-RTT "
      "packets"},
+    {"session", 0, CLI_TEXT, offsetof(struct get, session_path), "FILE",
+     "resume the session in this file, if it is there, and put the\nnewest one of this run there for the next; with "
+     "--set\nearly_data=on requests go in 0-RTT packets, which others could\nsend again. For one server; keep it to "
+     "yourself"},
     {"key-update", 0, CLI_FLAG, offsetof(struct get, common.key_update), NULL,
      "begin a key update when the first file comes"},
     {"migrate", 0, CLI_TEXT, offsetof(struct get, migrate), "ADDR",
@@ -44,6 +48,7 @@ static const struct cli_usage get_usage = {
     "    weft get https://example.org/a.iso\n"
     "    weft get --pin 0a1b...  -o /tmp  [::1]:4433  /one /two /three\n"
     "    weft get --ca ca.pem -o - example.org/list.txt | sort\n"
+    "    weft get --session example.session --set early_data=on https://example.org/a.iso\n"
     "\n"
     "Exit codes: 0 all files are there, 1 a file failed, 2 the command line was not understood, 3 a connection did\n"
     "not come about, 4 a server's certificate was refused, 130 interrupted. Of several the greatest is given.\n"
@@ -63,6 +68,10 @@ static void on_signal(void *user) {
 
 static void on_tick(void *user) {
     struct get *get = user;
+    for (struct get_server *server = get->servers; server; server = server->next)
+        get_server_tick(server);
+    if (!get->progress.on)
+        return;
     cli_progress_show(&get->progress, get->files_done + get->files_failed, get->count, "files", get->bytes);
 }
 
@@ -162,6 +171,8 @@ static int read_words(struct get *get, int count, const char *const *words) {
     }
     if (!get->count || paths_wanted)
         return complain("URL", "which file? `weft get --help` tells how they are named");
+    if (get->session_path && get->servers->next)
+        return complain("--session", "takes the files of one server, whose session it is");
     if (get->directory < 0 && get->servers->next)
         return complain("-o -", "takes the files of one server, or their order could not be kept");
     return get->directory < 0 ? CLI_GO_ON : check_names(get);
@@ -179,6 +190,8 @@ static void summary(struct get *get) {
         cli_json_work(&json, &stats, get->bytes, seconds);
         cli_json_uint(&json, "files", get->files_done);
         cli_json_uint(&json, "failed", get->files_failed);
+        cli_json_uint(&json, "resumed", get->resumed);
+        cli_json_uint(&json, "early_accepted", get->early_accepted);
         cli_json_flag(&json, "interrupted", get->interrupted);
         cli_json_end(&json);
     } else if (!get->common.quiet) {
@@ -196,7 +209,7 @@ static int run(struct get *get) {
         return complain("get", weft_strerror(error)), CLI_FAILED;
     struct cli_watch *watch = NULL;
     cli_progress_begin(&get->progress, get->common.quiet || (get->directory < 0 && isatty(STDOUT_FILENO)));
-    watch = cli_watch_new(get->engine, on_signal, get->progress.on ? on_tick : NULL, TICK, get);
+    watch = cli_watch_new(get->engine, on_signal, get->progress.on || get->session_path ? on_tick : NULL, TICK, get);
     if (watch) {
         get->began = get->ended = cli_now();
         for (struct get_server *server = get->servers; server; server = server->next)
@@ -256,6 +269,11 @@ static int follow_runner(struct get *get, int words) {
     return words ? CLI_GO_ON : cli_runner_requests(&get->words);
 }
 
+static int read_session(struct get *get) {
+    int error = get_session_read(get->session_path, &get->session, &get->session_len);
+    return error ? complain(get->session_path, strerror(error)), CLI_FAILED : CLI_GO_ON;
+}
+
 int get_main(int argc, char **argv) {
     struct get get = {.alpn = "hq-interop", .parallel = 100, .directory = -1};
     const struct cli_group groups[] = {{"Options", get_options, &get},
@@ -271,6 +289,8 @@ int get_main(int argc, char **argv) {
         get.output = ".";
     if (code == CLI_GO_ON && get.each && get.resume)
         code = complain("--each, --resume", "one of them");
+    if (code == CLI_GO_ON && get.session_path && (get.each || get.resume))
+        code = complain("--session", "not with --each or --resume, which have sessions of their own");
     bool to_stdout = !strcmp(get.output, "-");
     if (code == CLI_GO_ON && to_stdout)
         get.parallel = 1; /* one after the other, or their bytes would mix */
@@ -282,6 +302,8 @@ int get_main(int argc, char **argv) {
     if (code == CLI_GO_ON)
         code = get.words.count ? read_words(&get, (int)get.words.count, get.words.items)
                                : read_words(&get, argc - 1, (const char *const *)argv + 1);
+    if (code == CLI_GO_ON && get.session_path)
+        code = read_session(&get);
     if (code == CLI_GO_ON) {
         const struct cli_preset presets[] = {{"early_data", get.early},
                                              {"version_preference", get.version_2 ? 2 : 0},

@@ -1,5 +1,5 @@
 /* get.h - the parts of `weft get`: get.c runs it, get_url.c reads URLs, get_conn.c fetches what one server has,
- * get_file.c makes files appear whole or not at all. */
+ * get_file.c makes files appear whole or not at all, get_session.c keeps a session between runs. */
 #ifndef CLI_GET_H
 #define CLI_GET_H
 
@@ -35,6 +35,13 @@ int get_file_write(struct get_file *file, const weft_slice *slices, uint32_t cou
 int get_file_finish(struct get_file *file, const char *name); /* closes, and gives it its name */
 void get_file_abandon(struct get_file *file);                 /* closes, and removes it; idempotent */
 
+/* ---- get_session.c ------------------------------------------------------------------------------------------------- */
+
+/* The session in the file, to be freed; none, which is no error, when there is no such file. 0, or errno. */
+int get_session_read(const char *path, uint8_t **session, size_t *len);
+/* Puts it in the place of what was there, whole or not at all, for its owner's eyes alone. 0, or errno. */
+int get_session_write(const char *path, const uint8_t *session, size_t len);
+
 /* ---- get_conn.c ---------------------------------------------------------------------------------------------------- */
 
 struct get_server;
@@ -62,6 +69,7 @@ struct get_server {
     bool leaves; /* a session, for the next to resume: it is not closed before one came */
     bool keys_new, moved;
     bool connected, ended;
+    uint64_t idle_since; /* cli_now() when all files were there, but no session yet; 0: not so */
 };
 
 struct get {
@@ -69,6 +77,8 @@ struct get {
     struct cli_client client;
     const char *output, *alpn, *migrate;
     bool each, resume, early, version_2, patient; /* the last three: as the interop runner wants it */
+    const char *session_path; /* NULL: sessions are kept for no other run */
+    bool session_written;
     uint64_t parallel;
     struct cli_list words; /* from REQUESTS, when the command line had none */
     uint8_t *session;
@@ -82,6 +92,7 @@ struct get {
     uint32_t servers_open;
     struct cli_progress progress;
     uint64_t bytes, began, ended, files_done, files_failed;
+    uint64_t resumed, early_accepted; /* connections */
     bool interrupted;
     int code; /* the worst so far */
 };
@@ -90,6 +101,8 @@ struct get {
 bool get_server_connect(struct get_server *server);
 /* Ends the connection, and with it what is still wanted of it. */
 void get_server_interrupt(struct get_server *server);
+/* From time to time: a server that gives no session is not waited for any longer. */
+void get_server_tick(struct get_server *server);
 /* Files: how many have all their bytes, or never will. */
 void get_worst(struct get *get, int code);
 

@@ -11,7 +11,8 @@
 
 #include "get.h"
 
-#define CANCELLED 0x10cu /* H3_REQUEST_CANCELLED, for want of codes in hq-interop (RFC 9114 8.1) */
+#define SESSION_PATIENCE UINT64_C(1000000000) /* ns that we wait for a session when all else is done */
+#define CANCELLED 0x10cu                      /* H3_REQUEST_CANCELLED, for want of codes in hq-interop (RFC 9114 8.1) */
 
 void get_worst(struct get *get, int code) {
     if (code > get->code)
@@ -54,7 +55,17 @@ static void item_give_up(struct get_item *item, int error) {
 /* ---- asking -------------------------------------------------------------------------------------------------------- */
 
 static void done_with_server(struct get_server *server) {
-    if (!server->left && !server->ended && !(server->leaves && !server->get->session))
+    const struct get *get = server->get;
+    if (server->left || server->ended)
+        return;
+    if (get->session_path && !get->session_written && !server->idle_since)
+        server->idle_since = cli_now(); /* get_server_tick closes it if none comes */
+    else if (server->idle_since ? get->session_written : !(server->leaves && !get->session))
+        weft_conn_close(server->conn, 0, NULL);
+}
+
+void get_server_tick(struct get_server *server) {
+    if (server->idle_since && !server->ended && cli_now() - server->idle_since >= SESSION_PATIENCE)
         weft_conn_close(server->conn, 0, NULL);
 }
 
@@ -170,8 +181,12 @@ static void on_stream_closed(void *user, weft_stream stream) {
 
 static void on_connected(void *user, weft_conn conn) {
     struct get_server *server = user;
-    (void)conn;
+    weft_conn_info info = {.size = sizeof info};
     server->connected = true;
+    if (!weft_conn_get_info(conn, &info)) {
+        server->get->resumed += info.resumed;
+        server->get->early_accepted += info.early == WEFT_EARLY_ACCEPTED;
+    }
     ask_more(server);
 }
 
@@ -180,10 +195,25 @@ static void on_streams(void *user, weft_conn conn) {
     ask_more(user);
 }
 
+/* The newest is kept: tickets should be used once (RFC 8446 C.4). */
+static void keep_session(struct get_server *server, const uint8_t *session, size_t len) {
+    struct get *get = server->get;
+    int error = get_session_write(get->session_path, session, len);
+    if (error) {
+        cli_progress_clear(&get->progress);
+        cli_error("--session %s: %s", get->session_path, strerror(error));
+        get_worst(get, CLI_FAILED);
+    }
+    get->session_written = true; /* or tried: no reason to wait any longer */
+    done_with_server(server);
+}
+
 static void on_session(void *user, weft_conn conn, const uint8_t *session, size_t len) {
     struct get_server *server = user;
     struct get *get = server->get;
     (void)conn;
+    if (get->session_path)
+        keep_session(server, session, len);
     if (!server->leaves || get->session)
         return;
     get->session = malloc(len);
@@ -244,11 +274,12 @@ bool get_server_connect(struct get_server *server) {
     struct get *get = server->get;
     const struct get_url *url = &server->first->url;
     char why[512];
+    bool resumes = server->waits || get->session_path;
     weft_connect_params params = {.size = sizeof params,
                                   .family = cli_client_family(&get->client),
                                   .server_name = get->client.server_name,
-                                  .session = server->waits ? get->session : NULL,
-                                  .session_len = server->waits ? get->session_len : 0,
+                                  .session = resumes ? get->session : NULL,
+                                  .session_len = resumes ? get->session_len : 0,
                                   .callbacks = &on_conn,
                                   .stream_callbacks = &on_stream,
                                   .user = server};
