@@ -77,7 +77,7 @@ struct get {
     struct cli_client client;
     const char *output, *alpn, *migrate;
     bool each, resume, early, version_2, patient; /* the last three: as the interop runner wants it */
-    const char *session_path; /* NULL: sessions are kept for no other run */
+    const char *session_path;                     /* NULL: sessions are kept for no other run */
     bool session_written;
     uint64_t parallel;
     struct cli_list words; /* from REQUESTS, when the command line had none */
