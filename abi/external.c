@@ -81,6 +81,7 @@ int32_t weft_engine_output(weft_engine engine, weft_datagram *datagram) {
     datagram->len = train.len;
     datagram->segment = train.count > 1 ? train.segment : 0;
     datagram->ecn = train.ecn;
+    memset(datagram->reserved, 0, sizeof datagram->reserved);
     abi_addr_out(&train.local, &datagram->local);
     abi_addr_out(&train.remote, &datagram->remote);
     if (!datagram->local.port && train.socket)

@@ -81,6 +81,14 @@ START_TEST(reserved_in_datagrams_and_balancers)
     ck_assert_int_eq(weft_engine_input(world.server, &datagram, 1), 1);
     datagram.reserved[2] = 1;
     ck_assert_int_eq(weft_engine_input(world.server, &datagram, 1), WEFT_E_UNSUPPORTED);
+    weft_conn conn;
+    static uint8_t train[WEFT_TRAIN_SIZE];
+    datagram.data = train; /* what comes out may go in elsewhere, whatever lay there before */
+    datagram.segment = 1;
+    ck_assert_int_eq(weft_connect(world.client, world.client_config, "192.0.2.2", 443, NULL, &conn), 0);
+    ck_assert_int_ge(weft_engine_turn(world.client), 0);
+    ck_assert_int_eq(weft_engine_output(world.client, &datagram), 1);
+    ck_assert_uint_eq(datagram.reserved[2], 0);
     const weft_quic_lb good = {.size = sizeof good, .server_id_len = 2, .nonce_len = 6};
     weft_quic_lb lb = good;
     ck_assert_int_eq(weft_quic_lb_decode(&lb, bytes, 9, id, NULL), 0);
