@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Adds up what gcov saw of core/: lines and branches for each room and in all.
 
-A line or branch counts as reached when any program reached it: functions in headers are compiled many times. Fails
-(exit code 1) below the shares asked for. What nothing reached is listed in <build>/missing.txt.
+A line or branch counts as reached when any program reached it: functions in headers are compiled many times. A branch
+is one way out of a condition, as gcov sees it after the compiler's first pass: each && and || has its own, a switch one
+for each case. Assertions are not in the build that is measured (NDEBUG), so they have none; ways that only exceptions
+take are left out. Where a line was compiled to different sets of branches (macros, inlined constants), the largest set
+counts. Fails (exit code 1) below the shares asked for. What nothing reached is listed in <build>/missing.txt.
 """
 
 import argparse
@@ -41,9 +44,19 @@ def collect(build):
                     number = line["line_number"]
                     lines[name][number] = lines[name].get(number, 0) + line["count"]
                     for index, branch in enumerate(line["branches"]):
+                        if branch["throw"]:
+                            continue
                         key = (number, len(line["branches"]), index)
                         branches[name][key] = branches[name].get(key, 0) + branch["count"]
-    return lines, branches
+    return lines, {name: largest(counts) for name, counts in branches.items()}
+
+
+def largest(counts):
+    """Of each line's sets of branches the one with most."""
+    most = {}
+    for number, size, _ in counts:
+        most[number] = max(most.get(number, 0), size)
+    return {key: count for key, count in counts.items() if key[1] == most[key[0]]}
 
 
 def share(reached, of):
@@ -64,14 +77,14 @@ def main():
             sums = [
                 sum(1 for count in lines[name].values() if count),
                 len(lines[name]),
-                sum(1 for count in branches[name].values() if count),
-                len(branches[name]),
+                sum(1 for count in branches.get(name, {}).values() if count),
+                len(branches.get(name, {})),
             ]
             for key in ("/".join(name.split("/")[:2]), "core", *([name] if arguments.files else [])):
                 rooms[key] = [a + b for a, b in zip(rooms[key], sums)]
             gone = {number for number, count in lines[name].items() if not count}
             missing.writelines(f"{name}:{number}: line\n" for number in sorted(gone))
-            half = {key[0] for key, count in branches[name].items() if not count} - gone
+            half = {key[0] for key, count in branches.get(name, {}).items() if not count} - gone
             missing.writelines(f"{name}:{number}: branch\n" for number in sorted(half))
     print(f"{'room':<36} {'lines':>16} {'branches':>20}")
     for room in sorted(rooms, key=lambda name: (name == "core", name)):
