@@ -9,6 +9,9 @@
  * A server binds its tickets to version and limits: a ticket from other ones does not open, so early data never meets
  * limits its sender did not know.
  *
+ * RESET_STREAM_AT is remembered like a limit: a server that accepts early data may not take the extension back
+ * (draft-ietf-quic-reliable-stream-reset section 3).
+ *
  * Invariant: conn->remembered is held exactly while early data is PENDING.
  */
 #include <assert.h>
@@ -35,12 +38,13 @@ static uint64_t *limit_of(struct quic_params *params, unsigned i) {
 /* ---- server ---- */
 
 bool quic_early_bind(struct quic_conn *conn, const struct quic_params *own) {
-    uint8_t context[4 + 8 * EARLY_LIMITS];
+    uint8_t context[4 + 8 * EARLY_LIMITS + 1];
     struct base_writer out = base_writer_of(context, sizeof context);
     struct quic_params params = *own;
     base_write_u32(&out, conn->version);
     for (unsigned i = 0; i < EARLY_LIMITS; i++)
         base_write_uint(&out, *limit_of(&params, i), 8);
+    base_write_u8(&out, params.reset_stream_at);
     return crypto_tls_set_early_context(conn->tls, context, sizeof context);
 }
 
@@ -55,6 +59,7 @@ void quic_early_on_session(struct quic_conn *conn, const uint8_t *tls, size_t le
     quic_params_init(&kept);
     for (unsigned i = 0; i < EARLY_LIMITS; i++)
         *limit_of(&kept, i) = *limit_of(&conn->peer_params, i);
+    kept.reset_stream_at = conn->peer_params.reset_stream_at;
     size_t params_len = quic_params_write(&kept, CRYPTO_SERVER, NULL, bytes, sizeof bytes);
     uint8_t *session = base_alloc(mem, SESSION_HEAD + params_len + len);
     if (!session)
@@ -121,7 +126,7 @@ static bool is_lowered(struct quic_params *remembered, struct quic_params *now) 
     for (unsigned i = 0; i < EARLY_LIMITS; i++)
         if (*limit_of(now, i) < *limit_of(remembered, i))
             return true;
-    return false;
+    return remembered->reset_stream_at && !now->reset_stream_at;
 }
 
 void quic_early_abandon(struct quic_conn *conn) {

@@ -70,6 +70,8 @@ void quic_streams_set_peer(struct quic_streams *set, const struct quic_params *p
     set->peer_initial_uni = larger(set->peer_initial_uni, params->initial_max_stream_data_uni);
     for (struct base_node *n = base_list_first(&set->all); n; n = base_list_next(&set->all, n)) {
         struct quic_stream *s = BASE_CONTAINER(n, struct quic_stream, all);
+        if (s->send.reset_at && !set->peer_reset_at && s->send.state < QUIC_SEND_RESET_SENT)
+            quic_stream_do_reset(s, s->send.reset_code); /* promised early, to a server that has lost the extension */
         uint64_t initial = streams_peer_initial(set, s->id);
         if (initial <= s->send_flow.max)
             continue;
@@ -281,9 +283,7 @@ void quic_stream_raise(struct quic_stream *s, uint32_t events) {
     base_event_raise(s->set->events, &s->event, events);
 }
 
-void quic_stream_unraise(struct quic_stream *s, uint32_t events) {
-    base_event_lower(&s->event, events);
-}
+void quic_stream_unraise(struct quic_stream *s, uint32_t events) { base_event_lower(&s->event, events); }
 
 bool quic_stream_is_readable(const struct quic_stream *s) {
     return s->recv.ready > s->recv.taken || s->recv.state == QUIC_RECV_DATA_RECVD;

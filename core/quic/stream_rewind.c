@@ -27,7 +27,7 @@ static void rewind_stream(struct quic_stream *s) {
 void quic_streams_rewind(struct quic_streams *set) {
     if (set->closed)
         return;
-    set->peer_known = false;
+    set->peer_known = set->peer_reset_at = false;
     set->peer_initial_bidi_local = set->peer_initial_bidi_remote = set->peer_initial_uni = 0;
     quic_flow_send_init(&set->send_flow, 0);
     set->want_blocked = QUIC_WANT_NOT;

@@ -167,7 +167,7 @@ static void settle_early(struct seen_packet *p) {
             struct check_stream *s = &self->streams[kind][i];
             s->highest = s->bytes.len = 0;
             s->final_size = UINT64_MAX;
-            s->reset = s->fin = false;
+            s->reset = s->reset_at = s->fin = false;
         }
 }
 

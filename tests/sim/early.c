@@ -356,10 +356,14 @@ static void run_rejected_reset(struct sim_world *world, uint64_t seed) {
 static void run_lowered(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
+    bool extension = seed % 9 == 8; /* no number, and there or not */
+    stage.server.reset_stream_at = !extension;
     first_visit(&stage);
     second_visit(&stage, 1, 100, 100);
     struct quic_params *remembered = stage.t.client ? stage.t.client->remembered : NULL;
-    if (remembered) {
+    if (remembered && extension)
+        remembered->reset_stream_at = true;
+    if (remembered && !extension) {
         uint64_t *const limits[] = {&remembered->active_connection_id_limit,
                                     &remembered->initial_max_data,
                                     &remembered->initial_max_stream_data_bidi_local,
@@ -368,13 +372,203 @@ static void run_lowered(struct sim_world *world, uint64_t seed) {
                                     &remembered->initial_max_streams_bidi,
                                     &remembered->initial_max_streams_uni,
                                     &remembered->max_datagram_frame_size};
-        ++*limits[seed % 8];
+        ++*limits[seed % 9];
     }
     stage_run(&stage, 20 * BASE_SEC);
     if (!remembered || stage.t.client_close.cause != QUIC_CAUSE_PROTOCOL ||
         stage.t.client_close.code != QUIC_PROTOCOL_VIOLATION)
         sim_fail(world, "cause %u, code %llu", stage.t.client_close.cause,
                  (unsigned long long)stage.t.client_close.code);
+    stage_close(&stage);
+}
+
+/* ---- datagrams ---- */
+
+#define GRAMS 40u
+
+static struct {
+    unsigned count;                         /* tokens 1 .. count were taken */
+    bool sent[GRAMS + 1], hasty[GRAMS + 1]; /* it left; ... while nobody knew what becomes of early data */
+    uint8_t end[GRAMS + 1];                 /* enum quic_datagram_fate; 0 = not heard */
+    bool received[GRAMS + 1];
+    bool early[GRAMS + 1]; /* marked as 0-RTT at the server */
+} grams;
+
+static void grams_send(struct stage *stage, unsigned count, size_t most) {
+    uint8_t data[1200] = {0};
+    struct quic_conn *conn = stage->t.client;
+    for (; conn && grams.count < count; grams.count++) {
+        size_t max = quic_conn_datagram_max(conn), len = most < max ? most : max;
+        base_store_uint(data, grams.count + 1, 8);
+        int result = quic_conn_datagram_send(conn, data, len, grams.count + 1);
+        if (result) {
+            sim_fail(stage->world, "a datagram of %zu bytes before the handshake: %d", len, result);
+            return;
+        }
+    }
+}
+
+static void grams_hear(struct sim_node *node, struct quic_conn *conn) {
+    struct quic_datagram_note note;
+    while (quic_conn_datagram_notes(conn, &note, 1)) {
+        if (note.token == 0 || note.token > grams.count || grams.end[note.token] ||
+            (note.fate == QUIC_DATAGRAM_SENT && grams.sent[note.token])) {
+            sim_fail(node->world, "datagram %llu: fate %u too much", (unsigned long long)note.token, note.fate);
+            return;
+        }
+        if (note.fate != QUIC_DATAGRAM_SENT)
+            grams.end[note.token] = note.fate;
+        else if ((grams.sent[note.token] = true) && quic_conn_early(conn) == CRYPTO_EARLY_PENDING)
+            grams.hasty[note.token] = true;
+    }
+}
+
+static void grams_take(struct sim_node *node, struct quic_conn *conn) {
+    struct quic_datagram_view view;
+    for (; quic_conn_datagram_peek(conn, &view); quic_conn_datagram_take(conn)) {
+        uint64_t token = view.len < 8 ? 0 : base_load_u64(view.data);
+        if (token == 0 || token > grams.count || grams.received[token]) {
+            sim_fail(node->world, "datagram %llu came twice or was never sent", (unsigned long long)token);
+            continue;
+        }
+        grams.received[token] = true;
+        grams.early[token] = view.early;
+    }
+}
+
+static void grams_client(struct sim_node *node, struct quic_conn *conn, uint32_t bits) {
+    grams_hear(node, conn);
+    client_conn(node, conn, bits);
+}
+
+static void grams_client_closed(struct sim_node *node, struct quic_conn *conn) {
+    grams_hear(node, conn);
+    transfer_client_app.on_closed(node, conn);
+}
+
+static void grams_server(struct sim_node *node, struct quic_conn *conn, uint32_t bits) {
+    grams_take(node, conn);
+    server_conn(node, conn, bits);
+}
+
+static void no_datagrams(struct stage *stage) {
+    stage->server.max_datagram_frame_size = 0;
+    restart_server_config(stage);
+}
+
+/* What became of each: one end, and the true one. What left early and was rejected is LOST and never arrives. */
+static void grams_judge(struct stage *stage, bool rejected, bool clean) {
+    for (unsigned i = 1; i <= grams.count; i++) {
+        bool acked = grams.end[i] == QUIC_DATAGRAM_ACKED, dropped = grams.end[i] == QUIC_DATAGRAM_DROPPED;
+        bool wrong = !grams.end[i] || dropped == grams.sent[i] || (acked && !grams.received[i]) ||
+                     (dropped && grams.received[i]);
+        if (rejected)
+            wrong |= grams.early[i] || (grams.hasty[i] && (grams.received[i] || grams.end[i] != QUIC_DATAGRAM_LOST));
+        else
+            wrong |= clean && (!acked || (grams.hasty[i] && !grams.early[i]));
+        if (wrong)
+            sim_fail(stage->world, "datagram %u of %u: sent %d, early %d, end %u, received %d, marked %d", i,
+                     grams.count, grams.sent[i], grams.hasty[i], grams.end[i], grams.received[i], grams.early[i]);
+    }
+    if (clean && !grams.hasty[1])
+        sim_fail(stage->world, "no datagram went early");
+}
+
+static void run_datagrams(struct sim_world *world, uint64_t seed) {
+    static void (*const ways[])(struct stage *) = {NULL, NULL, other_tickets, early_is_off, other_groups, no_datagrams};
+    const unsigned count = sizeof ways / sizeof *ways;
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    memset(&grams, 0, sizeof grams);
+    stage.client.max_datagram_frame_size = stage.server.max_datagram_frame_size = 65535;
+    stage.client.version = seed / count % 2;
+    first_visit(&stage);
+    client_app.on_conn = grams_client;
+    client_app.on_closed = grams_client_closed;
+    server_app.on_conn = grams_server;
+    bool rejected = ways[seed % count] != NULL, clean = seed / count / 2 % 2 == 0;
+    if (rejected)
+        ways[seed % count](&stage);
+    if (!clean)
+        bad_links(&stage, 0.15);
+    second_visit(&stage, 1, 20000, 3000);
+    grams_send(&stage, 1 + (unsigned)(seed % GRAMS),
+               8 + seed * 37 % 1000); /* more than may leave before an answer, at times */
+    stage_finish(&stage);
+    expect_early(&stage, rejected ? CRYPTO_EARLY_REJECTED : CRYPTO_EARLY_ACCEPTED);
+    grams_judge(&stage, rejected, clean);
+    stage_close(&stage);
+}
+
+/* ---- resets that let something through ---- */
+
+static struct {
+    uint64_t id, least; /* the stream; bytes that were promised */
+    uint64_t taken, code;
+    unsigned resets;
+} promise;
+
+static void promise_stream(struct sim_node *node, struct quic_stream *stream, uint32_t bits) {
+    struct quic_slice slice;
+    if (stream->id != promise.id) {
+        server_stream(node, stream, bits);
+        return;
+    }
+    while (quic_stream_peek(stream, &slice, 1)) {
+        for (size_t b = 0; b < slice.len; b++)
+            if (slice.data[b] != transfer_byte(promise.id, promise.taken + b)) {
+                sim_fail(node->world, "wrong byte at %llu", (unsigned long long)promise.taken + b);
+                break;
+            }
+        promise.taken += slice.len;
+        quic_stream_consume(stream, slice.len, 0, node->world->now);
+    }
+    if (bits & QUIC_STREAM_EV_RESET) {
+        promise.resets++;
+        promise.code = stream->recv.reset_code;
+    }
+}
+
+static void no_reset_at(struct stage *stage) {
+    stage->server.reset_stream_at = 0;
+    restart_server_config(stage);
+}
+
+/* The extension is remembered; what was promised early holds after a rejection, too, unless the server has lost it. */
+static void run_reset_at(struct sim_world *world, uint64_t seed) {
+    static void (*const ways[])(struct stage *) = {NULL, other_tickets, no_reset_at, lower_limits};
+    static uint8_t bytes[2000];
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    first_visit(&stage);
+    server_app.on_stream = promise_stream;
+    bool rejected = ways[seed % 4] != NULL, lost = ways[seed % 4] == no_reset_at;
+    if (rejected)
+        ways[seed % 4](&stage);
+    if (seed / 4 % 2)
+        bad_links(&stage, 0.15);
+    memset(&promise, 0, sizeof promise);
+    promise.id = UINT64_MAX;
+    second_visit(&stage, 1, 1000, 1000);
+    struct quic_stream *stream = NULL;
+    if (stage.t.client && quic_streams_open(&stage.t.client->streams, false, &stream) == 0) {
+        promise.id = stream->id;
+        promise.least = 1 + seed * 131 % 1500;
+        for (size_t b = 0; b < sizeof bytes; b++)
+            bytes[b] = transfer_byte(stream->id, b);
+        quic_stream_write(stream, bytes, sizeof bytes, false);
+        stage_wait(&stage, seed / 8 % 3 * BASE_MS);
+        int result = quic_stream_reset_at(stream, 7, promise.least);
+        if (result)
+            sim_fail(world, "RESET_STREAM_AT in 0-RTT: %d", result);
+    }
+    stage.t.close_when_done = false;
+    stage_wait(&stage, 30 * BASE_SEC);
+    if (promise.resets != 1 || promise.code != 7 || (!lost && promise.taken < promise.least))
+        sim_fail(world, "%u resets, code %llu, after %llu of %llu bytes", promise.resets,
+                 (unsigned long long)promise.code, (unsigned long long)promise.taken,
+                 (unsigned long long)promise.least);
+    expect_early(&stage, rejected ? CRYPTO_EARLY_REJECTED : CRYPTO_EARLY_ACCEPTED);
     stage_close(&stage);
 }
 
@@ -507,7 +701,10 @@ static const struct scenario list[] = {
      run_rejected},
     {"early-rejected-reset", "streams that were reset early, in a connection where early data is rejected", 30,
      run_rejected_reset},
-    {"early-lowered", "a server that accepts 0-RTT and lowers a limit breaks the protocol", 8, run_lowered},
+    {"early-lowered", "a server that accepts 0-RTT and lowers a limit breaks the protocol", 9, run_lowered},
+    {"early-datagrams", "datagrams as 0-RTT: marked, lost when rejected, at most once and one end for each", 96,
+     run_datagrams},
+    {"early-reset-at", "RESET_STREAM_AT as 0-RTT: what it promises holds, rejected or not", 48, run_reset_at},
     {"early-replayed", "a recorded first flight brings nothing to the application a second time", 60, run_replayed},
     {"early-twice", "a ticket allows 0-RTT once", 10, run_twice},
     {"token", "a token from NEW_TOKEN spares the next connection the Retry", 24, run_token},
