@@ -1,8 +1,8 @@
 /* get_session.c - a session that outlives the command: a file with what weft_conn_session gives.
  *
- * Who has a session can read what is sent with it as early data (RFC 8446 2.3, E.6), so the file is its owner's alone from its
- * first moment on. It is written beside the old one and takes its place by rename: whoever reads meanwhile, or a crash,
- * finds the old one or the new one, and never half of it.
+ * Who has a session can read what is sent with it as early data (RFC 8446 2.3, E.6), so the file is its owner's alone
+ * from its first moment on. It is written beside the old one and takes its place by rename: whoever reads meanwhile finds
+ * the old one or the new one, and never half of it.
  *
  * Knows nothing of what is in a session: a wrong one is refused by weft_connect.
  */
