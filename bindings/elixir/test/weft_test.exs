@@ -215,4 +215,15 @@ defmodule WeftTest do
     until(fn -> Listener.connection_count(l) == 0 end)
     Listener.stop(l)
   end
+
+  test "a stream is enumerable and collectable" do
+    {l, port} = listen()
+    c = connect(port, active: false)
+    stream = Weft.Stream.open!(c)
+    assert inspect(stream) =~ "#Weft.Stream<0 of #PID"
+    data = for n <- 1..50, do: String.duplicate(<<n>>, 1000)
+    assert data |> Enum.into(stream) |> Enum.join() == Enum.join(data)
+    Weft.close_connection(c)
+    Listener.stop(l)
+  end
 end
