@@ -438,6 +438,28 @@ START_TEST(odd_version_negotiation_is_ignored)
 }
 END_TEST
 
+/* RFC 9000 section 9: a true packet of the server's, but from an address the server never had. */
+START_TEST(a_client_drops_what_comes_from_elsewhere)
+{
+    dial();
+    carry();
+    uint8_t packet[1500];
+    struct quic_addr stranger = engine_addr(66, 6), before = quic_path_active(conn)->remote;
+    uint64_t received = conn->stats.packets_received;
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    size_t len = make_1rtt_of(accepted(), packet);
+    engine_input(&client, packet, len, stranger);
+    ck_assert_uint_eq(conn->stats.packets_received, received);
+    ck_assert_ptr_null(quic_path_find(conn, &client.socket.local, &stranger));
+    ck_assert(quic_addr_equal(&quic_path_active(conn)->remote, &before));
+    while (engine_output(&client))
+        ck_assert(!quic_addr_equal(&client.train.remote, &stranger));
+    engine_input(&client, packet, len, before); /* from where the server is, the same is heard */
+    ck_assert_uint_eq(conn->stats.packets_received, received + 1);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     Suite *suite = suite_create("quic/rfc");
     TCase *tcase = tcase_create("rfc");
@@ -464,7 +486,8 @@ Suite *unit_suite(void) {
                                   old_keys_do_not_open_newer_numbers,
                                   too_many_forgeries_end_the_connection,
                                   too_large_datagrams_are_an_error,
-                                  odd_version_negotiation_is_ignored};
+                                  odd_version_negotiation_is_ignored,
+                                  a_client_drops_what_comes_from_elsewhere};
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 0);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
