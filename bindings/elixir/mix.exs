@@ -1,6 +1,9 @@
 defmodule Weft.MixProject do
   use Mix.Project
 
+  # mix links priv into the build before the NIF is compiled, and only if it is there: in a fresh clone it is not.
+  File.mkdir_p!(Path.expand("../erlang_nif/priv", __DIR__))
+
   def project do
     [
       app: :weft,
