@@ -27,11 +27,14 @@ defmodule Mix.Tasks.Compile.WeftNative do
 
   @impl true
   def run(_args) do
-    # Before mix links priv into the build.
     File.mkdir_p!("priv")
 
     case System.cmd("cmake", ["-P", "c_src/build.cmake"], stderr_to_stdout: true) do
-      {_, 0} -> {:ok, []}
+      {_, 0} ->
+        # Mix has linked priv into the build already, if there was one: in a fresh checkout there was not.
+        Mix.Project.build_structure(Mix.Project.config())
+        {:ok, []}
+
       {text, _} -> Mix.raise(text)
     end
   end

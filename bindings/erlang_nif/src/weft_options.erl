@@ -80,7 +80,7 @@ parse(Scope, Options, Role) ->
         Map = to_map(Options),
         State0 = #{ops => [], api => defaults(Scope), scope => Scope, role => Role, all => Map, table => table()},
         Names = lists:sort(fun(A, B) -> {rank(A), A} =< {rank(B), B} end, maps:keys(Map)),
-        State = lists:foldl(fun(Name, S) -> option(Name, maps:get(Name, Map), S) end, State0, Names),
+        State = lists:foldl(fun(Name, S) -> given(Name, maps:get(Name, Map), S) end, State0, Names),
         #{ops := Ops, api := Api} = State,
         maps:get(high_watermark, Api, 1) >= maps:get(low_watermark, Api, 0) orelse
             fail("low_watermark must not be above high_watermark", []),
@@ -108,6 +108,14 @@ rank(fail_if_no_peer_cert) -> 3;
 rank(_) -> 1.
 
 op(Op, #{ops := Ops} = S) -> S#{ops := [Op | Ops]}.
+
+%% Values of no sensible kind at all (improper lists, say) are met wherever one looks into them.
+given(Name, Value, S) ->
+    try
+        option(Name, Value, S)
+    catch
+        error:_ -> fail("~tp: ~tp is not allowed", [Name, Value])
+    end.
 
 option(Name, Value, #{table := Table, scope := Scope, api := Api} = S) ->
     case {Table, api()} of
@@ -276,9 +284,11 @@ protocols(Name, One) when is_list(One); is_binary(One) -> protocol(Name, One);
 protocols(Name, Other) -> fail("~ts: ~tp is no list of names", [Name, Other]).
 
 protocol(Name, P) when is_list(P); is_binary(P) ->
-    case iolist_to_binary(P) of
+    try iolist_to_binary(P) of
         <<>> -> fail("~ts: an empty name", [Name]);
         Text -> Text
+    catch
+        error:badarg -> fail("~ts: ~tp is no name: bytes are", [Name, P])
     end;
 protocol(Name, P) -> fail("~ts: ~tp is no name", [Name, P]).
 
