@@ -2,8 +2,9 @@ defmodule Weft.Connection do
   @moduledoc """
   A connection as a process: it owns the connection of the core and its streams, calls a `Weft.Handler`, and ends with
   the connection, or with its controlling process. Options: `host`, `port`, `config` (needed); `active` (true),
-  `controlling_process`, `handler` (`Weft.Handler.Default`), `handler_opts`, `stream_recv_buffer_size` (65536), `local_port`
-  (only 0), `mode`. A stream's received bytes wait in the core; at most 128 KiB of a stream are in the process.
+  `controlling_process`, `handler` (`Weft.Handler.Default`), `handler_opts`, `stream_recv_buffer_size` (65536),
+  `drain_timeout` (2000 ms: when the process is shut down, or its controlling process ends in order, what was sent gets that long
+  to arrive), `local_port` (only 0), `mode`. A stream's received bytes wait in the core; at most 128 KiB of a stream are in the process.
   """
   @behaviour :gen_statem
   require Logger
@@ -12,6 +13,9 @@ defmodule Weft.Connection do
   @type id :: non_neg_integer()
   @buffer 65_536
   @linger 50
+  @drain 2000
+  # RFC 9000 20.1.
+  @internal_error 1
 
   @doc "A temporary child: connections are not restarted."
   @spec child_spec(keyword()) :: Supervisor.child_spec()
@@ -86,7 +90,7 @@ defmodule Weft.Connection do
 
   @doc "The next datagram that no handler was given (`active: false`)."
   @spec dgram_recv(pid(), timeout()) :: {:ok, binary()} | {:error, Error.t()}
-  def dgram_recv(pid, timeout \\ 5000), do: call(pid, :dgram_recv, timeout)
+  def dgram_recv(pid, timeout \\ 5000), do: call(pid, {:dgram_recv, timeout})
 
   @doc "Client: moves to a new local port, or to another local address."
   @spec migrate(pid(), nil | :inet.ip_address() | {:inet.ip_address(), :inet.port_number()}) ::
@@ -125,10 +129,16 @@ defmodule Weft.Connection do
   @spec is_closed?(pid()) :: boolean()
   def is_closed?(pid), do: call(pid, :state) not in [{:ok, :connected}, {:ok, :handshaking}]
 
-  @doc "Closes with an application error code and a reason."
+  @doc """
+  Closes with an application error code and a reason. `drain: ms` first waits, at most that long, until the peer has
+  acknowledged what was sent. What its program has not read by then may be lost to it (RFC 9000 10.2): where that matters let
+  the receiver close.
+
+      Weft.Connection.close(conn, error_code: 0, reason: "done", drain: 2000)
+  """
   @spec close(pid(), keyword()) :: :ok
   def close(pid, opts \\ []) do
-    _ = call(pid, {:close, opts[:error_code] || 0, opts[:reason] || ""})
+    _ = call(pid, {:close, opts[:error_code] || 0, opts[:reason] || "", opts[:drain] || 0})
     :ok
   end
 
@@ -165,6 +175,7 @@ defmodule Weft.Connection do
       paths: %{},
       close: nil,
       max: opts[:stream_recv_buffer_size] || @buffer,
+      drain: opts[:drain_timeout] || @drain,
       spans: %{}
     }
 
@@ -182,6 +193,7 @@ defmodule Weft.Connection do
     if opts[:accepted] do
       {:ok, data}
     else
+      unless opts[:local_port] in [nil, 0], do: raise(KeyError, message: "local_port: only 0 is possible")
       host = Keyword.fetch!(opts, :host)
       port = Keyword.fetch!(opts, :port)
       config = Keyword.fetch!(opts, :config)
@@ -203,7 +215,10 @@ defmodule Weft.Connection do
     error in KeyError -> {:error, {:connection_error, error}}
   end
 
+  # Whoever serves an accepted connection may know of it before it has been handed over.
   @impl true
+  def handle_event({:call, _}, _, :handshaking, %{conn: nil}), do: {:keep_state_and_data, [:postpone]}
+
   def handle_event(:info, {:weft_take, conn}, _state, data) do
     data = %{data | conn: conn}
 
@@ -284,8 +299,8 @@ defmodule Weft.Connection do
     cond do
       not :queue.is_empty(data.dgram_waiting) ->
         {{:value, from}, rest} = :queue.out(data.dgram_waiting)
-        :gen_statem.reply(from, {:ok, bytes})
-        keep(%{data | dgram_waiting: rest})
+        answer = [{:reply, from, {:ok, bytes}}, {{:timeout, {:dgram, from}}, :infinity, :over}]
+        {:keep_state, %{data | dgram_waiting: rest}, answer}
 
       data.active and function_exported?(data.handler, :handle_datagram, 3) ->
         keep(run(data, :handle_datagram, [bytes]))
@@ -299,10 +314,22 @@ defmodule Weft.Connection do
   def handle_event(:info, {:weft_path, _, what, path}, _, data),
     do: keep(optional(%{data | paths: Map.put(data.paths, path, what)}, :handle_path, [what, path]))
 
-  def handle_event(:info, {:DOWN, _, :process, _, _}, _, _data), do: {:stop, :normal}
+  def handle_event(:info, {:DOWN, _, :process, _, reason}, state, data) do
+    if state == :connected and orderly?(reason), do: drain(data, data.drain)
+    {:stop, :normal}
+  end
+
   def handle_event(:info, {:EXIT, _, reason}, _, _data), do: {:stop, reason}
   def handle_event(:info, _other, _, _data), do: :keep_state_and_data
   def handle_event(:state_timeout, :gone, :closed, _data), do: {:stop, :normal}
+
+  # The one who waited must not be given the datagram that comes next: it would be lost.
+  def handle_event({:timeout, {:dgram, from}}, :over, state, data) when state != :closed do
+    waiting = :queue.filter(&(&1 != from), data.dgram_waiting)
+    {:keep_state, %{data | dgram_waiting: waiting}, [{:reply, from, {:error, :timeout}}]}
+  end
+
+  def handle_event({:timeout, _}, :over, :closed, _data), do: :keep_state_and_data
 
   def handle_event({:call, from}, :state, state, _), do: reply(from, {:ok, state})
   def handle_event({:call, from}, :wait_connected, :connected, _), do: reply(from, :ok)
@@ -312,7 +339,8 @@ defmodule Weft.Connection do
   def handle_event({:call, from}, :wait_connected, _, data),
     do: keep(%{data | waiting: [from | data.waiting]})
 
-  def handle_event({:call, from}, {:close, code, reason}, state, data) do
+  def handle_event({:call, from}, {:close, code, reason, drain}, state, data) do
+    if state == :connected, do: drain(data, drain)
     _ = close_conn(data, code, reason)
     :gen_statem.reply(from, :ok)
     closed(local_close(code, reason), state, data)
@@ -337,10 +365,14 @@ defmodule Weft.Connection do
     end
   end
 
-  def handle_event({:call, from}, :dgram_recv, _, data) do
+  def handle_event({:call, from}, {:dgram_recv, timeout}, _, data) do
     case :queue.out(data.dgrams) do
-      {{:value, bytes}, rest} -> {:keep_state, %{data | dgrams: rest}, [{:reply, from, {:ok, bytes}}]}
-      {:empty, _} -> keep(%{data | dgram_waiting: :queue.in(from, data.dgram_waiting)})
+      {{:value, bytes}, rest} ->
+        {:keep_state, %{data | dgrams: rest}, [{:reply, from, {:ok, bytes}}]}
+
+      {:empty, _} ->
+        data = %{data | dgram_waiting: :queue.in(from, data.dgram_waiting)}
+        {:keep_state, data, [{{:timeout, {:dgram, from}}, timeout, :over}]}
     end
   end
 
@@ -380,10 +412,51 @@ defmodule Weft.Connection do
 
   @impl true
   def terminate(reason, state, data) do
-    if state != :closed, do: close_conn(data, 0, "")
+    if state == :connected and reason != :normal and orderly?(reason), do: drain(data, data.drain)
+    if state != :closed, do: abandon(data, orderly?(reason))
     if function_exported?(data.handler, :terminate, 2), do: data.handler.terminate(reason, data.state)
     :ok
   end
+
+  defp orderly?(reason), do: reason in [:normal, :shutdown] or match?({:shutdown, _}, reason)
+
+  # A handler that raised is an error of ours: the peer must not take it for the end of the conversation.
+  defp abandon(%{conn: nil}, _), do: :ok
+  defp abandon(%{conn: conn}, true), do: :weft.close(conn, 0, "")
+  defp abandon(%{conn: conn}, false), do: :weft.close_transport(conn, @internal_error, "")
+
+  # What is being sent gets a limited time to arrive: what waits here, what waits in the core, and what was ended with FIN
+  # until the peer has acknowledged it.
+  defp drain(data, limit) do
+    until = now() + limit
+    for {_, s} <- data.streams, do: drain_stream(s, until)
+    :ok
+  end
+
+  defp drain_stream(s, until) do
+    sent =
+      for {from, bytes, fin, size} <- :queue.to_list(s.queue) do
+        result = push(s.stream, bytes, fin, left(until))
+        if from, do: :gen_statem.reply(from, if(result == :ok, do: {:ok, size}, else: result))
+        result
+      end
+
+    cond do
+      Enum.any?(sent, &(&1 != :ok)) -> :ok
+      s.ended -> :weft.await_finished(s.stream, left(until))
+      true -> drain_pending(s.stream, until)
+    end
+  end
+
+  defp drain_pending(stream, until) do
+    with {:ok, %{pending: pending}} when pending > 0 <- :weft.info(stream), true <- left(until) > 0 do
+      Process.sleep(5)
+      drain_pending(stream, until)
+    end
+  end
+
+  defp left(until), do: max(0, until - now())
+  defp now, do: System.monotonic_time(:millisecond)
 
   # The handshake is complete.
   defp connected(data) do
@@ -443,6 +516,7 @@ defmodule Weft.Connection do
       fin: false,
       error: nil,
       writable: writable,
+      ended: false,
       armed: true,
       gone: false,
       queue: :queue.new()
@@ -545,11 +619,16 @@ defmodule Weft.Connection do
         case if(free, do: push(s.stream, bytes, fin), else: {:error, :busy}) do
           :ok ->
             Telemetry.stop([:stream, :send], began, Map.put(meta, :partial, false), %{bytes_written: size})
-            {{:ok, size}, put(data, id, %{s | writable: not fin})}
+            {{:ok, size}, put(data, id, %{s | writable: not fin, ended: fin})}
 
           {:error, :busy} when who != :nowait ->
             {:later,
-             put(data, id, %{s | writable: not fin, queue: :queue.in({who, bytes, fin, size}, s.queue)})}
+             put(data, id, %{
+               s
+               | writable: not fin,
+                 ended: fin,
+                 queue: :queue.in({who, bytes, fin, size}, s.queue)
+             })}
 
           {:error, reason} ->
             Telemetry.exception([:stream, :send], began, :error, reason, [], meta)
@@ -561,8 +640,9 @@ defmodule Weft.Connection do
     end
   end
 
-  defp push(stream, bytes, true), do: :weft.send_fin(stream, bytes, :nowait)
-  defp push(stream, bytes, false), do: :weft.send(stream, bytes, :nowait)
+  defp push(stream, bytes, fin, timeout \\ :nowait)
+  defp push(stream, bytes, true, timeout), do: :weft.send_fin(stream, bytes, timeout)
+  defp push(stream, bytes, false, timeout), do: :weft.send(stream, bytes, timeout)
 
   defp flush(s) do
     case :queue.peek(s.queue) do
@@ -591,7 +671,8 @@ defmodule Weft.Connection do
             {end_direction(s.stream, direction, code), %{}, %{}}
           end)
 
-        {result, put(data, id, %{s | writable: s.writable and direction == :read})}
+        ended = s.ended or (s.writable and code == 0 and direction != :read)
+        {result, put(data, id, %{s | writable: s.writable and direction == :read, ended: ended})}
 
       %{^id => _} ->
         {{:error, {:options, "direction: #{inspect(direction)} is none of read, write, both"}}, data}

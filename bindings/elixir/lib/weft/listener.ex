@@ -97,16 +97,19 @@ defmodule Weft.Listener do
 
   @impl true
   def terminate(_reason, state) do
+    # Half of the time is for what is being sent; the rest for the connections' ends.
+    limit = state.opts[:shutdown_timeout] || 5000
+    until = System.monotonic_time(:millisecond) + limit
+    limit = div(limit, 2)
+
     monitors =
       for {pid, _} <- state.conns do
         Task.Supervisor.start_child(Weft.TaskSupervisor, fn ->
-          Weft.Connection.close(pid, reason: "Listener shutting down")
+          Weft.Connection.close(pid, reason: "Listener shutting down", drain: limit)
         end)
 
         Process.monitor(pid)
       end
-
-    until = System.monotonic_time(:millisecond) + (state.opts[:shutdown_timeout] || 5000)
 
     for ref <- monitors do
       receive do
@@ -131,8 +134,8 @@ defmodule Weft.Listener do
            Weft.Application.start_connection(
              [accepted: true, controlling_process: owner, active: active] ++ handler
            ),
-         tell.(pid),
-         :ok <- :weft.controlling_process(conn, pid) do
+         :ok <- hand_over(conn, pid) do
+      tell.(pid)
       send(pid, {:weft_take, conn})
       Process.monitor(pid)
       Telemetry.stop([:listener, :accept], began, Map.put(meta, :conn_pid, pid))
@@ -141,7 +144,15 @@ defmodule Weft.Listener do
       {:error, reason} ->
         Telemetry.exception([:listener, :accept], began, :error, reason, [], meta)
         _ = :weft.close(conn)
+        if state.opts[:connection_handler], do: Task.Supervisor.terminate_child(Weft.TaskSupervisor, owner)
         state
+    end
+  end
+
+  defp hand_over(conn, pid) do
+    with {:error, reason} <- :weft.controlling_process(conn, pid) do
+      Process.exit(pid, :shutdown)
+      {:error, reason}
     end
   end
 
