@@ -161,6 +161,8 @@ void abi_info_fill(const struct abi_conn *conn, weft_conn_info *info) {
                              .peer_certificate_len = core->peer_certificate_len};
     abi_addr_out(local_of(path), &info->local);
     abi_addr_out(&path->remote, &info->remote);
+    if (core->state >= QUIC_CONN_CLOSING)
+        info->closing_until = core->deadlines[QUIC_TIMER_CLOSE];
     if (core->peer_params_known)
         fill_peer(core, info);
     copy_name(info->alpn, sizeof info->alpn, core->alpn);

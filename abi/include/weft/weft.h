@@ -831,6 +831,8 @@ typedef struct weft_conn_info {
     char server_name[256];         /* that the client asked for; "": none */
     char cipher[48];               /* "TLS_AES_128_GCM_SHA256"; "" when not known (any more) */
     char group[48];                /* key exchange: "X25519" */
+    uint64_t closing_until; /* the engine's clock: when the closing or draining period ends, in which late packets
+                             * are still known (RFC 9000 10.2); 0: it is not closed */
 } weft_conn_info;
 
 /* Fills in as much of *info as info->size says. */

@@ -320,6 +320,9 @@ void conn_ended(struct engine *engine, struct conn *conn) {
         weft_conn_get_close(conn->handle, &conn->close);
     if (conn->close.cause == WEFT_CAUSE_NONE)
         conn->close.cause = WEFT_CAUSE_LOCAL; /* the engine ends */
+    weft_conn_info info = {.size = sizeof info};
+    if (weft_conn_get_info(conn->handle, &info) == WEFT_OK)
+        conn->closing_until = info.closing_until;
     while (conn->streams)
         stream_ended(engine, conn->streams);
     conn->open = conn->linked = false;

@@ -126,13 +126,23 @@ static term get_datagram_max(ErlNifEnv *env, struct conn *conn) {
     return most < 0 ? conn_fault(env, conn, most) : term_ok(env, enif_make_int(env, most));
 }
 
+/* How long it is still closing or draining (RFC 9000 10.2), ns; 0: it is open, or that is over. */
+static term get_draining(ErlNifEnv *env, struct conn *conn) {
+    uint64_t now = 0;
+    if (conn->open || conn->engine->stopped || weft_engine_now(conn->engine->handle, &now) != WEFT_OK)
+        return term_ok(env, enif_make_uint(env, 0));
+    return term_ok(env, enif_make_uint64(env, conn->closing_until > now ? conn->closing_until - now : 0));
+}
+
 static const struct {
     const char *name;
     getter get;
+    bool ended; /* can be asked of a connection that has ended, too */
 } getters[] = {
-    {"info", get_info},         {"peername", get_peername}, {"sockname", get_sockname},
-    {"peercert", get_peercert}, {"session", get_session},   {"token", get_token},
-    {"stats", get_stats},       {"path", get_path},         {"datagram_max", get_datagram_max},
+    {"info", get_info, false},         {"peername", get_peername, false}, {"sockname", get_sockname, false},
+    {"peercert", get_peercert, false}, {"session", get_session, false},   {"token", get_token, false},
+    {"stats", get_stats, false},       {"path", get_path, false},         {"datagram_max", get_datagram_max, false},
+    {"draining", get_draining, true},
 };
 #define GETTERS (sizeof getters / sizeof *getters)
 
@@ -140,7 +150,8 @@ static void run_get(struct engine *engine, struct command *command) {
     struct conn *conn = (struct conn *)command->object;
     ErlNifEnv *env = command->waiter->env;
     (void)engine;
-    command_answer(command, conn->open ? getters[command->number].get(env, conn) : term_closed(env, conn));
+    bool can = conn->open || getters[command->number].ended;
+    command_answer(command, can ? getters[command->number].get(env, conn) : term_closed(env, conn));
 }
 
 /* conn_get(Conn, What, Ref): {Ref, {ok, Value} | {error, _}} follows. */

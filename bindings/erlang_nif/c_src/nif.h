@@ -224,6 +224,7 @@ struct conn {
     struct conn *next, *previous;
     uint32_t untold; /* enum conn_note */
     weft_close close;
+    uint64_t closing_until; /* the engine's clock; 0: it has not ended */
 };
 
 enum conn_note {
@@ -275,7 +276,7 @@ struct stream {
     enum recv_fate recv_fate;
     uint64_t reset_code;
     struct waiters receiving;
-    ErlNifBinary stash; /* taken from the core for a recv that gave up */
+    ErlNifBinary stash; /* taken from the core for a recv that gave up, or because it had to forget the stream */
     size_t stash_at;
     bool has_stash;
     bool told_finished, wants_finished;
@@ -420,6 +421,8 @@ term stream_send_fault(ErlNifEnv *env, const struct stream *stream);
 
 /* Hands out what may be handed out: to those who wait, else by the mode. */
 void stream_deliver(struct engine *engine, struct stream *stream);
+/* The core is about to forget the stream: what nobody has read yet is kept here. */
+void stream_recv_rest(struct stream *stream);
 void stream_recv_end(struct engine *engine, struct stream *stream, enum recv_fate fate);
 /* What a waiter has of the bytes it wants is for the next one. */
 void stream_recv_keep(struct stream *stream, struct waiter *waiter);

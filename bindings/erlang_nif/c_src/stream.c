@@ -47,6 +47,7 @@ void stream_ended(struct engine *engine, struct stream *stream) {
         return;
     if (conn->close.cause == WEFT_CAUSE_NONE)
         weft_conn_get_close(conn->handle, &conn->close);
+    stream_recv_rest(stream);
     stream->open = stream->linked = false;
     if (stream->queued)
         conn_queue_remove(conn, stream);

@@ -233,6 +233,37 @@ void stream_deliver(struct engine *engine, struct stream *stream) {
 
 /* ---- the end ---- */
 
+static bool stash_grow(struct stream *stream, size_t size) {
+    bool done = stream->has_stash ? enif_realloc_binary(&stream->stash, size) : enif_alloc_binary(size, &stream->stash);
+    if (done && !stream->has_stash)
+        stream->stash_at = 0;
+    stream->has_stash = stream->has_stash || done;
+    return done;
+}
+
+void stream_recv_rest(struct stream *stream) {
+    weft_stream_info info = {.size = sizeof info};
+    uint32_t flags = 0;
+    if (stream->recv_fate != RECV_OPEN || !stream->owner.set || weft_stream_get_info(stream->handle, &info) != WEFT_OK)
+        return;
+    size_t had = stream->has_stash ? stream->stash.size : 0;
+    size_t rest = (size_t)(info.received - info.taken);
+    if (rest && stash_grow(stream, had + rest)) {
+        int64_t got = weft_stream_read(stream->handle, stream->stash.data + had, rest, &flags);
+        size_t size = had + (got > 0 ? (size_t)got : 0);
+        if (!size) {
+            enif_release_binary(&stream->stash);
+            stream->has_stash = false;
+        } else if (size < had + rest) {
+            enif_realloc_binary(&stream->stash, size);
+        }
+    } else if (!rest && weft_stream_peek(stream->handle, NULL, 0, &flags) < 0) {
+        return;
+    }
+    if (flags & WEFT_FIN)
+        took_end(stream);
+}
+
 term stream_recv_fault(ErlNifEnv *env, const struct stream *stream) {
     switch (stream->recv_fate) {
     case RECV_FIN: return term_fail(env, AM(fin));

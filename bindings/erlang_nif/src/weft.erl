@@ -50,7 +50,7 @@
     shutdown/2, shutdown/3, reset/1, reset/2, stop_sending/1, stop_sending/2,
     close/1, close/2, close/3, close_transport/3,
     setopts/2, getopts/2, controlling_process/2,
-    peername/1, sockname/1, peercert/1, info/1, stats/1, path_stats/1, session/1, token/1, stream_id/1,
+    peername/1, sockname/1, peercert/1, info/1, stats/1, path_stats/1, draining/1, session/1, token/1, stream_id/1,
     send_datagram/2, send_datagram/3, recv_datagram/1, recv_datagram/2, max_datagram/1,
     migrate/1, migrate/2, probe/2, update_keys/1, ping/1, export_key/4,
     options/0, live/0, engine_stats/0, version/0, format_error/1, fingerprint/1
@@ -483,7 +483,8 @@ recv(Stream, Length) -> recv(Stream, Length, infinity).
 
 %% @doc Receives from a stream whose mode is `false': Length bytes, or, with 0, what there is, up to 64 KiB. Fewer than
 %% Length only when the stream ends before. Its end is `{error, fin}', a reset `{error, {reset, Code}}'. What a recv that
-%% timed out had is kept for the next one. Length is at most 64 MiB.
+%% timed out had is kept for the next one. What had arrived when the connection was closed can still be received. Length
+%% is at most 64 MiB.
 -spec recv(stream(), non_neg_integer(), timeout()) -> {ok, binary()} | {error, reason()}.
 recv(_, Length, _) when Length > 16#4000000 ->
     {error, enomem};
@@ -727,6 +728,11 @@ stats(Handle) -> of_conn(Handle, stats).
 %% @doc The path in use: round-trip times, congestion window, MTU.
 -spec path_stats(conn() | stream()) -> {ok, map()} | {error, reason()}.
 path_stats(Handle) -> of_conn(Handle, path).
+
+%% @doc How long a connection that was closed, by either side, still is in its closing or draining period (RFC 9000
+%% 10.2), in which late packets of the peer are recognised: nanoseconds; 0 when it is open, or that is over.
+-spec draining(conn()) -> {ok, non_neg_integer()} | {error, reason()}.
+draining(Conn) -> of_conn(Conn, draining).
 
 %% @doc Client: the newest session, to resume it with option `session' of a later connection.
 -spec session(conn()) -> {ok, binary()} | {error, no_session | reason()}.

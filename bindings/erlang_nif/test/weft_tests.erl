@@ -46,6 +46,50 @@ t_large_both_ways() ->
     {error, fin} = weft:recv(S, 1, 5000),
     close(P).
 
+%% What has arrived before the connection was closed is the reader's, whatever his mode.
+t_received_after_close() ->
+    Data = crypto:strong_rand_bytes(200000),
+    Half = binary:part(Data, 0, 100000),
+    lists:foreach(
+        fun({Mode, Fin, Read}) ->
+            P = #{client := C, server := A} = pair(),
+            {S, T} = streams(P),
+            if Fin -> ok = weft:send_fin(T, Data); true -> ok = weft:send(T, Data) end,
+            wait(fun() -> {ok, #{received := N}} = weft:info(S), N =:= 200000 end),
+            {ok, 0} = weft:draining(C),
+            ok = weft:close(A),
+            wait(fun() -> element(1, weft:info(C)) =:= error end),
+            {ok, Left} = weft:draining(C),
+            ?assert(Left > 0),
+            ?assertEqual(Data, Read(S, Mode)),
+            wait(fun() -> weft:draining(C) =:= {ok, 0} end),
+            close(P)
+        end,
+        [
+            {false, true, fun(S, _) -> {ok, D} = weft:recv(S, 200001, 5000), {error, fin} = weft:recv(S), D end},
+            {false, false, fun(S, _) ->
+                {ok, D} = weft:recv(S, 100000, 5000),
+                ?assertEqual(Half, D),
+                {ok, E} = weft:recv(S, 200000, 5000),
+                {error, {closed, #{cause := peer}}} = weft:recv(S),
+                <<D/binary, E/binary>>
+            end},
+            {once, true, fun received/2},
+            {100, false, fun received/2}
+        ]
+    ).
+
+received(S, Mode) ->
+    ok = weft:setopts(S, #{active => Mode}),
+    receive
+        {weft, S, Data} ->
+            Rest = received(S, if Mode =:= once -> once; true -> 0 end),
+            <<Data/binary, Rest/binary>>;
+        {weft_fin, S} -> received(S, Mode);
+        {weft_closed, S, _} -> <<>>
+    after 5000 -> error(nothing)
+    end.
+
 %% Small pieces, large binaries by reference and lists of both keep their order.
 t_mixed_sizes() ->
     P = pair(),

@@ -57,6 +57,7 @@ static PyObject *weft_conn_info_dict(const weft_conn_info *s) {
     put(dict, "server_name", PyUnicode_DecodeUTF8(s->server_name, (Py_ssize_t)strlen(s->server_name), "replace"));
     put(dict, "cipher", PyUnicode_DecodeUTF8(s->cipher, (Py_ssize_t)strlen(s->cipher), "replace"));
     put(dict, "group", PyUnicode_DecodeUTF8(s->group, (Py_ssize_t)strlen(s->group), "replace"));
+    put_number(dict, "closing_until", s->closing_until);
     if (PyErr_Occurred()) {
         Py_DECREF(dict);
         return NULL;

@@ -164,11 +164,17 @@ START_TEST(kept_connections_answer_after_their_end)
     ck_assert_int_eq(weft_conn_get_info(conn, &before), 0);
     int64_t certificate = weft_conn_peer_certificate(conn, NULL, 0), session = weft_conn_session(conn, NULL, 0);
     ck_assert_int_gt(session, 0);
+    uint64_t closed_at = world.now;
     ck_assert_int_eq(weft_conn_close(conn, 3, "enough"), 0);
     run(10000000000);
     ck_assert_int_eq(weft_conn_get_info(conn, &after), 0);
     ck_assert_uint_eq(after.state, WEFT_CONN_CLOSED);
+    /* RFC 9000 10.2: three probe timeouts, at most those of a connection that has no round trip measured. */
+    ck_assert_uint_eq(before.closing_until, 0);
+    ck_assert_uint_gt(after.closing_until, closed_at);
+    ck_assert_uint_le(after.closing_until, closed_at + 3000000000);
     after.state = before.state;
+    after.closing_until = 0;
     ck_assert_mem_eq(&before, &after, sizeof before);
     ck_assert_int_eq(weft_conn_peer_certificate(conn, NULL, 0), certificate);
     ck_assert_int_eq(weft_conn_session(conn, NULL, 0), session);
