@@ -167,7 +167,7 @@ typedef void (*cli_watch_cb)(void *user);
 /* Takes SIGINT and SIGTERM away from the process's threads; before the engine is made, so that all inherit it. */
 void cli_watch_prepare(void);
 /* From now on on_signal is called on the engine's thread for each SIGINT and SIGTERM, and on_tick (may be NULL) every
- * tick ns. A third signal ends the process. NULL: no thread to be had; that has been said then. */
+ * tick ns. Ten seconds after the first signal comes a second one of itself. A third signal ends the process. NULL: no thread to be had; that has been said then. */
 struct cli_watch *cli_watch_new(weft_engine engine, cli_watch_cb on_signal, cli_watch_cb on_tick, uint64_t tick,
                                 void *user);
 void cli_watch_free(struct cli_watch *watch); /* neither is called any more */

@@ -308,6 +308,7 @@ int get_main(int argc, char **argv) {
         const struct cli_preset presets[] = {{"early_data", get.early},
                                              {"version_preference", get.version_2 ? 2 : 0},
                                              {"handshake_timeout", get.patient ? 60000000000u : 10000000000u},
+                                             {"max_idle_timeout", get.patient ? 60000000000u : 30000000000u},
                                              {NULL, 0}};
         code = cli_client_config(&get.client, &get.common, get.alpn, presets, &get.config);
     }

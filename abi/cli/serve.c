@@ -37,8 +37,8 @@ static const struct cli_usage serve_usage = {
     "0x503 no resources.\n"
     "\n"
     "SIGINT and SIGTERM close all connections, and it ends when their closing periods are over (RFC 9000 10.2):\n"
-    "some round trips, or about three seconds after a handshake that was refused, where no round trip is known.\n"
-    "A second one ends it at once.",
+    "some round trips, or about three seconds after a handshake that was refused, where no round trip is known;\n"
+    "ten seconds at most. A second one ends it at once.",
     "Examples:\n"
     "    weft serve --root /srv/files\n"
     "    weft serve --listen 192.0.2.1:443 --cert chain.pem --key key.pem --set max_connections=10000\n"
@@ -180,7 +180,7 @@ static int run(struct serve *serve, weft_config config) {
 }
 
 /* What the interop runner wants, where the command line leaves it open. The presets end with one without name. */
-static int follow_runner(struct serve *serve, struct cli_preset presets[4], char preferred[2 * WEFT_ADDR_TEXT]) {
+static int follow_runner(struct serve *serve, struct cli_preset presets[5], char preferred[2 * WEFT_ADDR_TEXT]) {
     struct cli_runner_case asked;
     int code = cli_runner_case("server", &asked);
     size_t count = 0;
@@ -202,8 +202,10 @@ static int follow_runner(struct serve *serve, struct cli_preset presets[4], char
         presets[count++] = (struct cli_preset){"early_data", 1};
     if (asked.wishes & RUNNER_V2)
         presets[count++] = (struct cli_preset){"version_preference", 2};
-    if (asked.wishes & RUNNER_EACH) /* a third of all packets is lost there */
+    if (asked.wishes & RUNNER_EACH) { /* a third of all packets is lost there */
         presets[count++] = (struct cli_preset){"handshake_timeout", 60000000000u};
+        presets[count++] = (struct cli_preset){"max_idle_timeout", 60000000000u};
+    }
     serve->common.key_update = serve->common.key_update || asked.wishes & RUNNER_KEY_UPDATE;
     if (asked.wishes & RUNNER_MIGRATION && !serve->preferred && cli_runner_addresses(444, preferred))
         serve->preferred = preferred;

@@ -8,6 +8,10 @@
  * Shells start background jobs with SIGINT ignored; it is set back to its default, because whether a signal that is
  * both ignored and blocked waits for us or is lost, POSIX leaves open.
  *
+ * Whoever has sent the first signal and no second one has waited long enough after PATIENCE: closing periods are three
+ * PTOs (RFC 9000 10.2), and a peer with a long round trip, or that pretends to one, is no reason to stay. Then a second
+ * signal is delivered that nobody sent.
+ *
  * Invariant: at most one tick is on its way at a time, however slow the engine is.
  */
 #include <errno.h>
@@ -20,7 +24,8 @@
 
 #include "cli.h"
 
-#define END_SIGNAL SIGUSR1 /* tells the thread to end */
+#define END_SIGNAL SIGUSR1            /* tells the thread to end */
+#define PATIENCE (10 * 1000000000ull) /* ns between the first signal and the second */
 
 struct cli_watch {
     pthread_t thread;
@@ -58,23 +63,33 @@ static void deliver_tick(void *arg) {
     watch->on_tick(watch->user);
 }
 
+/* One of the set, or -1: with EAGAIN when the time has come. */
+static int wait_for_signal(const sigset_t *set, uint64_t due) {
+    if (due == UINT64_MAX)
+        return sigwaitinfo(set, NULL);
+    uint64_t now = cli_now(), left = due > now ? due - now : 0;
+    struct timespec wait = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+    return sigtimedwait(set, NULL, &wait);
+}
+
 static void *watch_thread(void *arg) {
     struct cli_watch *watch = arg;
     sigset_t set;
     signal_set(&set);
-    uint64_t next = cli_now() + watch->tick;
+    uint64_t tick = watch->on_tick ? cli_now() + watch->tick : UINT64_MAX, end = UINT64_MAX;
     for (;;) {
-        uint64_t now = cli_now(), left = next > now ? next - now : 0;
-        struct timespec wait = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
-        int got = watch->on_tick ? sigtimedwait(&set, NULL, &wait) : sigwaitinfo(&set, NULL);
+        uint64_t due = tick < end ? tick : end;
+        int got = wait_for_signal(&set, due);
         if (got == END_SIGNAL)
             return NULL;
-        if (got == SIGINT || got == SIGTERM) {
+        bool over = got < 0 && errno == EAGAIN;
+        if (got == SIGINT || got == SIGTERM || (over && due == end)) {
             if (++watch->signals > 2)
                 _exit(CLI_INTERRUPTED);
+            end = watch->signals == 1 ? cli_now() + PATIENCE : UINT64_MAX;
             weft_engine_post(watch->engine, deliver_signal, watch);
-        } else if (got < 0 && errno == EAGAIN) {
-            next += watch->tick;
+        } else if (over) {
+            tick += watch->tick;
             if (!atomic_exchange(&watch->ticking, true))
                 weft_engine_post(watch->engine, deliver_tick, watch);
         }

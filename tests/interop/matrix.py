@@ -94,12 +94,20 @@ def binary(programs, name):
     return peers.get(name) or [getattr(programs, name)]
 
 
+def patience(case, name):
+    """Three losses in a row of one packet are not rare at 30 %, and each doubles the wait for the next try. The others have
+    a minute anyhow, weft in such a case."""
+    limit = {"aioquic": ["--idle-timeout", "60"], "quic-go": ["-idle-timeout", "60s"]}
+    return limit.get(name, []) if "each" in case.wishes else []
+
+
 def server_command(programs, case, name, root, directory, certificates):
     chain = "long-chain" if "long-chain" in case.wishes else "chain"
     key = "long-key" if "long-chain" in case.wishes else "key"
     dash = "-" if name == "quic-go" else "--"
     listen = "[::]:443" if "ipv6" in case.wishes else "0.0.0.0:443"
     words = ["serve", dash + "root", root, dash + "listen", listen]
+    words += patience(case, name)
     certificate = "--cert" if name == "weft" else dash + "certificate"
     words += [certificate, certificates / f"{chain}.pem", dash + "key", certificates / f"{key}.pem"]
     if name == "weft":
@@ -123,6 +131,7 @@ def client_command(programs, case, name, server, files, directory, certificates)
     dash = "-" if name == "quic-go" else "--"
     address = "[fd00:2::2]:443" if "ipv6" in case.wishes else "10.0.2.2:443"
     words = ["get", dash + "output", directory / "out", dash + "ca", certificates / "ca.pem", dash + "server-name", "interop.example"]
+    words += patience(case, name)
     if "preferred" in case.wishes and not (name in FOLLOWS_PREFERRED and server in CAN_PREFER):
         words += [dash + "migrate", SECOND_ADDRESS]
     if name == "weft":

@@ -30,6 +30,7 @@ use ring::{hmac, rand::SecureRandom, rand::SystemRandom};
 type Anything<T> = Result<T, Box<dyn Error>>;
 
 const NOT_FOUND: u64 = 0x104; // the code of RESET_STREAM for a file that is not there
+const ID: usize = 20; // bytes of every connection ID: quiche takes all of ours for as long as the first
 const SOME_TRAFFIC: usize = 100_000; // bytes: files are on their way
 const FLAGS: [&str; 4] = ["retry", "each", "resume", "early"];
 
@@ -73,7 +74,7 @@ impl Options {
 fn config(options: &Options) -> Anything<quiche::Config> {
     let mut config = quiche::Config::new(quiche::PROTOCOL_VERSION)?;
     config.set_application_protos(&[b"hq-interop"])?;
-    config.set_max_idle_timeout(30_000);
+    config.set_max_idle_timeout(60_000); // a lossy handshake may wait for longer than half of it: time-outs double
     config.set_max_recv_udp_payload_size(1472);
     config.set_max_send_udp_payload_size(1452);
     config.set_initial_max_data(16 << 20);
@@ -256,7 +257,7 @@ impl Server {
     fn retry(&mut self, header: &quiche::Header, info: quiche::RecvInfo) -> Anything<()> {
         let tag = hmac::sign(&self.key, &[Self::address_bytes(&info.from), header.dcid.to_vec()].concat());
         let token = [tag.as_ref(), &header.dcid].concat();
-        let id = random::<20>();
+        let id = random::<ID>();
         let mut out = [0; 1500];
         let id = ConnectionId::from_ref(&id);
         let len = quiche::retry(&header.scid, &header.dcid, &id, &token, header.version, &mut out)?;
@@ -281,7 +282,7 @@ impl Server {
         if header.ty != quiche::Type::Initial {
             return Ok(None);
         }
-        let mut id = random::<20>().to_vec();
+        let mut id = random::<ID>().to_vec();
         let mut original = None;
         if self.options.has("retry") {
             let token = header.token.as_deref().unwrap_or_default();
@@ -308,7 +309,7 @@ impl Server {
     }
 
     fn take(&mut self, mut datagram: Vec<u8>, info: quiche::RecvInfo) -> Anything<()> {
-        let Ok(header) = quiche::Header::from_slice(&mut datagram, 20) else { return Ok(()) };
+        let Ok(header) = quiche::Header::from_slice(&mut datagram, ID) else { return Ok(()) };
         let known = self.ids.get(header.dcid.as_ref()).copied();
         let number = match known {
             Some(number) => Some(number),
@@ -320,7 +321,7 @@ impl Server {
             client.work(&self.root);
         }
         while client.connection.is_established() && client.connection.scids_left() > 0 {
-            let id = random::<20>();
+            let id = random::<ID>();
             let token = u128::from_be_bytes(random());
             if client.connection.new_scid(&ConnectionId::from_ref(&id), token, false).is_err() {
                 break;
@@ -452,7 +453,7 @@ impl Downloader<'_> {
     /// Connection IDs for the server, and a move to another address of ours once files come.
     fn paths(&mut self, migrate: Option<IpAddr>) -> Anything<()> {
         while self.connection.is_established() && self.connection.scids_left() > 0 {
-            let (id, token) = (random::<20>(), u128::from_be_bytes(random()));
+            let (id, token) = (random::<ID>(), u128::from_be_bytes(random()));
             self.connection.new_scid(&ConnectionId::from_ref(&id), token, false)?;
         }
         if let Some(address) = migrate {
@@ -515,7 +516,7 @@ fn get(options: &Options) -> Anything<i32> {
         let last = i + 1 == groups.len();
         let mut wire = Wire::new()?;
         let local = wire.open(if peer.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }.parse()?)?;
-        let id = random::<16>();
+        let id = random::<ID>();
         let name = options.get("server-name");
         let mut connection = quiche::connect(name, &ConnectionId::from_ref(&id), local, peer, &mut config)?;
         keylog(options, &mut connection)?;
