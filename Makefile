@@ -37,12 +37,11 @@ interop: ## run the tests against other implementations, all cells of the matrix
 coverage: ## how much of core/ the tests reach; fails below 92 % of lines or 80 % of branches
 	@scripts/coverage.sh
 
-bench: ## measure, beside other implementations and alone; ARGS=... for tests/bench/run
+bench: ## measure beside other implementations and alone, a quarter of an hour: build/bench; ARGS=... for tests/bench/run
 	@scripts/setup.sh bench
 	@cmake --preset release -DWEFT_BUILD_TESTS=ON
-	@cmake --build --preset release
-	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/run $(ARGS)
-	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/scale
+	@cmake --build --preset release --target weft bench_echo bench_many
+	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/run --all $(ARGS)
 
 python: ## build the Python package as a wheel (build/release/python/dist) and test it
 	@scripts/setup.sh test

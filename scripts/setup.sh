@@ -64,25 +64,29 @@ needs_erlang() {
 }
 needs_bench() {
     need golang-go program go
-    need cargo program cargo
     need libssl-dev library openssl
+    need libnuma-dev sh -c 'ls /usr/lib/*/libnuma.a' # MsQuic, linked statically
+    needs_rust
 }
 needs_doc() {
     need doxygen program doxygen
     need mandoc program mandoc
 }
-rust_new_enough() { # for tests/interop/peers/quiche
+rust_new_enough() { # for quiche
     local have
     have=$(cargo --version | sed -n 's/^cargo \([0-9.]*\).*/\1/p')
     [ "$(printf '1.88\n%s\n' "$have" | sort -V | head -n 1)" = 1.88 ]
 }
-needs_interop() {
+needs_rust() {
     if ! rust_new_enough >/dev/null 2>&1; then # Debian's plain one is for its lifetime what it was; -web follows the browsers
         local suffix=
         apt-cache show cargo-web >/dev/null 2>&1 && suffix=-web
         missing+=("cargo$suffix" "rustc$suffix")
     fi
     need libclang-dev sh -c 'ls /usr/lib/llvm*/lib/libclang*.so* /usr/lib/*/libclang*.so*' # bindgen, for BoringSSL
+}
+needs_interop() {
+    needs_rust
     need iproute2 program ip
     need util-linux sh -c 'command -v nsenter && command -v setpriv'
     need python3-venv python3 -c 'import ensurepip, venv'

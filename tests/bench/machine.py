@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
+QUIET = 0.06  # share of one core that others may use while a figure is taken
 
 
 class Busy(Exception):
@@ -40,12 +41,12 @@ def resident_bytes(pid):
     return 0
 
 
-def wait_until_quiet(patience, share=0.06):
-    """Returns when all cores together were busy for less than `share` of one core for a second."""
+def wait_until_quiet(patience, share=QUIET):
+    """Returns when all cores together were busy for less than `share` of one core for half a second."""
     until = time.monotonic() + patience
     while True:
         before, began = busy_seconds(), time.monotonic()
-        time.sleep(1)
+        time.sleep(0.5)
         used = (busy_seconds() - before) / (time.monotonic() - began)
         if used < share:
             return

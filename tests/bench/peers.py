@@ -10,7 +10,7 @@ stream say how many bytes the answer has):
 
 Each is set as its authors recommend for throughput: release builds, GSO and GRO where it has them, and windows (16 MiB a
 stream, 32 MiB a connection) that never limit on loopback. What was set besides stands in `settings`, and is printed. Each
-talks to itself. Builds lie in the cache (WEFT_CACHE), named after the hash of their sources.
+talks to itself; all use AES-128-GCM. Builds lie in the cache (WEFT_CACHE), named after the hash of their sources.
 """
 import hashlib
 import json
@@ -29,16 +29,20 @@ CACHE = Path(os.environ.get("WEFT_CACHE", Path(os.environ.get("XDG_CACHE_HOME", 
 class Peer:
     name: str
     settings: str
-    build: object  # () -> path of the program
+    build: object  # () -> the command, as words
     loads: set = field(default_factory=lambda: {"down", "up", "handshakes", "requests"})
     quic: bool = True
-    program: Path = None
+    less: dict = field(default_factory=dict)  # load -> how much less it is given to do, so that it takes seconds too
+    command: list = None
 
-    def server(self, port, cert, key):
-        return [str(self.program), "server", str(port), str(cert), str(key)]
+    def server(self, load, port, cert, key):
+        return [*self.command, "server", str(port), str(cert), str(key)]
 
     def client(self, port, ca, load, *args):
-        return [str(self.program), "client", str(port), str(ca), load, *map(str, args)]
+        return [*self.command, "client", str(port), str(ca), load, *map(str, args)]
+
+    def share(self, load, count):
+        return count // self.less.get(load, 1)
 
 
 def certificate(where):
@@ -77,20 +81,26 @@ def cached(name, sources, make):
     return home
 
 
+def built_by_cargo(directory, names):
+    """() -> where the programs of a package below peers/ are; ../rust/src/lib.rs is a part of each."""
+    source = HERE / "peers" / directory
+    sources = [source / "Cargo.toml", source / "Cargo.lock", HERE / "peers/rust/src/lib.rs", *source.glob("src/**/*.rs")]
+
+    def make(work):
+        run(["cargo", "build", "--release", "--locked", "--target-dir", str(work / "target")], cwd=source)
+        for name in names:
+            shutil.copy2(work / "target/release" / name, work / name)
+        shutil.rmtree(work / "target")
+
+    return cached(directory, sorted(set(sources)), make)
+
+
 def rust(name):
-    def build():
-        source = HERE / "peers/rust"
-        sources = [source / "Cargo.toml", source / "Cargo.lock", *source.glob("src/**/*.rs")]
+    return lambda: [str(built_by_cargo("rust", ["quinn", "s2n"]) / name)]
 
-        def make(work):
-            run(["cargo", "build", "--release", "--locked", "--target-dir", str(work / "target")], cwd=source)
-            for program in source.glob("src/bin/*.rs"):
-                shutil.copy2(work / "target/release" / program.stem, work / program.stem)
-            shutil.rmtree(work / "target")
 
-        return cached("rust", sources, make) / name
-
-    return build
+def crate(name):
+    return lambda: [str(built_by_cargo(name, [f"{name}-bench"]) / f"{name}-bench")]
 
 
 def go():
@@ -99,7 +109,7 @@ def go():
     def make(work):
         run(["go", "build", "-trimpath", "-buildvcs=false", "-o", str(work / "quicgo"), "."], cwd=source)
 
-    return cached("quicgo", [source / "main.go", source / "go.mod", source / "go.sum"], make) / "quicgo"
+    return [str(cached("quicgo", [source / "main.go", source / "go.mod", source / "go.sum"], make) / "quicgo")]
 
 
 def tls():
@@ -108,17 +118,31 @@ def tls():
     def make(work):
         run(["cc", "-O2", "-o", str(work / "tls"), str(source), "-lssl", "-lcrypto"])
 
-    return cached("tls", [source], make) / "tls"
+    return [str(cached("tls", [source], make) / "tls")]
+
+
+def aioquic():
+    """The versions are those that the interop tests use."""
+    listed = HERE.parent / "interop/peers/requirements.txt"
+
+    def make(work):
+        run([sys.executable, "-m", "venv", str(work)])
+        run([str(work / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+             "--only-binary", ":all:", "-r", str(listed)])
+
+    return [str(cached("aioquic", [listed], make) / "bin/python"), str(HERE / "peers/aioquic_peer.py")]
 
 
 class Weft(Peer):
     """The weft command, whose client reports by itself; see `weft perf --help`."""
 
-    def server(self, port, cert, key):
-        return [str(self.program), "perf", "server", "--listen", f"127.0.0.1:{port}", "--cert", str(cert), "--key", str(key)]
+    def server(self, load, port, cert, key):
+        listen = ["--listen", f"127.0.0.1:{port}", "--cert", str(cert), "--key", str(key)]
+        larger = {"jumbo": ["--set", "send_udp_payload_size=9000"], "largest": ["--set", "send_udp_payload_size=0"]}
+        return [*self.command, "perf", "server", *listen, *larger.get(load, [])]
 
     def client(self, port, ca, load, *args):
-        base = [str(self.program), "perf", "client", f"127.0.0.1:{port}", "--ca", str(ca), "--server-name", "localhost",
+        base = [*self.command, "perf", "client", f"127.0.0.1:{port}", "--ca", str(ca), "--server-name", "localhost",
                 "--json", "--quiet"]
         if load == "bulk":
             return base + ["-d", str(args[0]), "-u", str(args[1])]
@@ -127,13 +151,19 @@ class Weft(Peer):
         return base + ["-n", str(args[0]), "-s", str(args[1]), "-d", "100", "-u", "92"]
 
 
+HALF = {"down": 2, "up": 2, "requests": 2}
+SLOW = {"down": 100, "up": 100, "handshakes": 40, "requests": 50}
+
+
 def all_peers(weft):
+    every = {"down", "up", "jumbo", "largest", "handshakes", "requests"}
     return [
-        Weft("weft", "CUBIC, pacing on, preset of `weft perf`", lambda: weft),
-        Peer("quinn", "aws-lc, CUBIC, current-thread runtime", rust("quinn")),
-        Peer("s2n-quic", "rustls with aws-lc, CUBIC, current-thread runtime", rust("s2n")),
-        Peer("quic-go", "Go's crypto, CUBIC, GOMAXPROCS of its core", go),
-        Peer("TLS over TCP", "OpenSSL, AES-128-GCM, 16 KiB records, no kernel TLS", tls, {"down", "up", "handshakes"}, False),
+        Weft("weft", "CUBIC, pacing on, preset of `weft perf`", lambda: [str(weft)], every),
+        Peer("quinn", "aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("quinn"), less=HALF),
+        Peer("s2n-quic", "rustls with aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("s2n"), less=HALF),
+        Peer("quic-go", "Go's crypto, CUBIC, GSO, GOMAXPROCS of its core", go, less=HALF),
+        Peer("aioquic", "OpenSSL through Python, CUBIC, asyncio", aioquic, less=SLOW),
+        Peer("TLS over TCP", "OpenSSL, 16 KiB records, no kernel TLS", tls, {"down", "up", "handshakes"}, False),
     ]
 
 

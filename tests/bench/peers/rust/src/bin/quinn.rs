@@ -127,7 +127,9 @@ async fn load(port: u16, ca: String, load: Load) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites = vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256]; // as all here
+    provider.install_default().unwrap();
     let args = args();
     match args.role {
         Role::Server { cert, key } => serve(args.port, cert, key).await,
