@@ -266,6 +266,8 @@ struct abi_last {
     weft_close close;
     uint8_t *certificate, *session, *token;
     size_t certificate_len, session_len, token_len;
+    struct quic_path_record *paths; /* NULL: it had none, or there was no memory */
+    uint32_t path_count;
 };
 
 struct abi_conn {
@@ -286,6 +288,8 @@ struct abi_conn {
     bool ended; /* CONN_CLOSED was delivered */
 };
 
+/* What is known of its paths moves to what is kept of the connection. */
+void abi_path_keep(const struct abi_conn *conn, struct abi_last *last);
 /* For a connection that a listener accepted. NULL: out of memory. */
 struct abi_conn *abi_conn_new(struct abi_engine *engine);
 void abi_conn_attach(struct abi_conn *conn, struct quic_conn *core);

@@ -15,6 +15,8 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "quic/path_record.h"
+
 #define EXPORT_LABEL 53u  /* what the TLS library has room for beside the largest hash */
 #define EXPORT_MOST 8160u /* RFC 5869 2.3: 255 hashes, of SHA-256, so that it is the same for all suites */
 
@@ -45,6 +47,7 @@ static void last_free(struct abi_conn *conn) {
     base_free(mem, last->certificate, last->certificate_len);
     base_free(mem, last->session, last->session_len);
     base_free(mem, last->token, last->token_len);
+    base_free(mem, last->paths, last->path_count * sizeof *last->paths);
     BASE_DELETE(mem, last);
     conn->last = NULL;
 }
@@ -106,6 +109,7 @@ static void conn_part(struct abi_conn *conn) {
         abi_info_fill(conn, &last->info);
         abi_info_stats(conn, &last->stats);
         abi_info_close_of(conn, &last->close);
+        abi_path_keep(conn, last);
         move_block(&last->certificate, &last->certificate_len, &core->peer_certificate, &core->peer_certificate_len);
         move_block(&last->session, &last->session_len, &core->session, &core->session_len);
         move_block(&last->token, &last->token_len, &core->new_token, &core->new_token_len);

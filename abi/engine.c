@@ -433,11 +433,13 @@ int32_t weft_engine_error(weft_engine engine, char *text, size_t capacity) {
 static void stats_add(weft_conn_stats *sum, const struct conn_stats *stats) {
 #define STAT_ADD_CONN(name) sum->name += stats->name;
 #define STAT_ADD_ENGINE(name)
+#define STAT_ADD_PATH(name)
 #define STAT(scope, name, text) STAT_ADD_##scope(name)
 #include "tables/stats.def"
 #undef STAT
 #undef STAT_ADD_CONN
 #undef STAT_ADD_ENGINE
+#undef STAT_ADD_PATH
 }
 
 int32_t weft_engine_get_stats(weft_engine engine, weft_engine_stats *stats) {
@@ -455,11 +457,13 @@ int32_t weft_engine_get_stats(weft_engine engine, weft_engine_stats *stats) {
                              .buffers_retained = own->buffers_retained};
 #define STAT_COPY_CONN(name) all.conns.name = core->name;
 #define STAT_COPY_ENGINE(name) all.name = core->name;
+#define STAT_COPY_PATH(name)
 #define STAT(scope, name, text) STAT_COPY_##scope(name)
 #include "tables/stats.def"
 #undef STAT
 #undef STAT_COPY_CONN
 #undef STAT_COPY_ENGINE
+#undef STAT_COPY_PATH
     const struct base_list *conns = &own->loop.endpoint.conns;
     for (const struct base_node *node = base_list_first(conns); node; node = base_list_next(conns, node))
         stats_add(&all.conns, &BASE_CONTAINER(node, struct quic_conn, all)->stats);

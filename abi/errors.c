@@ -83,6 +83,7 @@ int32_t weft_option_info(uint32_t index, weft_option *option) {
 
 #define STAT_AT_CONN(name) offsetof(weft_conn_stats, name)
 #define STAT_AT_ENGINE(name) offsetof(weft_engine_stats, name)
+#define STAT_AT_PATH(name) offsetof(weft_path_stats, name)
 static const weft_stat stats_table[] = {
 #define STAT(where, what, about) \
     {.size = sizeof(weft_stat),  \

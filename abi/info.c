@@ -241,11 +241,13 @@ void abi_info_stats(const struct abi_conn *conn, weft_conn_stats *stats) {
         *stats = (weft_conn_stats){0};
 #define STAT_COPY_CONN(name) stats->name = core->name;
 #define STAT_COPY_ENGINE(name)
+#define STAT_COPY_PATH(name)
 #define STAT(scope, name, text) STAT_COPY_##scope(name)
 #include "tables/stats.def"
 #undef STAT
 #undef STAT_COPY_CONN
 #undef STAT_COPY_ENGINE
+#undef STAT_COPY_PATH
     }
     stats->size = sizeof *stats;
 }

@@ -1,4 +1,4 @@
-/* path.c - moving connections: a client's own moves, the address a server prefers, and what is told of paths.
+/* path.c - moving connections: a client's own moves, the address a server prefers, and what is told of paths: news, numbers.
  *
  * Knows which socket a move needs and how long it is kept. Does not know what a move is: the core does
  * (core/quic/migrate.h).
@@ -12,6 +12,7 @@
 
 #include "io/addr.h"
 #include "quic/migrate.h"
+#include "quic/path_record.h"
 
 /* ---- moves ---- */
 
@@ -84,6 +85,81 @@ int32_t weft_conn_path_news(weft_conn conn, weft_path_news *news) {
     abi_addr_out(&note.local, &all.local);
     abi_addr_out(&note.remote, &all.remote);
     error = abi_give(news, &all, sizeof all);
+    return error ? error : 1;
+}
+
+/* ---- counters ---- */
+
+#define PATHS_MOST (QUIC_PATHS + QUIC_PATH_RECORDS)
+
+_Static_assert((int)WEFT_PATH_IN_USE == (int)QUIC_PATH_IN_USE && (int)WEFT_PATH_SPARE == (int)QUIC_PATH_SPARE &&
+                   (int)WEFT_PATH_GONE == (int)QUIC_PATH_GONE && (int)WEFT_ECN_OFF == (int)QUIC_ECN_OFF &&
+                   (int)WEFT_ECN_TESTING == (int)QUIC_ECN_TESTING && (int)WEFT_ECN_UNKNOWN == (int)QUIC_ECN_UNKNOWN &&
+                   (int)WEFT_ECN_CAPABLE == (int)QUIC_ECN_CAPABLE && (int)WEFT_ECN_PAUSED == (int)QUIC_ECN_PAUSED &&
+                   (int)WEFT_ECN_FAILED == (int)QUIC_ECN_FAILED,
+               "uses and marks as the core has them");
+
+void abi_path_keep(const struct abi_conn *conn, struct abi_last *last) {
+    struct quic_path_record record, *paths;
+    uint32_t count = 0;
+    while (quic_path_record_at(conn->core, count, &record))
+        count++;
+    paths = base_alloc(&conn->engine->mem, count * sizeof *paths);
+    if (!paths)
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        (void)quic_path_record_at(conn->core, i, &paths[i]);
+    last->paths = paths;
+    last->path_count = count;
+}
+
+static bool path_record(const struct abi_conn *conn, uint32_t index, struct quic_path_record *record) {
+    if (conn->core)
+        return index < PATHS_MOST && quic_path_record_at(conn->core, index, record);
+    if (index >= conn->last->path_count)
+        return false;
+    *record = conn->last->paths[index];
+    return true;
+}
+
+static void path_stats_out(const struct quic_path_record *from, weft_path_stats *to) {
+    *to = (weft_path_stats){.use = from->use,
+                            .validated = from->validated,
+                            .ecn = from->ecn,
+                            .rtt = from->rtt.smoothed,
+                            .rtt_variance = from->rtt.variation,
+                            .rtt_min = from->rtt.sampled ? from->rtt.min : 0,
+                            .rtt_latest = from->rtt.sampled ? from->rtt.latest : 0,
+                            .congestion_window = from->window,
+                            .bytes_in_flight = from->bytes_in_flight,
+                            .slow_start_threshold = from->threshold,
+                            .mtu = from->mtu};
+    abi_addr_out(&from->local, &to->local);
+    abi_addr_out(&from->remote, &to->remote);
+#define STAT_COPY_CONN(name)
+#define STAT_COPY_ENGINE(name)
+#define STAT_COPY_PATH(name) to->name = from->stats.name;
+#define STAT(scope, name, text) STAT_COPY_##scope(name)
+#include "tables/stats.def"
+#undef STAT
+#undef STAT_COPY_PATH
+#undef STAT_COPY_ENGINE
+#undef STAT_COPY_CONN
+}
+
+int32_t weft_conn_get_path_stats(weft_conn conn, uint32_t index, weft_path_stats *stats) {
+    int32_t error;
+    struct abi_conn *own = abi_conn_get(conn, &error);
+    if (!own)
+        return error;
+    struct quic_path_record record;
+    weft_path_stats all;
+    if (!stats || stats->size < sizeof stats->size)
+        return WEFT_E_INVALID;
+    if (!path_record(own, index, &record))
+        return 0;
+    path_stats_out(&record, &all);
+    error = abi_give(stats, &all, sizeof all);
     return error ? error : 1;
 }
 

@@ -35,6 +35,7 @@ FILLED = {
     "weft_conn_info",
     "weft_close",
     "weft_path",
+    "weft_path_stats",
     "weft_stream_info",
     "weft_conn_stats",
     "weft_engine_stats",

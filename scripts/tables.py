@@ -88,7 +88,8 @@ What an engine tells: as `weft_event.type` in batches, or by a call of the funct
 
 STATS = """# Counters
 
-64-bit numbers that only grow. `weft_conn_get_stats` gives those of a connection; `weft_engine_get_stats` gives their sums over all
+64-bit numbers that only grow. `weft_conn_get_stats` gives those of a connection, `weft_conn_get_path_stats` those of each of
+its paths, with its addresses, round trips, window, MTU and ECN state; both go on answering when the connection has ended. `weft_engine_get_stats` gives their sums over all
 connections, open and gone (`weft_engine_stats.conns`), and the engine's own. `weft_stat_info` tells the same as this page. Beside
 them `weft_engine_stats` has numbers of memory, and of what there is now: see `weft.h`.
 """
@@ -133,7 +134,7 @@ def option_row(name, kind, standard, least, greatest, text, choices):
 
 def stats_page(stats):
     pages = [STATS]
-    for scope, title in (("CONN", "Of a connection"), ("ENGINE", "Of an engine")):
+    for scope, title in (("CONN", "Of a connection"), ("PATH", "Of a path"), ("ENGINE", "Of an engine")):
         pages.append(f"\n## {title}\n\n| name | |\n|---|---|\n")
         pages += [f"| `{name}` | {text} |\n" for where, name, text in stats if where == scope]
     return "".join(pages)

@@ -160,6 +160,8 @@ bool quic_close_tx(struct quic_conn *conn, struct quic_train *train, base_time n
         return false;
     memcpy(train->data, conn->close_packet, conn->close_packet_len);
     quic_tx_address(path, train, conn->close_packet_len);
-    path->bytes_sent += conn->close_packet_len;
+    quic_path_on_datagram_sent(path, conn->close_packet_len);
+    conn->stats.datagrams_sent++;
+    conn->stats.bytes_sent += conn->close_packet_len;
     return true;
 }

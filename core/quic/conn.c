@@ -10,6 +10,7 @@
 #include <assert.h>
 
 #include "quic/mtu.h"
+#include "quic/path_record.h"
 #include "quic/walk.h"
 #include "tables/errors.h"
 
@@ -436,11 +437,13 @@ static void conn_add_stats(struct quic_conn *conn) {
     struct engine_stats *sum = &conn->endpoint->stats;
 #define STAT_SUM_CONN(name) sum->name += conn->stats.name;
 #define STAT_SUM_ENGINE(name)
+#define STAT_SUM_PATH(name)
 #define STAT(scope, name, text) STAT_SUM_##scope(name)
 #include "tables/stats.def"
 #undef STAT
 #undef STAT_SUM_CONN
 #undef STAT_SUM_ENGINE
+#undef STAT_SUM_PATH
     sum->connections_closed++;
     if (!conn->handshake_complete)
         sum->handshakes_failed++;
@@ -478,6 +481,7 @@ void quic_conn_free(struct quic_conn *conn) {
     for (unsigned i = 1; i < QUIC_PATHS; i++)
         if (conn->paths[i])
             BASE_DELETE(endpoint->mem, conn->paths[i]);
+    quic_path_free_records(conn);
     conn_free_strings(conn);
     conn_add_stats(conn);
     quic_gate_forget(conn);

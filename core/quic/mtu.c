@@ -85,6 +85,7 @@ static void mtu_fall(struct quic_conn *conn, uint32_t failed) {
     struct quic_mtu *mtu = &conn->mtu;
     mtu_apply(conn, QUIC_MIN_INITIAL);
     conn->stats.mtu_black_holes++;
+    quic_path_active(conn)->control.stats.mtu_black_holes++;
     mtu->failed = failed;
     mtu->strikes = 0;
     mtu_choose(conn);

@@ -21,13 +21,15 @@
 
 #include "crypto/keys.h"
 #include "quic/migrate.h"
+#include "quic/path_record.h"
 #include "quic/walk.h"
 
 uint64_t quic_path_allowance(const struct quic_path *path) {
     if (path->state == QUIC_PATH_VALIDATED || path->chosen)
         return UINT64_MAX;
     uint64_t factor = path->amplification ? path->amplification : 3;
-    uint64_t most = factor * path->bytes_received, left = most > path->bytes_sent ? most - path->bytes_sent : 0;
+    uint64_t most = factor * path->control.stats.bytes_received,
+             left = most > path->control.stats.bytes_sent ? most - path->control.stats.bytes_sent : 0;
     return left < QUIC_PATH_LEAST ? 0 : left;
 }
 
@@ -129,6 +131,7 @@ void quic_path_on_validated(struct quic_path *path, base_time now) {
 }
 
 void quic_path_on_challenge(struct quic_path *path, const uint8_t data[8]) {
+    path->control.stats.challenges_received++;
     for (unsigned i = 0; i < path->response_count; i++)
         if (memcmp(path->responses[i], data, 8) == 0)
             return;
@@ -141,6 +144,7 @@ void quic_path_on_challenge(struct quic_path *path, const uint8_t data[8]) {
 
 void quic_path_on_challenge_sent(struct quic_path *path) {
     path->challenge_wanted = false;
+    path->control.stats.challenges_sent++;
     if (path->challenge_tries && quic_path_allowance(path) < QUIC_MIN_INITIAL)
         path->challenge_short = (uint8_t)(path->challenge_short | 1u << (path->challenge_tries - 1));
 }
@@ -208,6 +212,7 @@ void quic_path_on_spin(const struct quic_conn *conn, struct quic_path *path, uin
 /* ---- candidates ---- */
 
 static void path_forget(struct quic_conn *conn, struct quic_path *path) {
+    quic_path_keep_record(conn, path); /* while its socket is there to be asked */
     quic_path_disconnect(conn, path);
     conn->endpoint->paths_gone++;
     if (conn->qlog)
@@ -374,9 +379,11 @@ static bool path_is_rebinding(const struct quic_path *old, const struct quic_pat
 /* The new path goes on as the old one did, and the old one begins again: each keeps one controller. */
 static void path_inherit(struct quic_path *path, struct quic_path *old, base_time now) {
     uint64_t in_flight = path->control.bytes_in_flight;
+    struct path_stats stats = path->control.stats;
     struct quic_cc fresh = path->control.cc;
     path->control = old->control;
     path->control.bytes_in_flight = in_flight;
+    path->control.stats = stats;
     path->mtu = old->mtu;
     old->control.cc = fresh;
     fresh.ops->on_mtu(&old->control.cc, old->mtu);

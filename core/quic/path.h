@@ -4,7 +4,8 @@
  * PATH_CHALLENGE; nothing an unauthenticated datagram says ever moves the connection. Until a path is validated it
  * gets at most three times what it sent.
  *
- * Invariant: the active path is used; an unvalidated path's bytes_sent <= 3 * bytes_received (server).
+ * Invariant: the active path is used; of an unvalidated path stats.bytes_sent <= 3 * stats.bytes_received
+ * (server).
  */
 #ifndef QUIC_PATH_H
 #define QUIC_PATH_H
@@ -32,10 +33,9 @@ struct quic_path {
     struct quic_addr local, remote;
     struct quic_socket *socket;
     struct quic_path_control control;
-    uint8_t amplification;               /* times what was received may be sent while not validated; 0 = 3 */
-    uint8_t index;                       /* its entry in conn->paths */
-    uint64_t bytes_received, bytes_sent; /* while not validated */
-    uint8_t state;                       /* enum quic_path_state */
+    uint8_t amplification; /* times what was received may be sent while not validated; 0 = 3 */
+    uint8_t index;         /* its entry in conn->paths */
+    uint8_t state;         /* enum quic_path_state */
     /* The newest challenge, and earlier tries, which may still be answered; each has bytes of its own (8.2.1). */
     uint8_t challenge[8];
     uint8_t challenges_before[QUIC_PATH_TRIES - 1][8];
@@ -60,6 +60,17 @@ struct quic_path {
 
 /* Bytes that may go to this path now: UINT64_MAX when validated. */
 uint64_t quic_path_allowance(const struct quic_path *path);
+
+/* A datagram of this size came over it: before anything is answered. */
+static inline void quic_path_on_datagram(struct quic_path *path, size_t len) {
+    path->control.stats.datagrams_received++;
+    path->control.stats.bytes_received += len;
+}
+/* One of this size goes out over it. */
+static inline void quic_path_on_datagram_sent(struct quic_path *path, size_t len) {
+    path->control.stats.datagrams_sent++;
+    path->control.stats.bytes_sent += len;
+}
 
 struct quic_path *quic_path_active(struct quic_conn *conn);
 /* Server, once the client is known: the active path gets a socket of its own, if the options and the system allow. From

@@ -54,6 +54,7 @@ static void recovery_count_mark(struct quic_recovery *r, enum quic_space space, 
                                 base_time now, bool in_flight) {
     r->ecn[space].sent++;
     r->stats->ecn_marked++;
+    path->stats.ecn_marked++;
     if (in_flight)
         quic_ecn_on_sent(&path->ecn, now, 3 * quic_rtt_pto(&path->rtt));
 }
@@ -82,6 +83,7 @@ uint64_t quic_recovery_on_sent_over(struct quic_recovery *r, uint8_t index, enum
                                       .ecn = (uint8_t)ecn};
     uint64_t number = quic_sent_commit(log, &packet);
     r->stats->packets_sent++;
+    path->stats.packets_sent++;
     if (ecn == QUIC_ECT0)
         recovery_count_mark(r, space, path, now, in_flight);
     if (in_flight) {
@@ -214,6 +216,7 @@ void quic_recovery_on_timeout(struct quic_recovery *r, base_time now) {
         r->pto_count++;
     quic_ecn_on_timeout(&r->paths[r->active]->ecn, r->pto_count);
     r->stats->ptos++;
+    r->paths[r->active]->stats.ptos++;
 }
 
 /* Takes everything outstanding in a space out of the flight; `tell`: its records meet LOST. Then the log forgets all of
@@ -231,7 +234,7 @@ static void recovery_withdraw(struct quic_recovery *r, enum quic_space space, bo
             if (path && packet->in_flight)
                 path->bytes_in_flight -= packet->bytes;
             if (path && packet->in_flight && packet->ecn == QUIC_ECT0)
-                r->stats->ecn_failures += quic_ecn_on_withdrawn(&path->ecn, packet->sent_at);
+                quic_recovery_count_failure(r, path, quic_ecn_on_withdrawn(&path->ecn, packet->sent_at));
             quic_sent_settle(log, packet, QUIC_SENT_LOST);
             if (tell && !packet->requeued)
                 quic_recovery_tell_frames(r, space, log, packet, QUIC_FATE_LOST);

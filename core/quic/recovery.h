@@ -27,6 +27,7 @@ struct quic_path_control {
     struct quic_cc cc;
     struct quic_pacer pacer;
     struct quic_ecn_path ecn; /* the owner starts it (quic_ecn_start) */
+    struct path_stats stats;  /* what is received is counted by the owner */
     uint64_t bytes_in_flight;
     /* delivery rate */
     uint64_t delivered, lost; /* bytes so far */
@@ -135,6 +136,12 @@ void quic_recovery_on_early_rejected(struct quic_recovery *r);
 /* The owner drops a path, or gives its index to another: packets sent on it do not touch the path control there any
  * more. */
 void quic_recovery_forget_path(struct quic_recovery *r, unsigned path);
+
+/* A path was found not to carry marks (`failed`), or was not. */
+static inline void quic_recovery_count_failure(struct quic_recovery *r, struct quic_path_control *path, bool failed) {
+    r->stats->ecn_failures += failed;
+    path->stats.ecn_failures += failed;
+}
 
 /* Bytes the window leaves on the active path: 0 when full. Probes may be sent regardless. */
 uint64_t quic_recovery_window_left(const struct quic_recovery *r);

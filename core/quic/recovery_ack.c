@@ -46,8 +46,10 @@ static void ack_packet(struct ack_walk *w, uint64_t number, struct quic_sent_pac
             tally->flight += packet->bytes;
             tally->fresh += packet->sent_at > tally->fresh_after ? packet->bytes : 0;
         } else {
-            const struct quic_path_control *path = quic_recovery_path_of(r, packet);
+            struct quic_path_control *path = quic_recovery_path_of(r, packet);
             r->stats->packets_spurious++;
+            if (path)
+                path->stats.packets_spurious++;
             tally->spurious += path && packet->event && packet->event == path->event;
         }
     }
@@ -144,6 +146,7 @@ static base_time ack_sample_rtt(struct ack_walk *w, uint64_t largest, base_time 
     base_time arrived = now - r->held;
     base_time sample = arrived > w->newest->sent_at ? arrived - w->newest->sent_at : 1;
     quic_rtt_sample(&path->rtt, sample, delay);
+    path->stats.rtt_samples++;
     if (path->first_rtt_at == 0)
         path->first_rtt_at = now;
     return sample;
@@ -163,7 +166,8 @@ static bool ack_judge_marks(struct ack_walk *w, const struct quic_frame_ack *ack
     bool good = quic_ecn_check(&r->ecn[w->space], ack->ect0, ack->ect1, ack->ce, acked, &more_ect0, more_ce);
     for (unsigned i = 0; i < QUIC_PATHS; i++) /* counts that are wrong by themselves speak against the active path */
         if (r->paths[i] && (w->paths[i].marked || (!good && !acked && i == r->active)))
-            r->stats->ecn_failures += quic_ecn_judge(&r->paths[i]->ecn, good, w->paths[i].marked, more_ect0 > 0);
+            quic_recovery_count_failure(r, r->paths[i],
+                                        quic_ecn_judge(&r->paths[i]->ecn, good, w->paths[i].marked, more_ect0 > 0));
     return good;
 }
 
@@ -174,6 +178,8 @@ static void ack_process_ecn(struct ack_walk *w, const struct quic_frame_ack *ack
     bool good = ack_judge_marks(w, ack, &more_ce, now);
     r->stats->ecn_ce += more_ce;
     struct quic_path_control *path = quic_recovery_path_of(r, w->newest);
+    if (path)
+        path->stats.ecn_ce += more_ce;
     if (!good || !more_ce || !path || path->ecn.state != QUIC_ECN_CAPABLE)
         return;
     struct quic_cc_loss loss = {.now = now,

@@ -60,6 +60,7 @@ void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control 
         return;
     }
     r->stats->congestion_events += path->cc.events - events;
+    path->stats.congestion_events += path->cc.events - events;
     path->event = loss_next_event(path);
     path->event_lost = fresh;
     path->event_sure = loss->ecn;
@@ -73,8 +74,10 @@ static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_
     packet->event = 0;
     if (packet->in_flight) {
         r->stats->packets_lost++;
-        if (path)
+        if (path) {
             path->bytes_in_flight -= packet->bytes;
+            path->stats.packets_lost++;
+        }
     }
     if (path && packet->in_flight && !packet->mtu_probe) {
         bool fresh = packet->sent_at > path->cc.recovery_start;
@@ -90,7 +93,7 @@ static void loss_declare(struct quic_recovery *r, enum quic_space space, uint64_
         loss_tell_packet(path, number, packet, now);
     }
     if (path && packet->in_flight && packet->ecn == QUIC_ECT0)
-        r->stats->ecn_failures += quic_ecn_on_lost(&path->ecn, packet->sent_at);
+        quic_recovery_count_failure(r, path, quic_ecn_on_lost(&path->ecn, packet->sent_at));
     quic_sent_settle(log, packet, QUIC_SENT_LOST);
     if (r->events->on_packet)
         r->events->on_packet(r->user, space, number, packet, QUIC_FATE_LOST);
@@ -168,6 +171,7 @@ static void loss_tell_path(struct quic_recovery *r, enum quic_space space, unsig
     if (!loss_is_persistent(r, index, tally->eliciting_sent_at))
         return;
     r->stats->persistent_congestions++;
+    path->stats.persistent_congestions++;
     path->cc.ops->on_persistent(&path->cc, now);
     path->persistent_at = now;
     path->event_sure = true;

@@ -36,7 +36,7 @@ static struct quic_path *rx_path(struct quic_conn *conn, struct rx_source *from,
     if (!from->path && conn->handshake_confirmed && conn->role == CRYPTO_SERVER) {
         from->path = quic_path_candidate(conn, d->socket, &d->local, &d->remote, now);
         if (from->path)
-            from->path->bytes_received += d->len;
+            quic_path_on_datagram(from->path, d->len);
     }
     return from->path;
 }
@@ -81,6 +81,7 @@ static void rx_process(struct quic_rx *rx, struct rx_source *from, const struct 
     if (rx->level == CRYPTO_HANDSHAKE && conn->role == CRYPTO_SERVER)
         quic_rx_address_proven(conn); /* RFC 9000 8.1: only the real address could have learnt these keys */
     conn->stats.packets_received++;
+    rx->path->control.stats.packets_received++;
     uint64_t largest = quic_ack_largest(ack);
     if (largest != QUIC_NO_NUMBER && rx->number < largest)
         conn->stats.packets_reordered++;
@@ -425,7 +426,7 @@ void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datag
         conn->stats.datagrams_received++;
         conn->stats.bytes_received += d->len;
         if (path)
-            path->bytes_received += d->len;
+            quic_path_on_datagram(path, d->len);
         if (conn->state >= QUIC_CONN_CLOSING) {
             quic_rx_while_closing(conn, d, now);
             continue;

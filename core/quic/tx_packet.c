@@ -214,7 +214,7 @@ static enum quic_ecn tx_mark(const struct tx_train *t) {
         return QUIC_NOT_ECT;
     bool live = quic_ecn_is_live(ecn);
     enum quic_ecn mark = quic_ecn_mark(ecn, t->now);
-    t->conn->stats.ecn_failures += live && !quic_ecn_is_live(ecn);
+    quic_recovery_count_failure(&t->conn->recovery, &t->path->control, live && !quic_ecn_is_live(ecn));
     return mark;
 }
 
@@ -243,7 +243,7 @@ static size_t tx_commit(struct tx_train *t, uint8_t *start) {
         out->segment = (uint32_t)len;
     out->count++;
     out->len += len;
-    t->path->bytes_sent += len;
+    quic_path_on_datagram_sent(t->path, len);
     t->pace -= t->pace < len ? t->pace : len;
     conn->stats.datagrams_sent++;
     conn->stats.bytes_sent += len;

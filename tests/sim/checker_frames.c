@@ -283,7 +283,8 @@ static void frame_challenge(struct view *v, const struct quic_frame *f) {
     /* what came before a path could be made, for want of an ID, was dropped and does not count */
     struct quic_conn *object = check_object(v->self);
     const struct quic_path *path = object ? quic_path_find(object, &v->d->raw->src, &v->d->raw->dst) : NULL;
-    uint64_t received = path && path->bytes_received < addr->received ? path->bytes_received : addr->received;
+    uint64_t received = path && path->control.stats.bytes_received < addr->received ? path->control.stats.bytes_received
+                                                                                    : addr->received;
     if (v->d->len < QUIC_MIN_INITIAL && !addr->validated && 3 * received >= addr->sent + QUIC_MIN_INITIAL)
         check_fail(v->c, "path-size", "PATH_CHALLENGE in %zu bytes; %llu received, %llu sent, validated %d", v->d->len,
                    ull(addr->received), ull(addr->sent), addr->validated);

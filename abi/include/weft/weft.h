@@ -1097,14 +1097,45 @@ typedef struct weft_engine_stats {
 WEFT_API int32_t weft_conn_get_stats(weft_conn conn, weft_conn_stats *stats);
 WEFT_API int32_t weft_engine_get_stats(weft_engine engine, weft_engine_stats *stats);
 
-enum weft_stat_scope { WEFT_STAT_CONN = 0, WEFT_STAT_ENGINE = 1 };
+enum weft_path_use {
+    WEFT_PATH_IN_USE = 1, /* packets go there */
+    WEFT_PATH_SPARE = 2,  /* it is probed, was probed, or was in use until a moment ago */
+    WEFT_PATH_GONE = 3    /* it was given up; its numbers are those it had then */
+};
+
+/* What a path does to ECN marks (RFC 9000 13.4.2): marks are not wanted; the first packets are marked; they were, and no
+ * answer tells what became of it; marks arrive; they did, now nothing comes through; they are cleared, changed or lost. */
+enum weft_path_ecn {
+    WEFT_ECN_OFF = 0, WEFT_ECN_TESTING = 1, WEFT_ECN_UNKNOWN = 2, WEFT_ECN_CAPABLE = 3, WEFT_ECN_PAUSED = 4, WEFT_ECN_FAILED = 5
+};
+
+/* One path of a connection: where it leads, how it is (as in weft_path), and its counters, which only grow. */
+typedef struct weft_path_stats {
+    uint32_t size;
+    uint32_t use; /* enum weft_path_use */
+    weft_addr local, remote;
+    uint32_t validated; /* 1: the peer is known to be at this address (RFC 9000 8) */
+    uint32_t ecn;       /* enum weft_path_ecn */
+    uint64_t rtt, rtt_variance, rtt_min, rtt_latest, congestion_window, bytes_in_flight, slow_start_threshold, mtu;
+    uint64_t packets_sent, packets_received, packets_lost, packets_spurious;
+    uint64_t bytes_sent, bytes_received, datagrams_sent, datagrams_received;
+    uint64_t rtt_samples, ptos, congestion_events, persistent_congestions;
+    uint64_t challenges_sent, challenges_received, ecn_marked, ecn_ce, ecn_failures, mtu_black_holes;
+} weft_path_stats;
+
+/* Fills in as much of *stats as stats->size says: index 0 is the path in use, then come the others there are, then the
+ * newest four that are gone. 1: there was one; 0: there are not so many (none before the first packet), and nothing is
+ * filled in. When the connection has ended: as it was then. Who moves back to where he was finds a new path there. */
+WEFT_API int32_t weft_conn_get_path_stats(weft_conn conn, uint32_t index, weft_path_stats *stats);
+
+enum weft_stat_scope { WEFT_STAT_CONN = 0, WEFT_STAT_ENGINE = 1, WEFT_STAT_PATH = 2 };
 
 typedef struct weft_stat {
     uint32_t size;
-    uint32_t scope; /* enum weft_stat_scope: in weft_conn_stats (and summed up), or in weft_engine_stats */
+    uint32_t scope; /* enum weft_stat_scope: in weft_conn_stats (and summed up), in weft_engine_stats, in weft_path_stats */
     const char *name;
     const char *text;
-    uint32_t offset; /* of the counter in weft_conn_stats, respectively weft_engine_stats */
+    uint32_t offset; /* of the counter in that struct */
     uint32_t reserved;
 } weft_stat;
 

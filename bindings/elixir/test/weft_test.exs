@@ -127,6 +127,8 @@ defmodule WeftTest do
     assert {:ok, {_, {_, ^port}} = path} = Connection.active_path(c)
     assert {:ok, %{^path => :active}} = Connection.paths(c)
     for get <- [:stats, :path_stats, :info], do: assert({:ok, %{}} = apply(Connection, get, [c]))
+    assert {:ok, [%{use: :in_use, packets_sent: n}]} = Connection.all_path_stats(c)
+    assert n > 0
     assert Connection.is_established?(c)
     Weft.close_connection(c)
     p = connect(port, active: false)

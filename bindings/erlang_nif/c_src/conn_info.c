@@ -41,25 +41,6 @@ static term info_map(ErlNifEnv *env, const struct conn *conn, const weft_conn_in
     return map;
 }
 
-static term path_map(ErlNifEnv *env, const weft_path *path) {
-    term map = enif_make_new_map(env);
-    term_put(env, &map, "validated", term_bool(path->validated));
-    term_put(env, &map, "sockname", term_address(env, &path->local));
-    term_put(env, &map, "peername", term_address(env, &path->remote));
-    PUT_UINT("rtt", path->rtt);
-    PUT_UINT("rtt_variance", path->rtt_variance);
-    PUT_UINT("rtt_min", path->rtt_min);
-    PUT_UINT("rtt_latest", path->rtt_latest);
-    PUT_UINT("congestion_window", path->congestion_window);
-    PUT_UINT("bytes_in_flight", path->bytes_in_flight);
-    PUT_UINT("mtu", path->mtu);
-    PUT_UINT("pto_count", path->pto_count);
-    term_put(env, &map, "slow_start_threshold",
-             path->slow_start_threshold == UINT64_MAX ? AM(infinity)
-                                                      : enif_make_uint64(env, path->slow_start_threshold));
-    return map;
-}
-
 static term stats_map(ErlNifEnv *env, uint32_t scope, const void *stats, size_t size) {
     term map = enif_make_new_map(env);
     weft_stat stat = {.size = sizeof stat};
@@ -71,6 +52,60 @@ static term stats_map(ErlNifEnv *env, uint32_t scope, const void *stats, size_t 
         PUT_UINT(stat.name, value);
     }
     return map;
+}
+
+/* ---- paths ---- */
+
+static const char *const path_uses[] = {"none", "in_use", "spare", "gone"}; /* enum weft_path_use */
+static const char *const path_ecns[] = {"off", "testing", "unknown", "capable", "paused", "failed"};
+
+static term path_map(ErlNifEnv *env, const weft_path_stats *path) {
+    term map = stats_map(env, WEFT_STAT_PATH, path, sizeof *path);
+    term_put(env, &map, "use", enif_make_atom(env, path_uses[path->use]));
+    term_put(env, &map, "ecn", enif_make_atom(env, path_ecns[path->ecn]));
+    term_put(env, &map, "validated", term_bool(path->validated));
+    term_put(env, &map, "sockname", term_address(env, &path->local));
+    term_put(env, &map, "peername", term_address(env, &path->remote));
+    PUT_UINT("rtt", path->rtt);
+    PUT_UINT("rtt_variance", path->rtt_variance);
+    PUT_UINT("rtt_min", path->rtt_min);
+    PUT_UINT("rtt_latest", path->rtt_latest);
+    PUT_UINT("congestion_window", path->congestion_window);
+    PUT_UINT("bytes_in_flight", path->bytes_in_flight);
+    PUT_UINT("mtu", path->mtu);
+    term_put(env, &map, "slow_start_threshold",
+             path->slow_start_threshold == UINT64_MAX ? AM(infinity)
+                                                      : enif_make_uint64(env, path->slow_start_threshold));
+    return map;
+}
+
+/* The path in use, with the probe time-outs in a row, which are the connection's. */
+static term get_path(ErlNifEnv *env, struct conn *conn) {
+    weft_path path = {.size = sizeof path};
+    weft_path_stats stats = {.size = sizeof stats};
+    int32_t error = weft_conn_get_path(conn->handle, &path);
+    int32_t found = error ? error : weft_conn_get_path_stats(conn->handle, 0, &stats);
+    if (found <= 0)
+        return conn_fault(env, conn, found ? found : WEFT_E_STATE);
+    term map = path_map(env, &stats);
+    PUT_UINT("pto_count", path.pto_count);
+    return term_ok(env, map);
+}
+
+static term get_paths(ErlNifEnv *env, struct conn *conn) {
+    term paths = enif_make_list(env, 0), all;
+    int32_t found;
+    for (uint32_t i = 0;; i++) {
+        weft_path_stats stats = {.size = sizeof stats};
+        found = weft_conn_get_path_stats(conn->handle, i, &stats);
+        if (found <= 0)
+            break;
+        paths = enif_make_list_cell(env, path_map(env, &stats), paths);
+    }
+    if (found < 0)
+        return conn_fault(env, conn, found);
+    enif_make_reverse_list(env, paths, &all);
+    return term_ok(env, all);
 }
 
 /* ---- conn_get ---- */
@@ -115,12 +150,6 @@ static term get_stats(ErlNifEnv *env, struct conn *conn) {
     return error ? conn_fault(env, conn, error) : term_ok(env, stats_map(env, WEFT_STAT_CONN, &stats, sizeof stats));
 }
 
-static term get_path(ErlNifEnv *env, struct conn *conn) {
-    weft_path path = {.size = sizeof path};
-    int32_t error = weft_conn_get_path(conn->handle, &path);
-    return error ? conn_fault(env, conn, error) : term_ok(env, path_map(env, &path));
-}
-
 static term get_datagram_max(ErlNifEnv *env, struct conn *conn) {
     int32_t most = weft_datagram_max(conn->handle);
     return most < 0 ? conn_fault(env, conn, most) : term_ok(env, enif_make_int(env, most));
@@ -142,7 +171,7 @@ static const struct {
     {"info", get_info, false},         {"peername", get_peername, false}, {"sockname", get_sockname, false},
     {"peercert", get_peercert, false}, {"session", get_session, false},   {"token", get_token, false},
     {"stats", get_stats, false},       {"path", get_path, false},         {"datagram_max", get_datagram_max, false},
-    {"draining", get_draining, true},
+    {"paths", get_paths, false},       {"draining", get_draining, true},
 };
 #define GETTERS (sizeof getters / sizeof *getters)
 

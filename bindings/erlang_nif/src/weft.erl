@@ -50,7 +50,7 @@
     shutdown/2, shutdown/3, reset/1, reset/2, stop_sending/1, stop_sending/2,
     close/1, close/2, close/3, close_transport/3,
     setopts/2, getopts/2, controlling_process/2,
-    peername/1, sockname/1, peercert/1, info/1, stats/1, path_stats/1, draining/1, session/1, token/1, stream_id/1,
+    peername/1, sockname/1, peercert/1, info/1, stats/1, path_stats/1, all_path_stats/1, draining/1, session/1, token/1, stream_id/1,
     send_datagram/2, send_datagram/3, recv_datagram/1, recv_datagram/2, max_datagram/1,
     migrate/1, migrate/2, probe/2, update_keys/1, ping/1, export_key/4,
     options/0, live/0, engine_stats/0, version/0, format_error/1, fingerprint/1
@@ -725,9 +725,13 @@ info(Conn) -> of_conn(Conn, info).
 -spec stats(conn() | stream()) -> {ok, map()} | {error, reason()}.
 stats(Handle) -> of_conn(Handle, stats).
 
-%% @doc The path in use: round-trip times, congestion window, MTU.
+%% @doc The path in use: addresses, round-trip times, congestion window, MTU, ECN state, and its counters (docs/stats.md).
 -spec path_stats(conn() | stream()) -> {ok, map()} | {error, reason()}.
 path_stats(Handle) -> of_conn(Handle, path).
+
+%% @doc The same of all paths: the one in use, others there are, and the newest that are gone (`use': `in_use', `spare', `gone').
+-spec all_path_stats(conn() | stream()) -> {ok, [map()]} | {error, reason()}.
+all_path_stats(Handle) -> of_conn(Handle, paths).
 
 %% @doc How long a connection that was closed, by either side, still is in its closing or draining period (RFC 9000
 %% 10.2), in which late packets of the peer are recognised: nanoseconds; 0 when it is open, or that is over.

@@ -20,7 +20,9 @@ enum weft_stream_flag { WEFT_STREAM_PULL = 1, WEFT_STREAM_MANUAL_CREDIT = 2 };
 enum weft_send_state { WEFT_SEND_OPEN = 0, WEFT_SEND_FINISHED = 1, WEFT_SEND_RESET = 2, WEFT_SEND_DONE = 3 };
 enum weft_recv_state { WEFT_RECV_OPEN = 0, WEFT_RECV_ALL = 1, WEFT_RECV_RESET = 2, WEFT_RECV_DONE = 3 };
 enum weft_datagram_outcome { WEFT_DATAGRAM_SENT = 1, WEFT_DATAGRAM_ACKED = 2, WEFT_DATAGRAM_LOST = 3, WEFT_DATAGRAM_DROPPED = 4 };
-enum weft_stat_scope { WEFT_STAT_CONN = 0, WEFT_STAT_ENGINE = 1 };
+enum weft_path_use { WEFT_PATH_IN_USE = 1, WEFT_PATH_SPARE = 2, WEFT_PATH_GONE = 3 };
+enum weft_path_ecn { WEFT_ECN_OFF = 0, WEFT_ECN_TESTING = 1, WEFT_ECN_UNKNOWN = 2, WEFT_ECN_CAPABLE = 3, WEFT_ECN_PAUSED = 4, WEFT_ECN_FAILED = 5 };
+enum weft_stat_scope { WEFT_STAT_CONN = 0, WEFT_STAT_ENGINE = 1, WEFT_STAT_PATH = 2 };
 enum weft_pair_flag { WEFT_PAIR_REPEATABLE = 1 };
 
 %constant unsigned long long WEFT_CODE_MAX = (1ULL << 62) - 1;
@@ -92,6 +94,7 @@ int32_t weft_stream_get_info(weft_stream stream, weft_stream_info *info);
 int32_t weft_datagram_max(weft_conn conn);
 int32_t weft_conn_get_stats(weft_conn conn, weft_conn_stats *stats);
 int32_t weft_engine_get_stats(weft_engine engine, weft_engine_stats *stats);
+int32_t weft_conn_get_path_stats(weft_conn conn, uint32_t index, weft_path_stats *stats);
 uint32_t weft_stat_count(void);
 int32_t weft_pair_free(weft_pair pair);
 int32_t weft_pair_step(weft_pair pair);

@@ -220,6 +220,47 @@ static PyObject *weft_engine_stats_dict(const weft_engine_stats *s) {
     }
     return dict;
 }
+static PyObject *weft_path_stats_dict(const weft_path_stats *s) {
+    PyObject *dict = PyDict_New();
+    if (!dict)
+        return NULL;
+    put_number(dict, "use", s->use);
+    put(dict, "local", address_of(&s->local));
+    put(dict, "remote", address_of(&s->remote));
+    put_number(dict, "validated", s->validated);
+    put_number(dict, "ecn", s->ecn);
+    put_number(dict, "rtt", s->rtt);
+    put_number(dict, "rtt_variance", s->rtt_variance);
+    put_number(dict, "rtt_min", s->rtt_min);
+    put_number(dict, "rtt_latest", s->rtt_latest);
+    put_number(dict, "congestion_window", s->congestion_window);
+    put_number(dict, "bytes_in_flight", s->bytes_in_flight);
+    put_number(dict, "slow_start_threshold", s->slow_start_threshold);
+    put_number(dict, "mtu", s->mtu);
+    put_number(dict, "packets_sent", s->packets_sent);
+    put_number(dict, "packets_received", s->packets_received);
+    put_number(dict, "packets_lost", s->packets_lost);
+    put_number(dict, "packets_spurious", s->packets_spurious);
+    put_number(dict, "bytes_sent", s->bytes_sent);
+    put_number(dict, "bytes_received", s->bytes_received);
+    put_number(dict, "datagrams_sent", s->datagrams_sent);
+    put_number(dict, "datagrams_received", s->datagrams_received);
+    put_number(dict, "rtt_samples", s->rtt_samples);
+    put_number(dict, "ptos", s->ptos);
+    put_number(dict, "congestion_events", s->congestion_events);
+    put_number(dict, "persistent_congestions", s->persistent_congestions);
+    put_number(dict, "challenges_sent", s->challenges_sent);
+    put_number(dict, "challenges_received", s->challenges_received);
+    put_number(dict, "ecn_marked", s->ecn_marked);
+    put_number(dict, "ecn_ce", s->ecn_ce);
+    put_number(dict, "ecn_failures", s->ecn_failures);
+    put_number(dict, "mtu_black_holes", s->mtu_black_holes);
+    if (PyErr_Occurred()) {
+        Py_DECREF(dict);
+        return NULL;
+    }
+    return dict;
+}
 static PyObject *weft_traffic_dict(const weft_traffic *s) {
     PyObject *dict = PyDict_New();
     if (!dict)
@@ -273,6 +314,12 @@ static PyObject *weft_traffic_dict(const weft_traffic *s) {
     $1 = &made;
 }
 %typemap(argout) weft_engine_stats * { $result = glue_append($result, weft_engine_stats_dict($1)); }
+%typemap(in, numinputs=0) weft_path_stats * (weft_path_stats made) {
+    memset(&made, 0, sizeof made);
+    made.size = sizeof made;
+    $1 = &made;
+}
+%typemap(argout) weft_path_stats * { $result = glue_append($result, weft_path_stats_dict($1)); }
 %typemap(in, numinputs=0) weft_traffic * (weft_traffic made) {
     memset(&made, 0, sizeof made);
     made.size = sizeof made;

@@ -41,6 +41,15 @@ HANDLE(weft_pair)
         SWIG_fail;
 }
 
+/* 1 or 0, there is such a path or not: its `use` tells the same. */
+%typemap(out) int32_t weft_conn_get_path_stats {
+    if ($1 < 0) {
+        glue_fail($1, NULL);
+        SWIG_fail;
+    }
+    Py_INCREF(Py_None);
+    $result = Py_None;
+}
 %typemap(out) int32_t {
     if ($1 < 0) {
         glue_fail($1, NULL);

@@ -191,6 +191,9 @@ async def test_close_with_code_and_reason(pair):
             with pytest.raises(weft.ConnectionClosed):
                 call()
         assert p.peer.stats()["packets_received"] > 0 and p.peer.info["state"] == 3
+        (path,) = p.peer.path_stats()
+        assert path["use"] == 1 and path["remote"] == p.peer.info["remote"]
+        assert path["packets_received"] == p.peer.stats()["packets_received"]
 
 
 async def test_codes_have_a_range(pair):

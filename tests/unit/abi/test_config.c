@@ -50,9 +50,12 @@ START_TEST(counters_have_names_and_places)
     for (uint32_t i = 0; i < weft_stat_count(); i++) {
         ck_assert_int_eq(weft_stat_info(i, &stat), 0);
         ck_assert_uint_eq(stat.offset % 8, 0);
-        size_t size = stat.scope == WEFT_STAT_CONN ? sizeof(weft_conn_stats) : sizeof(weft_engine_stats);
-        ck_assert_uint_lt(stat.offset, size);
-        if (strcmp(stat.name, "packets_lost") == 0) {
+        static const size_t sizes[] = {[WEFT_STAT_CONN] = sizeof(weft_conn_stats),
+                                       [WEFT_STAT_ENGINE] = sizeof(weft_engine_stats),
+                                       [WEFT_STAT_PATH] = sizeof(weft_path_stats)};
+        ck_assert_uint_le(stat.scope, WEFT_STAT_PATH);
+        ck_assert_uint_lt(stat.offset, sizes[stat.scope]);
+        if (stat.scope == WEFT_STAT_CONN && strcmp(stat.name, "packets_lost") == 0) {
             ck_assert_uint_eq(stat.offset, offsetof(weft_conn_stats, packets_lost));
             found = true;
         }

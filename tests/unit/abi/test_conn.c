@@ -181,6 +181,21 @@ START_TEST(kept_connections_answer_after_their_end)
     weft_conn_stats stats = {.size = sizeof stats};
     ck_assert_int_eq(weft_conn_get_stats(conn, &stats), 0);
     ck_assert_uint_gt(stats.packets_sent, 0);
+    weft_path_stats path = {.size = sizeof path}; /* one path, which was all the connection had */
+    ck_assert_int_eq(weft_conn_get_path_stats(conn, 1, &path), 0);
+    ck_assert_int_eq(weft_conn_get_path_stats(conn, 0, &path), 1);
+    ck_assert_uint_eq(path.use, WEFT_PATH_IN_USE);
+    ck_assert_mem_eq(&path.remote, &before.remote, sizeof path.remote);
+    ck_assert_uint_gt(path.rtt, 0);
+    ck_assert_uint_gt(path.rtt_samples, 0);
+    ck_assert_uint_eq(path.packets_sent, stats.packets_sent);
+    ck_assert_uint_eq(path.packets_received, stats.packets_received);
+    ck_assert_uint_eq(path.bytes_sent, stats.bytes_sent);
+    ck_assert_uint_eq(path.bytes_received, stats.bytes_received);
+    ck_assert_uint_eq(path.datagrams_sent, stats.datagrams_sent);
+    ck_assert_uint_eq(path.datagrams_received, stats.datagrams_received);
+    path.size = 2;
+    ck_assert_int_eq(weft_conn_get_path_stats(conn, 0, &path), WEFT_E_INVALID);
     weft_close close = {.size = sizeof close};
     ck_assert_int_eq(weft_conn_get_close(conn, &close), 0);
     ck_assert_uint_eq(close.code, 3);

@@ -92,6 +92,31 @@ static void turn_until_moves(uint32_t count) {
         ck_assert_int_ge(weft_engine_turn(engine), 0);
 }
 
+/* Each path that was used tells of itself, the one in use first; together they are what the connection counts. */
+static void expect_paths(void) {
+    weft_conn_stats stats = {.size = sizeof stats};
+    weft_path_stats path = {.size = sizeof path}, sum = {0};
+    uint32_t count = 0, challenged = 0;
+    ck_assert_int_eq(weft_conn_get_stats(client, &stats), 0);
+    for (; weft_conn_get_path_stats(client, count, &path) == 1; count++) {
+        ck_assert((path.use == WEFT_PATH_IN_USE) == (count == 0));
+        ck_assert_uint_ne(path.local.port, 0);
+        sum.packets_sent += path.packets_sent;
+        sum.packets_received += path.packets_received;
+        sum.bytes_sent += path.bytes_sent;
+        sum.bytes_received += path.bytes_received;
+        challenged += path.challenges_sent > 0;
+        if (count == 0)
+            ck_assert_uint_eq(path.local.ip[3], 2);
+    }
+    ck_assert_uint_eq(count, 3);
+    ck_assert_uint_ge(challenged, 2);
+    ck_assert_uint_eq(sum.packets_sent, stats.packets_sent);
+    ck_assert_uint_eq(sum.packets_received, stats.packets_received);
+    ck_assert_uint_eq(sum.bytes_sent, stats.bytes_sent);
+    ck_assert_uint_eq(sum.bytes_received, stats.bytes_received);
+}
+
 START_TEST(a_client_moves)
 {
     weft_addr address;
@@ -119,8 +144,12 @@ START_TEST(a_client_moves)
     while (descriptors() >= open) /* the socket of the first move goes */
         ck_assert_int_ge(weft_engine_turn(engine), 0);
     ck_assert_int_eq(weft_conn_ping(client), 0);
+    expect_paths();
+    ck_assert_int_eq(weft_conn_keep(client), 0);
     ck_assert_int_eq(weft_conn_close(client, 0, NULL), 0);
     turn_until(&closed);
+    expect_paths();
+    ck_assert_int_eq(weft_conn_release(client), 0);
 }
 END_TEST
 

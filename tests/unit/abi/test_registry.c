@@ -20,6 +20,7 @@ static union {
     weft_stream_info stream_info;
     weft_close close;
     weft_path path;
+    weft_path_stats paths;
     weft_path_news news;
     weft_conn_stats conn_stats;
     uint64_t number;
@@ -99,6 +100,7 @@ static weft_listener made_listener;
     X(conn_session, CONN, weft_conn_session(H(conn), out.bytes, 8))                                               \
     X(conn_token, CONN, weft_conn_token(H(conn), out.bytes, 8))                                                   \
     X(conn_get_path, CONN, (out.path.size = 8, weft_conn_get_path(H(conn), &out.path)))                           \
+    X(conn_get_path_stats, CONN, (out.paths.size = 8, weft_conn_get_path_stats(H(conn), 0, &out.paths)))          \
     X(conn_export, CONN, weft_conn_export(H(conn), "label", NULL, 0, out.bytes, 8))                               \
     X(conn_update_keys, CONN, weft_conn_update_keys(H(conn)))                                                     \
     X(conn_ping, CONN, weft_conn_ping(H(conn)))                                                                   \

@@ -271,7 +271,7 @@ START_TEST(a_server_speaks_from_there_when_it_is_proven)
     ck_assert_ptr_nonnull(path);
     quic_path_on_moved(conn, path, engine.now);
     ck_assert_uint_eq(conn->recovery.active, 0);
-    path->bytes_received = 1200;
+    path->control.stats.bytes_received = 1200;
     quic_path_on_response(conn, path->challenge, engine.now);
     ck_assert_ptr_eq(quic_path_active(conn), path);
 }

@@ -60,10 +60,10 @@ START_TEST(limit_is_three_times_what_came)
 {
     struct quic_path *path = candidate(7, 7);
     ck_assert_uint_eq(quic_path_allowance(path), 0);
-    path->bytes_received = 100;
-    path->bytes_sent = 120;
+    path->control.stats.bytes_received = 100;
+    path->control.stats.bytes_sent = 120;
     ck_assert_uint_eq(quic_path_allowance(path), 180);
-    path->bytes_sent = 301;
+    path->control.stats.bytes_sent = 301;
     ck_assert_uint_eq(quic_path_allowance(path), 0);
     quic_path_on_validated(path, engine.now);
     ck_assert_uint_eq(quic_path_allowance(path), UINT64_MAX);
@@ -123,7 +123,7 @@ END_TEST
 START_TEST(tries_differ_and_each_may_be_answered)
 {
     struct quic_path *path = candidate(7, 7);
-    path->bytes_received = 1200;
+    path->control.stats.bytes_received = 1200;
     uint8_t first[8];
     memcpy(first, path->challenge, 8);
     quic_path_on_challenge_sent(path);
@@ -163,7 +163,7 @@ END_TEST
 START_TEST(small_challenge_needs_a_second_round)
 {
     struct quic_path *path = candidate(7, 7);
-    path->bytes_received = 100;
+    path->control.stats.bytes_received = 100;
     quic_path_on_challenge_sent(path);
     uint8_t first[8];
     memcpy(first, path->challenge, 8);
@@ -181,7 +181,7 @@ END_TEST
 START_TEST(second_round_without_answer_fails_the_path)
 {
     struct quic_path *path = candidate(7, 7);
-    path->bytes_received = 100;
+    path->control.stats.bytes_received = 100;
     quic_path_on_challenge_sent(path);
     ck_assert(quic_path_on_response(conn, path->challenge, engine.now));
     for (int i = 0; i < 3; i++)
@@ -217,7 +217,7 @@ START_TEST(move_challenges_both_ends_and_starts_afresh)
     ck_assert_int_eq(old->state, QUIC_PATH_VALIDATED);
     ck_assert_uint_lt(path->control.cc.window, 999999);
     ck_assert_uint_eq(path->mtu, QUIC_MIN_INITIAL);
-    ck_assert_uint_eq(quic_path_allowance(path), 3 * path->bytes_received);
+    ck_assert_uint_eq(quic_path_allowance(path), 3 * path->control.stats.bytes_received);
     ck_assert(conn->event.bits & QUIC_CONN_EV_PATH);
     uint8_t tries = path->challenge_tries;
     quic_path_on_moved(conn, path, engine.now); /* already there */
@@ -230,12 +230,16 @@ START_TEST(new_port_keeps_what_was_learnt)
     struct quic_path *old = quic_path_active(conn), *path = candidate(9, 1001);
     old->control.cc.window = 999999;
     old->control.bytes_in_flight = 5000;
+    old->control.stats.packets_sent = 70;
+    path->control.stats.packets_sent = 3;
     old->mtu = 1400;
     quic_path_on_moved(conn, path, engine.now);
     ck_assert_uint_eq(path->control.cc.window, 999999);
     ck_assert_uint_eq(path->control.bytes_in_flight, 0); /* these bytes are on the other path */
     ck_assert_uint_eq(old->control.bytes_in_flight, 5000);
     ck_assert_uint_eq(path->mtu, 1400);
+    ck_assert_uint_eq(path->control.stats.packets_sent, 3); /* counters are the path's own all the same */
+    ck_assert_uint_eq(old->control.stats.packets_sent, 70);
     old->control.bytes_in_flight = 0;
 }
 END_TEST
@@ -259,7 +263,7 @@ START_TEST(old_path_that_is_silent_is_given_up)
 {
     struct quic_path *old = quic_path_active(conn), *path = candidate(7, 7);
     quic_path_on_moved(conn, path, engine.now);
-    path->bytes_received = 1200;
+    path->control.stats.bytes_received = 1200;
     ck_assert(quic_path_on_response(conn, path->challenge, engine.now));
     for (int i = 0; i < 3; i++)
         advance();

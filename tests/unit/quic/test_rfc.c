@@ -364,6 +364,50 @@ START_TEST(crypto_in_0rtt_is_an_error)
 }
 END_TEST
 
+/* RFC 9001 5.7: a server has the keys of 1-RTT with its own Finished, and with a packet that came right it could say who
+ * the client is not. Nothing in it may be looked at before the client's Finished; then it counts as if it came now. */
+START_TEST(no_1rtt_is_opened_before_the_handshake_is_complete)
+{
+    uint8_t finished[4][1500], packet[1500];
+    size_t lens[4], held = 0;
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    while (engine_output(&server))
+        engine_input(&client, server.train.data, server.train.len, server.socket.local);
+    for (; engine_output(&client); held++) {
+        ck_assert_uint_lt(held, 4);
+        memcpy(finished[held], client.train.data, lens[held] = client.train.len);
+    }
+    struct quic_conn *peer = accepted();
+    ck_assert(conn->handshake_complete && !peer->handshake_complete);
+    uint64_t received = peer->stats.packets_received;
+    begin();
+    quic_frame_write_stream_header(&f, 0, 0, 2, 0, true);
+    base_write_bytes(&f, (const uint8_t *)"hi", 2);
+    size_t len = make_1rtt(packet);
+    engine_input(&server, packet, len, client_at);
+    ck_assert_uint_eq(peer->early_count, 1);
+    ck_assert_uint_eq(peer->stats.packets_received, received);
+    ck_assert_uint_eq(peer->stats.streams_opened_remote, 0);
+    ck_assert_uint_eq(quic_ack_largest(&peer->acks[QUIC_APPLICATION]), QUIC_NO_NUMBER);
+    begin(); /* nor is an offence noticed */
+    quic_frame_write_type(&f, QUIC_FRAME_HANDSHAKE_DONE);
+    uint8_t offence[1500];
+    size_t offence_len = make_1rtt(offence);
+    offence[offence_len - 1] ^= 1; /* not authentic, so that it ends nothing later */
+    engine_input(&server, offence, offence_len, client_at);
+    ck_assert_uint_eq(peer->early_count, 2);
+    ck_assert_uint_eq(peer->phase.open_failures, 0);
+    for (size_t i = 0; i < held; i++)
+        engine_input(&server, finished[i], lens[i], client_at);
+    ck_assert(peer->handshake_complete);
+    ck_assert_uint_eq(peer->stats.streams_opened_remote, 1);
+    ck_assert_uint_eq(quic_ack_largest(&peer->acks[QUIC_APPLICATION]), number - 2);
+    ck_assert_uint_eq(peer->phase.open_failures, 1);
+}
+END_TEST
+
 START_TEST(old_keys_do_not_open_newer_numbers)
 {
     open_pair();
@@ -483,6 +527,7 @@ Suite *unit_suite(void) {
                                   a_late_retry_is_dropped,
                                   a_client_drops_0rtt,
                                   crypto_in_0rtt_is_an_error,
+                                  no_1rtt_is_opened_before_the_handshake_is_complete,
                                   old_keys_do_not_open_newer_numbers,
                                   too_many_forgeries_end_the_connection,
                                   too_large_datagrams_are_an_error,

@@ -348,7 +348,8 @@ defmodule Weft.Connection do
 
   @doc """
   The path in use: `rtt`, `rtt_min`, `rtt_latest`, `rtt_variance` (nanoseconds; RFC 9002 5), `congestion_window`,
-  `bytes_in_flight`, `mtu` (bytes), `pto_count`, `slow_start_threshold`, `validated`, `sockname`, `peername`. Error: `{:closed, _}`.
+  `bytes_in_flight`, `mtu` (bytes), `pto_count`, `slow_start_threshold`, `validated`, `ecn`, `sockname`, `peername`, and its counters
+  (docs/stats.md). Error: `{:closed, _}`.
 
       {:ok, %{mtu: mtu}} = Weft.Connection.path_stats(conn)
       true = mtu >= 1200
@@ -356,6 +357,16 @@ defmodule Weft.Connection do
   @spec path_stats(pid()) :: {:ok, map()} | {:error, Error.t()}
   def path_stats(pid), do: call(pid, {:ask, :path_stats, []})
   bang(path_stats(pid :: pid()), map(), "%{rtt: _ns} = Weft.Connection.path_stats!(conn)")
+
+  @doc """
+  The same of all paths, with `use`: the one that is `:in_use`, then any `:spare` ones, then the newest that are `:gone`. Error:
+  `{:closed, _}`.
+
+      {:ok, [%{use: :in_use, packets_sent: _} | _others]} = Weft.Connection.all_path_stats(conn)
+  """
+  @spec all_path_stats(pid()) :: {:ok, [map()]} | {:error, Error.t()}
+  def all_path_stats(pid), do: call(pid, {:ask, :all_path_stats, []})
+  bang(all_path_stats(pid :: pid()), [map()], "[%{use: :in_use} | _] = Weft.Connection.all_path_stats!(conn)")
 
   @doc """
   What is known about it: `state`, `role`, `alpn`, `version`, `cipher`, `group`, `server_name`, `resumed`, `early_data`, `sockname`,

@@ -117,8 +117,18 @@ WEFT_DATAGRAM_SENT: int
 WEFT_DATAGRAM_ACKED: int
 WEFT_DATAGRAM_LOST: int
 WEFT_DATAGRAM_DROPPED: int
+WEFT_PATH_IN_USE: int
+WEFT_PATH_SPARE: int
+WEFT_PATH_GONE: int
+WEFT_ECN_OFF: int
+WEFT_ECN_TESTING: int
+WEFT_ECN_UNKNOWN: int
+WEFT_ECN_CAPABLE: int
+WEFT_ECN_PAUSED: int
+WEFT_ECN_FAILED: int
 WEFT_STAT_CONN: int
 WEFT_STAT_ENGINE: int
+WEFT_STAT_PATH: int
 WEFT_PAIR_REPEATABLE: int
 
 Event = tuple[int, int, int, int, Any]
@@ -237,6 +247,7 @@ def weft_stream_get_info(stream: int) -> dict[str, Any]: ...
 def weft_datagram_max(conn: int) -> int | None: ...
 def weft_conn_get_stats(conn: int) -> dict[str, Any]: ...
 def weft_engine_get_stats(engine: int) -> dict[str, Any]: ...
+def weft_conn_get_path_stats(conn: int, index: int) -> dict[str, Any]: ...
 def weft_stat_count() -> int: ...
 def weft_pair_free(pair: int) -> None: ...
 def weft_pair_step(pair: int) -> int | None: ...

@@ -227,13 +227,14 @@ class Connection:
             self._final = {
                 "info": _core.weft_conn_get_info(self._handle),
                 "stats": _core.weft_conn_get_stats(self._handle),
+                "paths": self._paths(),
             }
             self._final["certificate"] = _core.conn_certificate(self._handle)
             self._final["session"] = _core.conn_session(self._handle)
             self._final["token"] = _core.conn_token(self._handle)
             _core.weft_conn_release(self._handle)
         else:
-            self._final = {"info": {}, "stats": {}, "certificate": b"", "session": b"", "token": b""}
+            self._final = {"info": {}, "stats": {}, "paths": [], "certificate": b"", "session": b"", "token": b""}
         engine.conns.pop(self._handle, None)
         self._handle = 0
         for stream in list(self._live):
@@ -453,6 +454,20 @@ class Connection:
             stats: dict[str, int] = self._final["stats"]
             return stats
         return _core.weft_conn_get_stats(self._handle)
+
+    def path_stats(self) -> list[dict[str, Any]]:
+        """Its paths: the one in use first, then others, then those that are gone ("use": 1, 2, 3). Addresses, round
+        trips (ns), window, MTU, ECN state, counters (weft_path_stats of weft.h, docs/stats.md); also after its end."""
+        if self._final is not None:
+            paths: list[dict[str, Any]] = self._final["paths"]
+            return paths
+        return self._paths()
+
+    def _paths(self) -> list[dict[str, Any]]:
+        paths: list[dict[str, Any]] = []
+        while (path := _core.weft_conn_get_path_stats(self._handle, len(paths)))["use"]:
+            paths.append(path)
+        return paths
 
     @property
     def path(self) -> dict[str, Any]:
