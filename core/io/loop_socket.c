@@ -18,9 +18,10 @@
 #include "quic/conn.h"
 #include "tables/errors.h"
 
-#define RECEIVE_BUDGET 256u  /* datagrams a turn: 300 KB, about 200 us of work */
-#define SEND_BUDGET 16u      /* trains a turn: 1 MB */
-#define STARVED_REST BASE_MS /* without receive buffers, datagrams wait in the kernel for so long */
+#define RECEIVE_BUDGET 256u   /* datagrams a turn: 300 KB, about 200 us of work */
+#define SEND_BUDGET 64u       /* trains a turn: many may be of one datagram */
+#define SEND_BYTES (1u << 20) /* and what they hold together */
+#define STARVED_REST BASE_MS  /* without receive buffers, datagrams wait in the kernel for so long */
 
 /* ---- watching ---- */
 
@@ -143,18 +144,20 @@ unsigned io_sockets_send(struct io_loop *loop) {
     if (loop->blocked)
         flush_blocked(loop);
     unsigned sent = 0;
-    while (!loop->blocked && sent < SEND_BUDGET) {
+    size_t bytes = 0;
+    while (!loop->blocked && sent < SEND_BUDGET && bytes < SEND_BYTES) {
         struct quic_train train = {.data = loop->train_data, .max_segments = QUIC_TRAIN_SEGMENTS};
         if (!quic_endpoint_output(&loop->endpoint, &train, io_loop_now(loop)))
             return sent;
         struct io_socket *socket = (struct io_socket *)(void *)train.socket;
         sent++;
+        bytes += train.len;
         if (io_udp_send(&socket->udp, &train) == IO_UDP_BLOCKED) {
             loop->blocked++;
             watch(socket);
         }
     }
-    if (sent == SEND_BUDGET && !loop->blocked)
+    if ((sent == SEND_BUDGET || bytes >= SEND_BYTES) && !loop->blocked)
         loop->due = true;
     return sent;
 }

@@ -15,6 +15,7 @@
  *
  * Invariant: with address_validation = always no connection is made without a valid token, ours or the application's.
  */
+#include "quic/lobby.h"
 #include "quic/walk.h"
 
 #define TOKEN_USE_RETRY 1u
@@ -117,16 +118,24 @@ static enum token_verdict token_judge(struct quic_endpoint *endpoint, const stru
     return valid && !r.bad && quic_cid_equal(&scid, &header->dcid) ? TOKEN_RETRY : TOKEN_INVALID;
 }
 
-/* A new ID for the client to use, which leads its next Initial to this engine, and a token that remembers the first. */
-static void accept_retry(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
-                         const struct quic_header *header, base_time now) {
+/* A new ID for the client to use, which leads its next Initial to this engine, and a token that remembers the first.
+ * False: there is no place for a reply now. */
+static bool accept_retry(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                         const struct quic_header *header, const struct quic_hello *hello, base_time now) {
     struct quic_cid scid;
-    if (!quic_endpoint_make_cid(endpoint, &scid))
-        return;
+    if (!quic_stateless_has_room(endpoint) || !quic_endpoint_make_cid(endpoint, &scid))
+        return false;
     uint8_t token[CRYPTO_TOKEN_MAX];
     size_t len = retry_token(endpoint, datagram, header, &scid, token, sizeof token, now);
-    if (len)
-        quic_stateless_retry(endpoint, datagram, header, &scid, token, len);
+    if (!len || !quic_stateless_retry(endpoint, datagram, header, &scid, token, len))
+        return false;
+    quic_gate_turn_away(endpoint, hello->key, now);
+    return true;
+}
+
+static void accept_drop(struct quic_endpoint *endpoint, const struct quic_hello *hello, base_time now) {
+    endpoint->stats.initials_dropped++;
+    quic_gate_turn_away(endpoint, hello->key, now);
 }
 
 /* The last eighth of the memory budget is for the connections there are. */
@@ -138,12 +147,11 @@ static bool accept_has_room(const struct quic_endpoint *endpoint, const struct q
 }
 
 static void accept_create(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
-                          const struct quic_header *header, enum token_verdict token, const struct quic_cid *odcid,
-                          uint64_t prefix, base_time now) {
-    bool retried = token == TOKEN_RETRY;
+                          const struct quic_header *header, const struct quic_hello *hello, base_time now) {
+    bool retried = hello->token == TOKEN_RETRY, proven = hello->token != TOKEN_NONE;
     struct quic_conn *conn =
-        quic_conn_accept(endpoint, datagram->socket->listener, header, datagram, retried ? odcid : &header->dcid,
-                         retried ? &header->dcid : NULL, token != TOKEN_NONE, now);
+        quic_conn_accept(endpoint, datagram->socket->listener, header, datagram,
+                         retried ? &hello->odcid : &header->dcid, retried ? &header->dcid : NULL, proven, now);
     if (!conn) {
         endpoint->stats.datagrams_refused++;
         return;
@@ -157,20 +165,8 @@ static void accept_create(struct quic_endpoint *endpoint, const struct quic_data
     }
     endpoint->stats.connections_accepted++;
     if (conn->state < QUIC_CONN_CLOSING)
-        quic_gate_enter(conn, prefix, token != TOKEN_NONE);
+        quic_gate_enter(conn, hello->prefix, proven);
     quic_orphan_adopt(endpoint, &header->dcid, conn, now);
-}
-
-/* There is no time for it in this turn. Who cannot wait proves his address meanwhile, or says it again later. */
-static void accept_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
-                        const struct quic_header *header, enum token_verdict token, uint64_t prefix, base_time now) {
-    const struct options *options = &datagram->socket->listener->config->options;
-    if (quic_gate_wait(endpoint, datagram, options, prefix))
-        return;
-    if (token == TOKEN_NONE && options->address_validation != QUIC_VALIDATE_NEVER)
-        accept_retry(endpoint, datagram, header, now);
-    else
-        endpoint->stats.initials_dropped++;
 }
 
 /* What the application says. Who has just answered a Retry is not sent another. */
@@ -187,44 +183,91 @@ static enum quic_admit accept_ask(const struct quic_listener *listener, const st
     return admit == QUIC_ADMIT_RETRY && token == TOKEN_RETRY ? QUIC_ADMIT_DEFAULT : admit;
 }
 
-/* What the gate says of a client, `proven` to be at its address or not. */
-static void accept_gate(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
-                        const struct quic_header *header, enum token_verdict token, const struct quic_cid *odcid,
-                        base_time now) {
+/* It is asked for a Retry; while too many replies wait to be sent, it waits itself. */
+static void accept_later(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                         const struct quic_header *header, const struct quic_hello *hello, bool waited, base_time now) {
+    if (!accept_retry(endpoint, datagram, header, hello, now) &&
+        (waited || !quic_gate_wait(endpoint, datagram, hello, now)))
+        accept_drop(endpoint, hello, now);
+}
+
+/* There is no time for it in this turn. Who cannot wait proves his address meanwhile, or says it again later. */
+static void accept_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                        const struct quic_header *header, const struct quic_hello *hello, base_time now) {
     const struct options *options = &datagram->socket->listener->config->options;
-    uint64_t prefix = quic_gate_prefix(endpoint, options, &datagram->remote);
-    switch (quic_gate_judge(endpoint, options, prefix, token != TOKEN_NONE, now)) {
-    case QUIC_GATE_OPEN: accept_create(endpoint, datagram, header, token, odcid, prefix, now); break;
-    case QUIC_GATE_WAIT: accept_wait(endpoint, datagram, header, token, prefix, now); break;
-    case QUIC_GATE_RETRY: accept_retry(endpoint, datagram, header, now); break;
-    case QUIC_GATE_DROP: endpoint->stats.initials_dropped++; break;
+    bool stranger = hello->token == TOKEN_NONE && options->address_validation != QUIC_VALIDATE_NEVER;
+    if (quic_gate_wait(endpoint, datagram, hello, now) ||
+        (stranger && accept_retry(endpoint, datagram, header, hello, now)))
+        return;
+    accept_drop(endpoint, hello, now);
+}
+
+/* What the gate says of a client. */
+static void accept_gate(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                        const struct quic_header *header, const struct quic_hello *hello, bool waited, base_time now) {
+    const struct options *options = &datagram->socket->listener->config->options;
+    switch (quic_gate_judge(endpoint, options, hello->prefix, hello->token != TOKEN_NONE, waited, now)) {
+    case QUIC_GATE_OPEN: accept_create(endpoint, datagram, header, hello, now); break;
+    case QUIC_GATE_WAIT: accept_wait(endpoint, datagram, header, hello, now); break;
+    case QUIC_GATE_RETRY: accept_later(endpoint, datagram, header, hello, waited, now); break;
+    case QUIC_GATE_DROP: accept_drop(endpoint, hello, now); break;
+    }
+}
+
+/* Its token was judged, and the application asked, when it came; connections and memory may be fewer by now. */
+bool quic_accept_waited(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                        const struct quic_hello *hello, base_time now) {
+    struct quic_header header;
+    if (!quic_header_parse(datagram->data, datagram->len, endpoint->cid_len, &header))
+        return true; /* a later datagram that is of no use harms none */
+    struct quic_conn *conn = quic_route_initial(endpoint, header.dcid.id, header.dcid.len);
+    if (conn) {
+        quic_endpoint_input(endpoint, datagram, 1, now);
+        return true;
+    }
+    if (!accept_has_room(endpoint, datagram->socket->listener)) {
+        endpoint->stats.datagrams_refused++;
+        quic_stateless_close(endpoint, datagram, &header, QUIC_CONNECTION_REFUSED, now);
+        return false;
+    }
+    accept_gate(endpoint, datagram, &header, hello, true, now);
+    return quic_route_initial(endpoint, header.dcid.id, header.dcid.len) != NULL;
+}
+
+/* Lets it in, or not. */
+static void accept_admit(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                         const struct quic_header *header, struct quic_hello *hello, base_time now) {
+    const struct quic_listener *listener = datagram->socket->listener;
+    enum quic_admit admit = accept_has_room(endpoint, listener)
+                                ? accept_ask(listener, datagram, header, (enum token_verdict)hello->token)
+                                : QUIC_ADMIT_REFUSE;
+    switch (admit) {
+    case QUIC_ADMIT_RETRY: accept_later(endpoint, datagram, header, hello, false, now); break;
+    case QUIC_ADMIT_DROP: accept_drop(endpoint, hello, now); break;
+    case QUIC_ADMIT_REFUSE:
+        endpoint->stats.datagrams_refused++;
+        quic_stateless_close(endpoint, datagram, header, QUIC_CONNECTION_REFUSED, now);
+        break;
+    case QUIC_ADMIT_PROVEN: hello->token = hello->token ? hello->token : TOKEN_NEW; /* fallthrough */
+    default: accept_gate(endpoint, datagram, header, hello, false, now); break;
     }
 }
 
 void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                          const struct quic_header *header, base_time now) {
-    const struct quic_listener *listener = datagram->socket->listener;
+    const struct options *options = &datagram->socket->listener->config->options;
     if (datagram->len < QUIC_MIN_INITIAL || header->dcid.len < LEAST_CLIENT_CID)
         return;
-    const struct options *options = &listener->config->options;
-    struct quic_cid odcid = {0};
-    enum token_verdict token = TOKEN_NONE;
-    if (header->token_len)
-        token = token_judge(endpoint, datagram, header, options->retry_token_lifetime, now, &odcid);
-    if (token == TOKEN_INVALID) {
-        quic_stateless_close(endpoint, datagram, header, QUIC_INVALID_TOKEN, now);
+    struct quic_hello hello = {.key = quic_gate_key(endpoint, &header->dcid, &datagram->remote),
+                               .token = TOKEN_NONE,
+                               .prefix = quic_gate_prefix(endpoint, options, &datagram->remote)};
+    if (quic_lobby_join(endpoint, datagram, hello.key) || quic_gate_was_turned_away(endpoint, hello.key, now))
         return;
-    }
-    enum quic_admit admit =
-        accept_has_room(endpoint, listener) ? accept_ask(listener, datagram, header, token) : QUIC_ADMIT_REFUSE;
-    switch (admit) {
-    case QUIC_ADMIT_PROVEN: accept_gate(endpoint, datagram, header, token ? token : TOKEN_NEW, &odcid, now); break;
-    case QUIC_ADMIT_RETRY: accept_retry(endpoint, datagram, header, now); break;
-    case QUIC_ADMIT_DROP: endpoint->stats.initials_dropped++; break;
-    case QUIC_ADMIT_REFUSE:
-        endpoint->stats.datagrams_refused++;
-        quic_stateless_close(endpoint, datagram, header, QUIC_CONNECTION_REFUSED, now);
-        break;
-    default: accept_gate(endpoint, datagram, header, token, &odcid, now); break;
-    }
+    if (header->token_len)
+        hello.token =
+            (uint8_t)token_judge(endpoint, datagram, header, options->retry_token_lifetime, now, &hello.odcid);
+    if (hello.token == TOKEN_INVALID)
+        quic_stateless_close(endpoint, datagram, header, QUIC_INVALID_TOKEN, now);
+    else
+        accept_admit(endpoint, datagram, header, &hello, now);
 }

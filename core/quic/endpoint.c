@@ -16,6 +16,7 @@
 
 #include <assert.h>
 
+#include "quic/lobby.h"
 #include "quic/walk.h"
 #include "tables/errors.h"
 
@@ -67,7 +68,8 @@ int quic_endpoint_init(struct quic_endpoint *endpoint, const struct quic_endpoin
     base_list_init(&endpoint->conns);
     base_list_init(&endpoint->dirty);
     base_list_init(&endpoint->touched);
-    if (endpoint_init_keys(endpoint, open) && quic_stateless_init(endpoint, now))
+    quic_stateless_init(endpoint, now);
+    if (endpoint_init_keys(endpoint, open))
         return ERR_OK;
     quic_endpoint_clear(endpoint);
     return ERR_NOMEM;
@@ -167,7 +169,8 @@ static void endpoint_input_unknown(struct quic_endpoint *endpoint, const struct 
         quic_stateless_version_negotiation(endpoint, datagram, &header, now);
     else if (header.type == QUIC_PACKET_INITIAL)
         quic_accept_initial(endpoint, datagram, &header, now);
-    else if (header.type == QUIC_PACKET_0RTT)
+    else if (header.type == QUIC_PACKET_0RTT &&
+             !quic_lobby_join(endpoint, datagram, quic_gate_key(endpoint, &header.dcid, &datagram->remote)))
         quic_orphan_keep(endpoint, datagram, &header, now);
 }
 

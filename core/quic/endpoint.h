@@ -11,7 +11,7 @@
  *
  * A connection is found by the connection ID alone; IDs of our own making name the slot. Only first Initials and
  * unknown IDs take the slow way: a listener's acceptance, Version Negotiation, Retry, stateless reset. Those replies
- * wait in a small ring; when it is full they are not sent: a flood costs nothing.
+ * wait in a line of limited length; what does not fit is not sent.
  */
 #ifndef QUIC_ENDPOINT_H
 #define QUIC_ENDPOINT_H
@@ -130,7 +130,7 @@ struct quic_orphan; /* a 0-RTT packet without a connection */
 #define QUIC_ORPHANS 16u
 
 struct quic_reply; /* a stateless reply that waits to be sent */
-#define QUIC_REPLIES 64u
+#define QUIC_REPLIES 1024u
 
 struct quic_endpoint {
     struct base_mem *mem;
@@ -148,8 +148,8 @@ struct quic_endpoint {
     uint32_t conn_count;
     struct base_list closing; /* connections in their closing or draining period, the oldest first */
     uint32_t closing_count;
-    struct quic_reply *replies; /* ring of QUIC_REPLIES */
-    uint32_t reply_head, reply_count;
+    struct base_list replies; /* QUIC_REPLIES of them at most, the oldest first */
+    uint32_t reply_count;
     struct quic_orphan *orphans; /* QUIC_ORPHANS of them, from the first one on */
     struct base_bucket reset_bucket, reply_bucket;
     struct quic_gate gate; /* whom it lets begin */
@@ -261,14 +261,19 @@ void quic_orphan_clear(struct quic_endpoint *endpoint);
 /* An Initial that belongs to no connection yet, on a socket with a listener. */
 void quic_accept_initial(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                          const struct quic_header *header, base_time now);
+/* A datagram of a hello that has waited in the lobby. Is there a connection for it now? */
+bool quic_accept_waited(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                        const struct quic_hello *hello, base_time now);
 
 /* --- stateless.c --- */
-bool quic_stateless_init(struct quic_endpoint *endpoint, base_time now);
+void quic_stateless_init(struct quic_endpoint *endpoint, base_time now);
 void quic_stateless_clear(struct quic_endpoint *endpoint);
-/* Each queues at most one reply to the datagram's sender, or none: the ring is full or there were too many lately. */
+/* Can one more reply wait? */
+bool quic_stateless_has_room(const struct quic_endpoint *endpoint);
+/* Each queues at most one reply to the datagram's sender, or none: too many wait, or there were too many lately. */
 void quic_stateless_version_negotiation(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
                                         const struct quic_header *header, base_time now);
-void quic_stateless_retry(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
+bool quic_stateless_retry(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
                           const struct quic_header *header, const struct quic_cid *scid, const uint8_t *token,
                           size_t token_len);
 /* An Initial packet with nothing but CONNECTION_CLOSE (10.2.3): keys follow from the client's ID alone. */

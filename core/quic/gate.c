@@ -7,13 +7,19 @@
  *
  * A prefix that holds its share of the half-open places is asked for a Retry even when the engine does not guard; one
  * that holds its share of all handshakes, or of the connections while memory is scarce, is not answered. While half of
- * the places are free nobody is too many: a crowd behind one address is served as long as it is alone. What a turn can
- * begin is shared when others wait.
+ * the places are free nobody is too many: a crowd behind one address is served as long as it is alone.
+ *
+ * What a turn has no time for waits in the lobby (lobby.h), from where a turn takes no more than it can begin. Whoever
+ * comes while others wait goes behind them, in the lane of his network.
+ *
+ * A hello of two datagrams gets one answer: what follows a datagram that was turned away, within the time that datagrams
+ * of one flight are apart, is turned away without a word. It would make a connection that its client knows nothing of.
  *
  * The invariant that matters: a connection is counted in what its `gate` bits say, once, under the prefix it began with.
  */
 #include <assert.h>
 
+#include "quic/lobby.h"
 #include "quic/walk.h"
 
 enum gate_bit { GATE_CONN = 1u, GATE_HANDSHAKE = 2u, GATE_HALF_OPEN = 4u };
@@ -25,10 +31,10 @@ enum gate_bit { GATE_CONN = 1u, GATE_HANDSHAKE = 2u, GATE_HALF_OPEN = 4u };
 #define SHARES_SIZE (SHARE_ROWS * SHARE_CELLS * sizeof(struct quic_share))
 
 struct quic_share {
-    uint32_t held[3]; /* connections, handshakes, half-open */
+    uint32_t held[4]; /* connections, handshakes, half-open, hellos that wait */
 };
 
-enum held { HELD_CONNS, HELD_HANDSHAKES, HELD_HALF_OPEN };
+enum held { HELD_CONNS, HELD_HANDSHAKES, HELD_HALF_OPEN, HELD_WAITING };
 
 static struct quic_share *share_cell(const struct quic_gate *gate, unsigned row, uint64_t prefix) {
     return &gate->shares[row * SHARE_CELLS + (prefix >> (16 * row)) % SHARE_CELLS];
@@ -70,22 +76,6 @@ static uint64_t share_of(const struct options *options, uint64_t whole) {
 }
 
 /* ---- budgets ---- */
-
-struct quic_waiting {
-    struct quic_socket *socket;
-    struct quic_addr local, remote;
-    uint64_t prefix;
-    uint8_t *data; /* a copy */
-    uint16_t len;
-    uint8_t ecn;
-};
-
-#define WAITING_SIZE (QUIC_GATE_WAITING_MOST * sizeof(struct quic_waiting))
-#define WAITING_DATAGRAM 1500u
-
-static struct quic_waiting *waiting_at(const struct quic_gate *gate, uint32_t place) {
-    return &gate->waiting[(gate->waiting_head + place) % QUIC_GATE_WAITING_MOST];
-}
 
 /* Half-open clients there may be: as the option says, but all together no more than an eighth of the memory; one may
  * always try. */
@@ -150,22 +140,13 @@ static bool is_greedy(const struct options *options, uint64_t own, uint64_t held
     return held >= whole / 2 && own >= share_of(options, whole);
 }
 
-static bool others_wait(const struct quic_gate *gate, uint64_t prefix) {
-    for (uint32_t i = 0; i < gate->waiting_count; i++)
-        if (waiting_at(gate, i)->prefix != prefix)
-            return true;
-    return false;
-}
-
-static bool turn_has_room(const struct quic_gate *gate, const struct options *options, uint64_t prefix) {
-    uint64_t same = 0, most = options->handshakes_per_turn;
-    for (uint32_t i = 0; i < gate->begun_count; i++)
-        same += gate->begun[i] == prefix;
-    return gate->begun_count < most && (same < share_of(options, most) || !others_wait(gate, prefix));
+/* Whoever was in the lobby has the turn; whoever comes while others are there waits behind them. */
+static bool turn_has_room(const struct quic_gate *gate, const struct options *options, bool waited) {
+    return gate->begun < options->handshakes_per_turn && (waited || !gate->waiting_count);
 }
 
 enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix,
-                                       bool proven, base_time now) {
+                                       bool proven, bool waited, base_time now) {
     struct quic_gate *gate = &endpoint->gate;
     struct engine_stats *stats = &endpoint->stats;
     bool automatic = options->address_validation == QUIC_VALIDATE_AUTO;
@@ -185,25 +166,29 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
         stats->prefix_limited++;
         return QUIC_GATE_RETRY;
     }
-    if (!turn_has_room(gate, options, prefix))
+    if (!turn_has_room(gate, options, waited))
         return QUIC_GATE_WAIT;
     return gate->handshakes < handshakes || make_room(endpoint, now) ? QUIC_GATE_OPEN : QUIC_GATE_DROP;
 }
 
 /* ---- what is counted ---- */
 
+/* Without memory for it networks are not told apart; connections that began so stay uncounted. */
+static void shares_open(struct quic_endpoint *endpoint) {
+    if (!endpoint->gate.shares)
+        endpoint->gate.shares = base_zalloc(endpoint->mem, SHARES_SIZE);
+}
+
 void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven) {
     struct quic_endpoint *endpoint = conn->endpoint;
     struct quic_gate *gate = &endpoint->gate;
-    if (!gate->shares) /* without memory for it networks are not told apart; connections that began so stay uncounted */
-        gate->shares = base_zalloc(endpoint->mem, SHARES_SIZE);
+    shares_open(endpoint);
     conn->prefix = prefix;
     conn->in_shares = gate->shares != NULL;
     conn->gate = (uint8_t)(GATE_CONN | GATE_HANDSHAKE | (proven ? 0 : GATE_HALF_OPEN));
     gate->handshakes++;
     base_list_push_back(&gate->unfinished, &conn->unfinished);
-    if (gate->begun_count < QUIC_GATE_TURN_MOST)
-        gate->begun[gate->begun_count++] = prefix;
+    gate->begun++;
     if (!proven) {
         gate->half_open++;
         base_bucket_take(&gate->unproven, 1, endpoint->now);
@@ -253,56 +238,108 @@ void quic_gate_forget(struct quic_conn *conn) {
     gate_take(conn, GATE_CONN, HELD_CONNS);
 }
 
+/* ---- those who are turned away ---- */
+
+#define TURNED_AWAY 256u          /* remembered; a newer one takes an older one's place */
+#define ONE_FLIGHT (20 * BASE_MS) /* datagrams of one flight come within that; what comes later was sent again */
+
+struct quic_turned_away {
+    uint64_t key;
+    base_time at;
+};
+
+uint64_t quic_gate_key(const struct quic_endpoint *endpoint, const struct quic_cid *dcid,
+                       const struct quic_addr *addr) {
+    uint8_t key[1 + QUIC_CID_MAX + 1 + sizeof addr->ip + 2] = {dcid->len};
+    memcpy(key + 1, dcid->id, dcid->len);
+    uint8_t *at = key + 1 + QUIC_CID_MAX;
+    *at++ = addr->family;
+    memcpy(at, addr->ip, sizeof addr->ip);
+    base_store_u16(at + sizeof addr->ip, addr->port);
+    return base_siphash(endpoint->hash_secret, key, sizeof key);
+}
+
+void quic_gate_turn_away(struct quic_endpoint *endpoint, uint64_t key, base_time now) {
+    struct quic_gate *gate = &endpoint->gate;
+    if (!gate->turned_away)
+        gate->turned_away = base_zalloc(endpoint->mem, TURNED_AWAY * sizeof *gate->turned_away);
+    if (gate->turned_away)
+        gate->turned_away[key % TURNED_AWAY] = (struct quic_turned_away){key, now};
+}
+
+bool quic_gate_was_turned_away(const struct quic_endpoint *endpoint, uint64_t key, base_time now) {
+    const struct quic_turned_away *entry = endpoint->gate.turned_away;
+    if (!entry)
+        return false;
+    entry += key % TURNED_AWAY;
+    return entry->key == key && now - entry->at < ONE_FLIGHT;
+}
+
 /* ---- those who wait ---- */
 
-bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram, const struct options *options,
-                    uint64_t prefix) {
+#define VISITS_MOST 64u /* hellos a turn looks at: to most of them it may have to say no */
+
+bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                    const struct quic_hello *hello, base_time now) {
     struct quic_gate *gate = &endpoint->gate;
-    uint64_t same = 0;
-    for (uint32_t i = 0; i < gate->waiting_count; i++)
-        same += waiting_at(gate, i)->prefix == prefix;
-    if (gate->waiting_count == QUIC_GATE_WAITING_MOST ||
-        is_greedy(options, same, gate->waiting_count, QUIC_GATE_WAITING_MOST) || datagram->len > WAITING_DATAGRAM)
+    const struct options *options = &datagram->socket->listener->config->options;
+    shares_open(endpoint);
+    if (!gate->shares ||
+        is_greedy(options, shares_of(gate, hello->prefix, HELD_WAITING), gate->waiting_count, QUIC_LOBBY_HELLOS))
         return false;
-    if (!gate->waiting)
-        gate->waiting = base_alloc(endpoint->mem, WAITING_SIZE);
-    uint8_t *data = gate->waiting ? base_alloc(endpoint->mem, datagram->len) : NULL;
-    if (!data)
+    if (!quic_lobby_add(endpoint, datagram, hello, now))
         return false;
-    memcpy(data, datagram->data, datagram->len);
-    *waiting_at(gate, gate->waiting_count++) = (struct quic_waiting){.socket = datagram->socket,
-                                                                     .local = datagram->local,
-                                                                     .remote = datagram->remote,
-                                                                     .prefix = prefix,
-                                                                     .data = data,
-                                                                     .len = (uint16_t)datagram->len,
-                                                                     .ecn = datagram->ecn};
+    shares_add(gate, hello->prefix, HELD_WAITING, 1);
     endpoint->stats.initials_deferred++;
     return true;
 }
 
-static struct quic_waiting waiting_pop(struct quic_gate *gate) {
-    struct quic_waiting first = *waiting_at(gate, 0);
-    gate->waiting_head = (gate->waiting_head + 1) % QUIC_GATE_WAITING_MOST;
-    gate->waiting_count--;
-    return first;
+/* The next that waits, if this turn can begin one more. It is the caller's. */
+static struct quic_hello *next_hello(struct quic_endpoint *endpoint) {
+    struct quic_gate *gate = &endpoint->gate;
+    struct quic_hello *hello = quic_lobby_first(endpoint);
+    const struct quic_listener *listener = hello ? hello->socket->listener : NULL;
+    if (!hello || (listener && gate->begun >= listener->config->options.handshakes_per_turn))
+        return NULL;
+    quic_lobby_take(endpoint, hello);
+    shares_add(gate, hello->prefix, HELD_WAITING, -1);
+    return hello;
 }
 
-/* As if it had come just now; what still finds no room goes to the end of the line. */
-void quic_gate_turn(struct quic_endpoint *endpoint, base_time now) {
-    struct quic_gate *gate = &endpoint->gate;
-    gate->begun_count = 0;
-    for (uint32_t left = gate->waiting_count; left && gate->waiting_count; left--) {
+/* Who has waited longer than a handshake may take has gone. */
+static bool is_stale(const struct quic_hello *hello, base_time now) {
+    const struct quic_listener *listener = hello->socket->listener;
+    return !listener || now - hello->at > listener->config->options.handshake_timeout;
+}
+
+/* As if its datagrams came just now; if the first makes no connection the others are nobody's. */
+static void deliver(struct quic_endpoint *endpoint, const struct quic_hello *hello, base_time now) {
+    for (const struct quic_hello_part *part = hello->parts; part; part = part->next) {
         struct base_buf *buf = base_buf_get(endpoint->bufs);
         if (!buf)
             return;
-        struct quic_waiting waiting = waiting_pop(gate);
-        memcpy(buf->data, waiting.data, waiting.len);
-        base_free(endpoint->mem, waiting.data, waiting.len);
-        struct quic_datagram datagram = {buf,           buf->data,      waiting.len, waiting.socket,
-                                         waiting.local, waiting.remote, waiting.ecn};
-        quic_endpoint_input(endpoint, &datagram, 1, now);
+        memcpy(buf->data, part->data, part->len);
+        struct quic_datagram datagram = {buf,          buf->data,     part->len, hello->socket,
+                                         hello->local, hello->remote, part->ecn};
+        bool made = quic_accept_waited(endpoint, &datagram, hello, now);
         base_buf_unref(buf);
+        if (!made)
+            return;
+    }
+}
+
+void quic_gate_turn(struct quic_endpoint *endpoint, base_time now) {
+    struct quic_gate *gate = &endpoint->gate;
+    gate->begun = 0;
+    for (unsigned visits = 0; visits < VISITS_MOST; visits++) {
+        struct quic_hello *hello = next_hello(endpoint);
+        if (!hello)
+            return;
+        if (is_stale(hello, now))
+            endpoint->stats.initials_dropped += hello->count;
+        else
+            deliver(endpoint, hello, now);
+        quic_hello_free(endpoint, hello);
     }
 }
 
@@ -310,12 +347,9 @@ void quic_gate_init(struct quic_endpoint *endpoint) { base_list_init(&endpoint->
 
 void quic_gate_clear(struct quic_endpoint *endpoint) {
     struct quic_gate *gate = &endpoint->gate;
-    while (gate->waiting_count) {
-        struct quic_waiting waiting = waiting_pop(gate);
-        base_free(endpoint->mem, waiting.data, waiting.len);
-    }
-    base_free(endpoint->mem, gate->waiting, gate->waiting ? WAITING_SIZE : 0);
+    quic_lobby_clear(endpoint);
+    base_free(endpoint->mem, gate->turned_away, gate->turned_away ? TURNED_AWAY * sizeof *gate->turned_away : 0);
     base_free(endpoint->mem, gate->shares, gate->shares ? SHARES_SIZE : 0);
-    gate->waiting = NULL;
+    gate->turned_away = NULL;
     gate->shares = NULL;
 }

@@ -4,7 +4,7 @@
  * what has not proven its address yet is counted: how many there are (half-open), how many of them a second never prove
  * it, and which network they come from. Beyond a budget the engine asks for a Retry, which costs it no memory at all;
  * beyond a second one it does not even answer. A turn begins only so many handshakes, for those who are connected wait
- * meanwhile; the others wait in a short line.
+ * meanwhile; the others wait in a lobby (lobby.h).
  *
  * Networks are address prefixes (IPv4 /24, IPv6 /56 unless set otherwise). What each holds is kept in a table of fixed
  * size (a count-min sketch under a secret hash): an attacker who owns millions of prefixes cannot make it grow, and a
@@ -25,15 +25,15 @@ struct quic_endpoint;
 struct quic_conn;
 struct quic_datagram;
 
-#define QUIC_GATE_TURN_MOST 64u     /* handshakes a turn can begin at most */
-#define QUIC_GATE_WAITING_MOST 256u /* first packets that can wait for a later turn */
 /* What a half-open client is taken to cost when a memory budget says how many there may be; a test holds us to it. */
 #define QUIC_GATE_HALF_OPEN_COST 49152u
 
 enum quic_gate_verdict { QUIC_GATE_OPEN = 0, QUIC_GATE_RETRY, QUIC_GATE_WAIT, QUIC_GATE_DROP };
 
-struct quic_share;   /* a cell of the table of prefixes */
-struct quic_waiting; /* a first packet that waits */
+struct quic_hello;
+struct quic_lobby;
+struct quic_share;       /* a cell of the table of prefixes */
+struct quic_turned_away; /* a client that got no connection */
 
 struct quic_gate {
     uint32_t half_open;          /* clients whose address is not proven */
@@ -42,10 +42,10 @@ struct quic_gate {
     struct base_list unfinished; /* connections that are counted as handshakes; the one silent longest comes first */
     struct base_bucket unproven; /* clients that begin and never prove their address */
     struct quic_share *shares;   /* made with the first client */
-    uint64_t begun[QUIC_GATE_TURN_MOST]; /* prefixes of the handshakes that this turn has begun */
-    uint32_t begun_count;
-    struct quic_waiting *waiting; /* ring of QUIC_GATE_WAITING_MOST, made when needed */
-    uint32_t waiting_head, waiting_count;
+    uint32_t begun;              /* handshakes of this turn */
+    uint32_t waiting_count;      /* hellos in the lobby */
+    struct quic_lobby *lobby;    /* NULL: empty */
+    struct quic_turned_away *turned_away; /* the last ones; made with the first */
 };
 
 void quic_gate_init(struct quic_endpoint *endpoint);
@@ -53,9 +53,9 @@ void quic_gate_clear(struct quic_endpoint *endpoint);
 /* The prefix an address belongs to, as a number that only this engine can compute. */
 uint64_t quic_gate_prefix(const struct quic_endpoint *endpoint, const struct options *options,
                           const struct quic_addr *addr);
-/* May a client from `prefix` begin? `proven`: it brought a token for its address. */
+/* May a client from `prefix` begin? `proven`: it brought a token for its address. `waited`: in the lobby. */
 enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix,
-                                       bool proven, base_time now);
+                                       bool proven, bool waited, base_time now);
 /* A connection was made for it. */
 void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven);
 void quic_gate_proven(struct quic_conn *conn);
@@ -66,9 +66,15 @@ void quic_gate_leave(struct quic_conn *conn);
 /* It is gone. */
 void quic_gate_forget(struct quic_conn *conn);
 
-/* A first packet for which this turn has no more time; false: the line is full, or this network fills its share of it. */
-bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram, const struct options *options,
-                    uint64_t prefix);
+/* Names a client that has no connection yet, by the ID it chose and its address; only this engine can compute it. */
+uint64_t quic_gate_key(const struct quic_endpoint *endpoint, const struct quic_cid *dcid, const struct quic_addr *addr);
+/* It was asked for a Retry or got no answer: the rest of its flight is not to be looked at. */
+void quic_gate_turn_away(struct quic_endpoint *endpoint, uint64_t key, base_time now);
+bool quic_gate_was_turned_away(const struct quic_endpoint *endpoint, uint64_t key, base_time now);
+/* The first datagram of a hello for which this turn has no more time; false: there is no room, or this network fills
+ * its share of it. */
+bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                    const struct quic_hello *hello, base_time now);
 /* A new turn: it may begin handshakes again, and those who waited come first. */
 void quic_gate_turn(struct quic_endpoint *endpoint, base_time now);
 

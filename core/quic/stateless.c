@@ -1,16 +1,16 @@
 /* stateless.c - what an endpoint says without having a connection: Version Negotiation (RFC 9000 6.1), Retry (8.1.2),
  * a refusing CONNECTION_CLOSE (5.2.2, 10.2.3) and stateless reset (10.3).
  *
- * A reply is made when its cause arrives and waits in a ring until output. The ring is small and allocated once: what
- * does not fit is not said, as if it had been lost. No reply is longer than the datagram that caused it, a reset is
+ * A reply is made when its cause arrives and waits in a line until output. The line has a limit, and memory that cannot be
+ * had is one, too: what does not fit is not said, as if it had been lost. No reply is longer than the datagram that caused it, a reset is
  * always shorter, and none answers a packet that is itself such a reply: two endpoints can never keep each other
  * talking.
  *
  * Buckets limit what costs more than it gives: resets, which a peer that lost its state asks for at most now and
- * then, and refusals, which expand Initial keys. Retry has no bucket: it is the defence against floods, and the ring
+ * then, and refusals, which expand Initial keys. Retry has no bucket: it is the defence against floods, and the line
  * bounds it.
  *
- * Invariant: replies [head, head + count) of the ring wait, oldest first.
+ * Invariant: reply_count replies wait, oldest first.
  */
 #include <assert.h>
 
@@ -29,23 +29,29 @@
 #define RESET_SPREAD 32u
 
 struct quic_reply {
+    struct base_node node;
     struct quic_socket *socket;
     struct quic_addr local, remote;
     uint16_t len;
-    uint8_t data[REPLY_MAX];
+    uint8_t data[];
 };
 
-bool quic_stateless_init(struct quic_endpoint *endpoint, base_time now) {
+void quic_stateless_init(struct quic_endpoint *endpoint, base_time now) {
     base_bucket_init(&endpoint->reset_bucket, 0, 0, now);
     base_bucket_init(&endpoint->reply_bucket, 0, 0, now);
-    endpoint->replies = base_alloc(endpoint->mem, QUIC_REPLIES * sizeof *endpoint->replies);
-    return endpoint->replies != NULL;
+    base_list_init(&endpoint->replies);
+}
+
+static void reply_free(struct quic_endpoint *endpoint, struct quic_reply *reply) {
+    base_list_remove(&reply->node);
+    endpoint->reply_count--;
+    base_free(endpoint->mem, reply, sizeof *reply + reply->len);
 }
 
 void quic_stateless_clear(struct quic_endpoint *endpoint) {
-    base_free(endpoint->mem, endpoint->replies, QUIC_REPLIES * sizeof *endpoint->replies);
-    endpoint->replies = NULL;
-    endpoint->reply_count = 0;
+    struct base_node *node;
+    while ((node = base_list_first(&endpoint->replies)) != NULL)
+        reply_free(endpoint, BASE_CONTAINER(node, struct quic_reply, node));
 }
 
 /* Takes a reply from its bucket, whose burst is what its rate gives in `burst` tenths of a second. */
@@ -71,35 +77,35 @@ static bool reset_is_due(struct quic_endpoint *endpoint, const struct quic_datag
     return reply_allowed(endpoint, &endpoint->reset_bucket, rate, 2, now);
 }
 
-/* A free place in the ring, addressed to the sender of `cause`; it counts once reply_commit has been called. */
-static struct quic_reply *reply_open(struct quic_endpoint *endpoint, const struct quic_datagram *cause) {
-    if (endpoint->reply_count == QUIC_REPLIES) {
-        endpoint->stats.datagrams_refused++;
-        return NULL;
-    }
-    struct quic_reply *reply = &endpoint->replies[(endpoint->reply_head + endpoint->reply_count) % QUIC_REPLIES];
-    reply->socket = cause->socket;
-    reply->local = cause->local;
-    reply->remote = cause->remote;
-    return reply;
+bool quic_stateless_has_room(const struct quic_endpoint *endpoint) { return endpoint->reply_count < QUIC_REPLIES; }
+
+/* The same, for those who say nothing then. */
+static bool reply_fits(struct quic_endpoint *endpoint) {
+    bool fits = quic_stateless_has_room(endpoint);
+    endpoint->stats.datagrams_refused += !fits;
+    return fits;
 }
 
-/* False: there was nothing to say after all. */
-static bool reply_commit(struct quic_endpoint *endpoint, struct quic_reply *reply, size_t len) {
-    assert(len <= sizeof reply->data);
-    if (!len)
+/* To the sender of `cause`. False: there was nothing to say after all, or no memory for it. */
+static bool reply_say(struct quic_endpoint *endpoint, const struct quic_datagram *cause, const uint8_t *data,
+                      size_t len) {
+    assert(len <= REPLY_MAX);
+    struct quic_reply *reply = len ? base_alloc(endpoint->mem, sizeof *reply + len) : NULL;
+    if (!reply)
         return false;
-    reply->len = (uint16_t)len;
+    *reply = (struct quic_reply){
+        .socket = cause->socket, .local = cause->local, .remote = cause->remote, .len = (uint16_t)len};
+    memcpy(reply->data, data, len);
+    base_list_push_back(&endpoint->replies, &reply->node);
     endpoint->reply_count++;
     return true;
 }
 
 void quic_stateless_version_negotiation(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
                                         const struct quic_header *header, base_time now) {
-    if (cause->len < QUIC_MIN_INITIAL || header->version == 0 || !reply_is_due(endpoint, cause, now))
-        return;
-    struct quic_reply *reply = reply_open(endpoint, cause);
-    if (!reply)
+    uint8_t reply[REPLY_MAX];
+    if (cause->len < QUIC_MIN_INITIAL || header->version == 0 || !reply_is_due(endpoint, cause, now) ||
+        !reply_fits(endpoint))
         return;
     const struct options *options = &cause->socket->listener->config->options;
     uint32_t versions[QUIC_VERSION_LIST_MAX + 1];
@@ -107,23 +113,23 @@ void quic_stateless_version_negotiation(struct quic_endpoint *endpoint, const st
     uint64_t random = base_random_u64(&endpoint->random);
     if (options->grease) /* RFC 9000 6.3 */
         versions[count++] = quic_version_reserved(&endpoint->random);
-    size_t len = quic_header_write_version_negotiation(reply->data, sizeof reply->data, header, (uint8_t)random & 0x3f,
-                                                       versions, count);
-    if (reply_commit(endpoint, reply, len))
+    size_t len =
+        quic_header_write_version_negotiation(reply, sizeof reply, header, (uint8_t)random & 0x3f, versions, count);
+    if (reply_say(endpoint, cause, reply, len))
         endpoint->stats.version_negotiations_sent++;
 }
 
-void quic_stateless_retry(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
+bool quic_stateless_retry(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
                           const struct quic_header *header, const struct quic_cid *scid, const uint8_t *token,
                           size_t token_len) {
-    struct quic_reply *reply = reply_open(endpoint, cause);
-    if (!reply)
-        return;
-    uint8_t random = (uint8_t)base_random_u64(&endpoint->random);
-    size_t len = quic_header_write_retry(reply->data, sizeof reply->data, header->version, &header->scid, scid,
-                                         &header->dcid, token, token_len, random);
-    if (reply_commit(endpoint, reply, len))
-        endpoint->stats.retries_sent++;
+    uint8_t reply[REPLY_MAX], random = (uint8_t)base_random_u64(&endpoint->random);
+    if (!reply_fits(endpoint))
+        return false;
+    size_t len = quic_header_write_retry(reply, sizeof reply, header->version, &header->scid, scid, &header->dcid,
+                                         token, token_len, random);
+    bool said = reply_say(endpoint, cause, reply, len);
+    endpoint->stats.retries_sent += said;
+    return said;
 }
 
 /* Seals the packet with the keys a server has for this client ID. */
@@ -169,11 +175,9 @@ static size_t close_write(struct quic_endpoint *endpoint, const struct quic_head
 
 void quic_stateless_close(struct quic_endpoint *endpoint, const struct quic_datagram *cause,
                           const struct quic_header *header, uint64_t code, base_time now) {
-    if (!reply_is_due(endpoint, cause, now))
-        return;
-    struct quic_reply *reply = reply_open(endpoint, cause);
-    if (reply)
-        reply_commit(endpoint, reply, close_write(endpoint, header, code, reply->data, sizeof reply->data));
+    uint8_t reply[REPLY_MAX];
+    if (reply_is_due(endpoint, cause, now) && reply_fits(endpoint))
+        reply_say(endpoint, cause, reply, close_write(endpoint, header, code, reply, sizeof reply));
 }
 
 /* Shorter than its cause, so that resets answering resets die out. */
@@ -187,26 +191,23 @@ static size_t reset_len(struct quic_endpoint *endpoint, size_t cause_len) {
 void quic_stateless_reset(struct quic_endpoint *endpoint, const struct quic_datagram *cause, const uint8_t *dcid,
                           size_t dcid_len, base_time now) {
     if (!quic_endpoint_owns_cid(endpoint, dcid, dcid_len) || cause->len <= QUIC_RESET_LEAST ||
-        !reset_is_due(endpoint, cause, now))
-        return;
-    struct quic_reply *reply = reply_open(endpoint, cause);
-    if (!reply)
+        !reset_is_due(endpoint, cause, now) || !reply_fits(endpoint))
         return;
     /* Which secret made the token is not known after a rotation; the peer asks again, and gets the other one. */
     unsigned age = (unsigned)base_random_u64(&endpoint->random) & 1;
     uint8_t token[CRYPTO_RESET_TOKEN_SIZE];
     crypto_reset_token(endpoint->fleet, age, dcid, dcid_len, token);
+    uint8_t reply[RESET_USUAL + RESET_SPREAD];
     size_t len = reset_len(endpoint, cause->len);
-    if (reply_commit(endpoint, reply, quic_header_write_stateless_reset(reply->data, len, token, &endpoint->random)))
+    if (reply_say(endpoint, cause, reply, quic_header_write_stateless_reset(reply, len, token, &endpoint->random)))
         endpoint->stats.stateless_resets_sent++;
 }
 
 bool quic_stateless_output(struct quic_endpoint *endpoint, struct quic_train *train) {
-    if (!endpoint->reply_count)
+    struct base_node *node = base_list_first(&endpoint->replies);
+    if (!node)
         return false;
-    const struct quic_reply *reply = &endpoint->replies[endpoint->reply_head];
-    endpoint->reply_head = (endpoint->reply_head + 1) % QUIC_REPLIES;
-    endpoint->reply_count--;
+    struct quic_reply *reply = BASE_CONTAINER(node, struct quic_reply, node);
     memcpy(train->data, reply->data, reply->len);
     train->len = train->segment = reply->len;
     train->count = 1;
@@ -214,18 +215,16 @@ bool quic_stateless_output(struct quic_endpoint *endpoint, struct quic_train *tr
     train->local = reply->local;
     train->remote = reply->remote;
     train->ecn = QUIC_NOT_ECT;
+    reply_free(endpoint, reply);
     return true;
 }
 
 void quic_stateless_forget_socket(struct quic_endpoint *endpoint, const struct quic_socket *socket) {
-    uint32_t kept = 0, head = endpoint->reply_head;
-    for (uint32_t i = 0; i < endpoint->reply_count; i++) {
-        struct quic_reply *reply = &endpoint->replies[(head + i) % QUIC_REPLIES];
+    struct base_node *next;
+    for (struct base_node *node = base_list_first(&endpoint->replies); node; node = next) {
+        next = base_list_next(&endpoint->replies, node);
+        struct quic_reply *reply = BASE_CONTAINER(node, struct quic_reply, node);
         if (reply->socket == socket)
-            continue;
-        if (kept != i)
-            endpoint->replies[(head + kept) % QUIC_REPLIES] = *reply;
-        kept++;
+            reply_free(endpoint, reply);
     }
-    endpoint->reply_count = kept;
 }

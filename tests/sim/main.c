@@ -39,10 +39,10 @@ static void run_one(const struct scenario *scenario, uint64_t seed) {
 }
 
 static const struct scenarios *const themes[] = {
-    &scenarios_basics,    &scenarios_handshake, &scenarios_paths, &scenarios_attacks,    &scenarios_streams,
-    &scenarios_ends,      &scenarios_keys,      &scenarios_speed, &scenarios_memory,     &scenarios_versions,
-    &scenarios_early,     &scenarios_ext,       &scenarios_ecn,   &scenarios_congestion, &scenarios_idle,
-    &scenarios_migration, &scenarios_mtu,       &scenarios_siege,     &scenarios_attack_conn,
+    &scenarios_basics,    &scenarios_handshake, &scenarios_paths, &scenarios_attacks,     &scenarios_streams,
+    &scenarios_ends,      &scenarios_keys,      &scenarios_speed, &scenarios_memory,      &scenarios_versions,
+    &scenarios_early,     &scenarios_ext,       &scenarios_ecn,   &scenarios_congestion,  &scenarios_idle,
+    &scenarios_migration, &scenarios_mtu,       &scenarios_siege, &scenarios_attack_conn, &scenarios_crowd,
 };
 #define THEMES (sizeof themes / sizeof *themes)
 
