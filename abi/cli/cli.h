@@ -96,7 +96,7 @@ void cli_format_hex(const uint8_t *bytes, size_t len, char *text);
 
 struct cli_common {
     bool json, quiet, key_update;
-    const char *ciphers;
+    const char *ciphers, *groups;
     struct cli_list set;
     const char *qlog; /* directory */
 };

@@ -14,6 +14,11 @@ const struct cli_preset perf_presets[] = {{"stream_send_buffer", 8 * 1024 * 1024
                                           {"initial_max_streams_bidi", 1000},
                                           {NULL, 0}};
 
+void perf_header(uint64_t download, uint8_t header[PERF_HEADER]) {
+    for (uint32_t i = 0; i < PERF_HEADER; i++)
+        header[i] = (uint8_t)(download >> (56 - 8 * i));
+}
+
 int64_t perf_send(weft_stream stream, uint64_t left) {
     static const uint8_t zeros[PERF_PIECE];
     uint64_t sent = 0;

@@ -18,6 +18,22 @@
  * WEFT_E_*. */
 int64_t perf_send(weft_stream stream, uint64_t left);
 
+/* How a request begins that wants `download` bytes. */
+void perf_header(uint64_t download, uint8_t header[PERF_HEADER]);
+
+/* --- perf_handshakes.c --- */
+struct perf_handshakes {
+    const char *host;
+    uint16_t port;
+    weft_config config;
+    const struct cli_client *client;
+    uint64_t count, at_once;
+    uint64_t download, upload; /* what each asks for; 0, 0: nothing */
+    bool json, quiet;
+};
+/* Makes them, and reports. The exit code. */
+int perf_handshakes_run(const struct perf_handshakes *wanted);
+
 /* More in flight and larger windows than the library's defaults: for fast paths. */
 extern const struct cli_preset perf_presets[];
 

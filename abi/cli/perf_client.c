@@ -17,7 +17,7 @@
 struct arguments {
     struct cli_common common;
     struct cli_client client;
-    uint64_t download, upload, streams, connections, requests, duration;
+    uint64_t download, upload, streams, connections, requests, duration, handshakes, at_once;
 };
 
 struct perf_client;
@@ -71,6 +71,10 @@ static const struct cli_option perf_client_options[] = {
     {"requests", 'n', CLI_COUNT, offsetof(struct arguments, requests), "N",
      "requests on each connection: as many as --streams, unless\n--duration is given"},
     {"duration", 't', CLI_TIME, offsetof(struct arguments, duration), "TIME", "go on with requests for so long"},
+    {"handshakes", 0, CLI_COUNT, offsetof(struct arguments, handshakes), "COUNT",
+     "make so many connections one after the other and measure\nthat; each asks once, if --download or --upload is "
+     "given"},
+    {"at-once", 0, CLI_COUNT, offsetof(struct arguments, at_once), "N", "... so many of them side by side: 1"},
     {.name = NULL},
 };
 
@@ -79,10 +83,11 @@ static const struct cli_usage perf_client_usage = {
     "Measures throughput, requests a second, latency and CPU time against a `weft perf server`.\n"
     "\n"
     "Sizes have units (1000, 64KiB, 1.5GiB, 10MB), times too (5s, 250ms). Latency is from opening a stream to the end\n"
-    "of its answer. Handshakes are measured apart.",
+    "of its answer. Handshakes are measured apart: their CPU time, and how many there are a second, by --handshakes.",
     "Examples:\n"
     "    weft perf client --insecure [::1]:4433 --download 10GiB\n"
     "    weft perf client --pin 0a1b... host:4433 --upload 1GiB --streams 4\n"
+    "    weft perf client --pin 0a1b... host:4433 --handshakes 10000 --at-once 100\n"
     "    weft perf client --ca ca.pem host:4433 --download 1KiB --streams 64 --connections 8 --duration 10s --json\n"
     "\n"
     "Exit codes: 0 ok, 1 a request failed or a connection was lost, 2 the command line was not understood, 3 no\n"
@@ -191,8 +196,7 @@ static int ask_once(struct link *link) {
     link->in_flight++;
     link->asked++;
     client->running++;
-    for (uint32_t i = 0; i < PERF_HEADER; i++)
-        header[i] = (uint8_t)(wanted >> (56 - 8 * i));
+    perf_header(wanted, header);
     request->uploaded = !client->arguments.upload;
     weft_stream_write(stream, header, sizeof header, request->uploaded ? WEFT_FIN : 0);
     upload(request, stream);
@@ -440,6 +444,21 @@ static int run(struct perf_client *client) {
     return !connecting ? CLI_NO_CONNECTION : client->interrupted ? CLI_INTERRUPTED : client->code;
 }
 
+static int run_handshakes(const struct perf_client *client) {
+    const struct arguments *arguments = &client->arguments;
+    struct perf_handshakes wanted = {.host = client->host,
+                                     .port = client->port,
+                                     .config = client->config,
+                                     .client = &arguments->client,
+                                     .count = arguments->handshakes,
+                                     .at_once = arguments->at_once ? arguments->at_once : 1,
+                                     .download = arguments->download,
+                                     .upload = arguments->upload,
+                                     .json = arguments->common.json,
+                                     .quiet = arguments->common.quiet};
+    return perf_handshakes_run(&wanted);
+}
+
 static int check(struct perf_client *client, int argc, char **argv) {
     struct arguments *arguments = &client->arguments;
     client->port = 443;
@@ -451,10 +470,19 @@ static int check(struct perf_client *client, int argc, char **argv) {
         cli_error("--streams must be at least 1, --connections 1 to %u", CONNECTIONS_MAX);
         return CLI_USAGE;
     }
+    if (arguments->handshakes &&
+        (arguments->duration || arguments->requests || arguments->streams > 1 || arguments->connections > 1)) {
+        cli_error("--handshakes has its own measure: no --connections, --streams, --requests or --duration beside it");
+        return CLI_USAGE;
+    }
+    if (arguments->at_once > CONNECTIONS_MAX || (arguments->at_once && !arguments->handshakes)) {
+        cli_error("--at-once is for --handshakes, and must be 1 to %u", CONNECTIONS_MAX);
+        return CLI_USAGE;
+    }
     if (!arguments->requests && !arguments->duration)
         arguments->requests = arguments->streams;
     if (arguments->download == UINT64_MAX) /* not given */
-        arguments->download = arguments->upload ? 0 : 256 * 1024 * 1024;
+        arguments->download = arguments->upload || arguments->handshakes ? 0 : 256 * 1024 * 1024;
     client->links = calloc(arguments->connections, sizeof *client->links);
     if (!client->links)
         cli_error("out of memory");
@@ -480,7 +508,7 @@ int perf_client_main(int argc, char **argv) {
         code = cli_client_config(&client->arguments.client, &client->arguments.common, PERF_ALPN, perf_presets,
                                  &client->config);
     if (code == CLI_GO_ON) {
-        code = run(client);
+        code = client->arguments.handshakes ? run_handshakes(client) : run(client);
         weft_config_free(client->config);
     }
     for (struct request *request = client->spare, *next; request; request = next) {

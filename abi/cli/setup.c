@@ -18,6 +18,8 @@ const struct cli_option cli_common_options[] = {
     {"ciphers", 0, CLI_TEXT, offsetof(struct cli_common, ciphers), "LIST",
      "TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384,\nTLS_CHACHA20_POLY1305_SHA256: those wanted, colons between "
      "them"},
+    {"groups", 0, CLI_TEXT, offsetof(struct cli_common, groups), "LIST",
+     "X25519MLKEM768, X25519, P-256, P-384, P-521: the key\nexchanges wanted, the first most, colons between them"},
     {"set", 0, CLI_LIST, offsetof(struct cli_common, set), "NAME=VALUE",
      "set an option of the library (`weft options` lists them);\nmay be given several times"},
     {"qlog", 0, CLI_TEXT, offsetof(struct cli_common, qlog), "DIR",
@@ -114,6 +116,9 @@ static int make_config(uint32_t role, const struct cli_common *common, const cha
     error = common->ciphers ? weft_config_set_ciphers(*config, common->ciphers) : 0;
     if (error)
         return refuse(config, error, "--ciphers");
+    error = common->groups ? weft_config_set_groups(*config, common->groups) : 0;
+    if (error)
+        return refuse(config, error, "--groups");
     return set_logs(common, config);
 }
 

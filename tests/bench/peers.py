@@ -138,8 +138,9 @@ class Weft(Peer):
 
     def server(self, load, port, cert, key):
         listen = ["--listen", f"127.0.0.1:{port}", "--cert", str(cert), "--key", str(key)]
-        larger = {"jumbo": ["--set", "send_udp_payload_size=9000"], "largest": ["--set", "send_udp_payload_size=0"]}
-        return [*self.command, "perf", "server", *listen, *larger.get(load, [])]
+        own = {"handshakes": ["--groups", "X25519"], "jumbo": ["--set", "send_udp_payload_size=9000"],
+               "largest": ["--set", "send_udp_payload_size=0"]}
+        return [*self.command, "perf", "server", *listen, *own.get(load, [])]
 
     def client(self, port, ca, load, *args):
         base = [*self.command, "perf", "client", f"127.0.0.1:{port}", "--ca", str(ca), "--server-name", "localhost",
@@ -147,7 +148,7 @@ class Weft(Peer):
         if load == "bulk":
             return base + ["-d", str(args[0]), "-u", str(args[1])]
         if load == "handshakes":
-            return base + ["-c", str(args[0]), "-d", "100", "-u", "92"]
+            return base + ["--handshakes", str(args[0]), "--groups", "X25519", "-d", "100", "-u", "92"]
         return base + ["-n", str(args[0]), "-s", str(args[1]), "-d", "100", "-u", "92"]
 
 
@@ -158,7 +159,7 @@ SLOW = {"down": 100, "up": 100, "handshakes": 40, "requests": 50}
 def all_peers(weft):
     every = {"down", "up", "jumbo", "largest", "handshakes", "requests"}
     return [
-        Weft("weft", "CUBIC, pacing on, preset of `weft perf`", lambda: [str(weft)], every),
+        Weft("weft", "CUBIC, pacing on, preset of `weft perf`; X25519 alone for handshakes", lambda: [str(weft)], every),
         Peer("quinn", "aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("quinn"), less=HALF),
         Peer("s2n-quic", "rustls with aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("s2n"), less=HALF),
         Peer("quic-go", "Go's crypto, CUBIC, GSO, GOMAXPROCS of its core", go, less=HALF),
