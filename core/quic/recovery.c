@@ -117,11 +117,14 @@ static base_time recovery_backoff(const struct quic_recovery *r, enum quic_space
     return base_time_min(period, most);
 }
 
-/* A client whose address may be unvalidated and that has nothing in flight the server would answer (6.2.2.1). What is
- * in flight in the application space does not help: it has no PTO before the handshake is confirmed. */
+/* A client whose address may be unvalidated and that has nothing in flight the server would answer (6.2.2.1); or a server
+ * whose client has done its part, but whose Finished was lost: an ACK of what the client has sent since lets it see that
+ * at once, where its own time-out may have grown to a minute. What is in flight in the application space does not help:
+ * it has no PTO before the handshake is confirmed. */
 static bool recovery_may_deadlock(const struct quic_recovery *r) {
-    return r->role == CRYPTO_CLIENT && !r->handshake_acked && !r->handshake_confirmed &&
-           r->spaces[QUIC_INITIAL].eliciting == 0 && r->spaces[QUIC_HANDSHAKE].eliciting == 0;
+    bool silent = r->role == CRYPTO_CLIENT ? !r->handshake_acked : r->finished_awaited && r->has_handshake_keys;
+    return silent && !r->handshake_confirmed && r->spaces[QUIC_INITIAL].eliciting == 0 &&
+           r->spaces[QUIC_HANDSHAKE].eliciting == 0;
 }
 
 static enum quic_space recovery_deadlock_space(const struct quic_recovery *r) {
@@ -165,20 +168,27 @@ base_time quic_recovery_deadline(const struct quic_recovery *r, base_time now) {
 }
 
 /* Asks for probes in this space, and hands out what its oldest packets held, so that the probes carry it again: a lost
- * ClientHello is not found by a PING. Each packet is handed out once; the next time-out takes the next ones. */
+ * ClientHello is not found by a PING. Each packet is handed out once; the next time-out takes the next ones. Of a
+ * handshake goes as much as the probes have room for, which are full datagrams anyhow (RFC 9000 14.1): what stays behind
+ * would cost another, longer time-out. */
 static void recovery_probe(struct quic_recovery *r, enum quic_space space, uint8_t count) {
     struct quic_sent *log = &r->spaces[space];
+    uint32_t room = space == QUIC_APPLICATION ? 0 : PTO_PROBES * QUIC_MIN_INITIAL;
     if (r->probes[space] < count)
         r->probes[space] = count;
-    for (uint64_t number = log->oldest > log->base ? log->oldest : log->base; count > 0 && number < log->next;) {
+    for (uint64_t number = log->oldest > log->base ? log->oldest : log->base;
+         (count > 0 || room > 0) && number < log->next;) {
         struct quic_sent_packet *packet = quic_sent_at(log, number);
         if (packet->state == QUIC_SENT_ACKED) {
             number += packet->skip;
             continue;
         }
         if (packet->state == QUIC_SENT_OUTSTANDING && packet->eliciting && !packet->requeued && !packet->mtu_probe) {
+            if (count == 0 && packet->bytes > room)
+                return;
             packet->requeued = true;
-            count--;
+            count -= count > 0;
+            room -= packet->bytes < room ? packet->bytes : room;
             quic_recovery_tell_frames(r, space, log, packet, QUIC_FATE_LOST);
         }
         number++;

@@ -83,6 +83,8 @@ struct quic_recovery {
     base_time held;              /* how long the packet being processed has waited here for its keys (5.3) */
     bool handshake_confirmed;
     bool handshake_acked; /* client: a Handshake ACK was received, or confirmed: the server has validated our address */
+    bool
+        finished_awaited; /* set by the owner, a server: 1-RTT packets came, so all that is missing is the client's Finished */
     bool has_handshake_keys, has_application_keys;
     bool amplification_blocked; /* set by the owner: nothing may be sent, so no PTO is armed */
     base_time armed_at;         /* when the anti-deadlock timer was last restarted */
@@ -119,7 +121,7 @@ base_time quic_recovery_deadline(const struct quic_recovery *r, base_time now);
 void quic_recovery_repeat(struct quic_recovery *r, enum quic_space space);
 /* The deadline has passed (does nothing otherwise): declares losses, or sets r->probes for the spaces to probe (RFC
  * 9002 6.2.4: two, so that one may be lost; one in other spaces with something in flight; one against the amplification
- * deadlock for a client with nothing in flight in Initial and Handshake). What the oldest packets of such a space held
+ * deadlock for a client with nothing in flight in Initial and Handshake, and for a server that waits for a lost Finished). What the oldest packets of such a space held
  * meets LOST, so that probes have something to say. */
 void quic_recovery_on_timeout(struct quic_recovery *r, base_time now);
 

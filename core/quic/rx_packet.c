@@ -402,6 +402,7 @@ static void rx_datagram(struct quic_conn *conn, struct rx_source *from, struct r
             if (batch->count == RX_BATCH)
                 rx_flush(conn, batch, now);
         } else if (rx_may_come(conn, CRYPTO_APPLICATION)) {
+            conn->recovery.finished_awaited = conn->role == CRYPTO_SERVER;
             rx_stash(conn, from, &header, CRYPTO_APPLICATION, now);
         } else {
             rx_drop(conn, QUIC_PACKET_1RTT, header.packet_len, QUIC_QLOG_DROP_KEY);

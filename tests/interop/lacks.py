@@ -7,11 +7,11 @@ NO_REPAIR = (
 )
 
 LACKS = {
-    ("quic-go", "*", "v2"): "changes no version within a handshake: README, Supported RFCs, has RFC 9369 but not RFC 9368",
-    ("quinn", "*", "v2"): "speaks version 1 and drafts: quinn_proto::DEFAULT_SUPPORTED_VERSIONS",
-    ("quiche", "*", "v2"): "speaks version 1: quiche::PROTOCOL_VERSION, the only one of version_is_supported()",
-    ("aioquic", "*", "ecn"): "aioquic/asyncio sends and receives by asyncio's datagram endpoints, which show and set no ECN field",
-    ("quiche", "*", "ecn"): "quiche::RecvInfo and SendInfo have no ECN field; its source says of ACK: sending ECN is not supported at this time",
+    ("quic-go", "*", "v2"): "changes no version within a handshake (RFC 9368 is not among the RFCs of https://github.com/quic-go/quic-go#readme)",
+    ("quinn", "*", "v2"): "speaks version 1 and drafts of it: https://docs.rs/quinn-proto/latest/quinn_proto/constant.DEFAULT_SUPPORTED_VERSIONS.html",
+    ("quiche", "*", "v2"): "speaks version 1: https://docs.rs/quiche/latest/quiche/constant.PROTOCOL_VERSION.html",
+    ("aioquic", "*", "ecn"): "lives on asyncio's datagram endpoints, which tell bytes and address, and no ECN field: https://docs.python.org/3/library/asyncio-protocol.html#datagram-protocols",
+    ("quiche", "*", "ecn"): "is given and gives no ECN field: https://docs.rs/quiche/latest/quiche/struct.RecvInfo.html, struct.SendInfo.html",
     ("quiche", "server", "rebind-port"): NO_REPAIR,
     ("quiche", "server", "rebind-addr"): NO_REPAIR,
 }

@@ -24,6 +24,51 @@ static void run_loss(struct sim_world *world, uint64_t seed) {
     stage_play(&stage);
 }
 
+/* ---- a Finished that is lost ---- */
+
+static struct {
+    base_time lossy;   /* how long the client's long headers are lost, from the server's first datagram on */
+    base_time until;   /* 0: that has not come */
+    base_time passed;  /* when the first of them came through again */
+    base_time granted; /* when the server first sent 1-RTT packets, as it does once the handshake is complete */
+} finish;
+
+static bool drop_finished(struct sim_world *world, const struct sim_datagram *d) {
+    bool is_long = d->data[0] & 0x80;
+    if (d->from == &world->nodes[1]) {
+        if (!finish.until)
+            finish.until = world->now + finish.lossy;
+        if (!is_long && !finish.granted)
+            finish.granted = world->now;
+        return true;
+    }
+    if (!is_long || !finish.until)
+        return true;
+    if (world->now < finish.until)
+        return false;
+    if (!finish.passed)
+        finish.passed = world->now;
+    return true;
+}
+
+/* Each Finished is lost for a while, and the client backs off; of what it sends after, 1-RTT packets arrive. The first that
+ * comes through may be an ACK, in answer to the server's own probes: then the server asks at once, and does not wait until
+ * the client's time has come. */
+static void run_finished_lost(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    memset(&finish, 0, sizeof finish);
+    finish.lossy = 500 * BASE_MS + stage_time(&stage, 6 * BASE_SEC);
+    stage.link.delay = BASE_MS + stage_time(&stage, 20 * BASE_MS);
+    stage.client.handshake_timeout = stage.server.handshake_timeout = 60 * BASE_SEC;
+    stage.t.upload = 20000;
+    world->filter = drop_finished;
+    stage_play(&stage);
+    if (!world->failure && finish.granted - finish.passed > 500 * BASE_MS)
+        sim_fail(world, "the server waited for %llu ms",
+                 (unsigned long long)(finish.granted - finish.passed) / BASE_MS);
+}
+
 static void run_heavy_loss(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
@@ -266,6 +311,8 @@ static void run_crowd(struct sim_world *world, uint64_t seed) {
 static const struct scenario list[] = {
     {"handshake-loss", "each single datagram lost, then each pair: the handshake and a small transfer succeed", 420,
      run_loss},
+    {"handshake-finished-lost", "a client's Finished is lost and it has backed off: the server asks for it", 60,
+     run_finished_lost},
     {"handshake-heavy-loss", "35 % loss, 10 % corruption", 100, run_heavy_loss},
     {"large-chain", "a certificate chain of 16 KB: the amplification limit holds, and does not lock", 40,
      run_large_chain},

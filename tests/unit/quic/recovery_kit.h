@@ -72,11 +72,16 @@ static inline void teardown(struct fixture *f) {
     toolkit_all_back(&f->heap, &f->mem);
 }
 
-static inline uint64_t put(struct fixture *f, enum quic_space space, base_time now, bool eliciting, bool in_flight) {
+static inline uint64_t put_of_size(struct fixture *f, enum quic_space space, base_time now, bool eliciting,
+                                   bool in_flight, uint32_t size) {
     ck_assert(quic_sent_open(&f->r.spaces[space], &f->mem));
     struct quic_sent_frame frame = {.kind = QUIC_FRAME_STREAM, .value = f->r.spaces[space].next};
     ck_assert(quic_sent_frame(&f->r.spaces[space], &frame));
-    return quic_recovery_on_sent(&f->r, space, now, SIZE, eliciting, in_flight, QUIC_NOT_ECT);
+    return quic_recovery_on_sent(&f->r, space, now, size, eliciting, in_flight, QUIC_NOT_ECT);
+}
+
+static inline uint64_t put(struct fixture *f, enum quic_space space, base_time now, bool eliciting, bool in_flight) {
+    return put_of_size(f, space, now, eliciting, in_flight, SIZE);
 }
 
 static inline uint64_t app(struct fixture *f, base_time now) { return put(f, QUIC_APPLICATION, now, true, true); }

@@ -187,6 +187,49 @@ START_TEST(a_server_does_not_probe_an_empty_flight)
 }
 END_TEST
 
+START_TEST(a_server_asks_for_a_finished_that_is_lost)
+{
+    struct fixture *f = setup(CRYPTO_SERVER);
+    base_time now = START + 100 * BASE_MS, at = now + 100 * BASE_MS + 4 * 50 * BASE_MS;
+    f->r.finished_awaited = true; /* a datagram of which nothing is known but that it came */
+    ck_assert_uint_eq(quic_recovery_deadline(&f->r, START), BASE_NEVER);
+    f->r.has_handshake_keys = true;
+    put(f, QUIC_HANDSHAKE, START, true, true);
+    ck_assert_int_eq(ack(f, QUIC_HANDSHAKE, 0, 0, now), QUIC_NO_ERROR);
+    ck_assert_uint_eq(quic_recovery_deadline(&f->r, now), at);
+    quic_recovery_on_timeout(&f->r, at);
+    ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 1);
+    ck_assert_uint_eq(f->r.probes[QUIC_INITIAL], 0);
+    put(f, QUIC_HANDSHAKE, at, true, true);
+    ck_assert_uint_eq(quic_recovery_deadline(&f->r, at), at + 2 * (at - now)); /* backed off like any other */
+    f->r.amplification_blocked = true;
+    ck_assert_uint_eq(quic_recovery_deadline(&f->r, at), BASE_NEVER);
+    f->r.amplification_blocked = false;
+    f->r.handshake_confirmed = true;
+    ck_assert_int_eq(ack(f, QUIC_HANDSHAKE, 1, 1, at + BASE_MS), QUIC_NO_ERROR);
+    ck_assert_uint_eq(quic_recovery_deadline(&f->r, at + BASE_MS), BASE_NEVER);
+    teardown(f);
+}
+END_TEST
+
+START_TEST(probes_carry_as_much_of_a_handshake_as_they_have_room_for)
+{
+    struct fixture *f = setup(CRYPTO_SERVER);
+    static const uint32_t sizes[] = {1000, 1000, 200, 200, 200, 200};
+    for (unsigned i = 0; i < 6; i++)
+        put_of_size(f, QUIC_HANDSHAKE, START, true, true, sizes[i]);
+    quic_recovery_on_timeout(&f->r, quic_recovery_deadline(&f->r, START));
+    ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 2);
+    for (uint64_t i = 0; i < 6; i++) /* 2400 bytes; the rest stays for the next time */
+        ck_assert_uint_eq(count_told(f, i, QUIC_FATE_LOST), i < 4);
+    quic_recovery_on_timeout(&f->r, quic_recovery_deadline(&f->r, START));
+    for (uint64_t i = 0; i < 6; i++)
+        ck_assert_uint_eq(count_told(f, i, QUIC_FATE_LOST), 1);
+    ck_assert_uint_eq(f->stats.packets_lost, 0);
+    teardown(f);
+}
+END_TEST
+
 START_TEST(backoff_restarts_only_for_validated_peers)
 {
     struct fixture *f = setup(CRYPTO_CLIENT);
@@ -480,6 +523,8 @@ Suite *unit_suite(void) {
                                   no_pto_while_amplification_blocked,
                                   a_client_keeps_the_server_able_to_speak,
                                   a_server_does_not_probe_an_empty_flight,
+                                  a_server_asks_for_a_finished_that_is_lost,
+                                  probes_carry_as_much_of_a_handshake_as_they_have_room_for,
                                   backoff_restarts_only_for_validated_peers,
                                   a_discarded_space_leaves_silently,
                                   a_retry_sends_everything_again,
