@@ -34,35 +34,13 @@ defmodule Weft.AnswerAndGo do
 end
 
 defmodule Weft.BehaviourTest do
-  use ExUnit.Case
+  use Weft.Case
   import ExUnit.CaptureLog
-  alias Weft.{Config, Connection, Error, Listener}
 
-  defp config, do: Config.new!() |> Config.set_application_protos(["echo"]) |> Config.enable_dgram(true)
-  defp server, do: Config.set(config(), :self_signed, "localhost")
-
-  defp listen(opts \\ []) do
-    defaults = [port: 0, config: server(), ip: :loopback]
-
-    defaults =
-      if opts[:active], do: defaults, else: [handler: Weft.Scripted, handler_opts: [test: self()]] ++ defaults
-
-    {:ok, l} = Listener.start_link(Keyword.merge(defaults, opts))
-    {:ok, {_, port}} = Listener.local_address(l)
-    on_exit(fn -> Process.alive?(l) && Process.exit(l, :kill) end)
+  defp serve(opts \\ []) do
+    scripted = [handler: Weft.Scripted, handler_opts: [test: self()]]
+    {_, port} = listen(if opts[:active], do: opts, else: Keyword.merge(scripted, opts))
     port
-  end
-
-  defp start(port, opts \\ []) do
-    config = Config.verify_peer(config(), false)
-    {:ok, c} = Weft.start_connection([host: "127.0.0.1", port: port, config: config] ++ opts)
-    c
-  end
-
-  defp connect(port, opts \\ []) do
-    c = start(port, opts)
-    assert :ok = Weft.wait_connected(c, 20_000)
-    c
   end
 
   defp ask(c, what) do
@@ -71,25 +49,8 @@ defmodule Weft.BehaviourTest do
     id
   end
 
-  defp collect(c, id, acc \\ "") do
-    receive do
-      {:quic_stream_data, ^c, ^id, data, true} -> acc <> data
-      {:quic_stream_data, ^c, ^id, data, false} -> collect(c, id, acc <> data)
-    after
-      20_000 -> flunk("no end after #{byte_size(acc)} bytes")
-    end
-  end
-
-  defp until(fun, n \\ 500) do
-    cond do
-      fun.() -> :ok
-      n == 0 -> flunk("still not")
-      true -> Process.sleep(10) && until(fun, n - 1)
-    end
-  end
-
   test "actions: refuse, close, unknown" do
-    port = listen()
+    port = serve()
     c = connect(port)
     id = ask(c, "refuse")
     assert_receive {:quic_stream_reset, ^c, ^id, 9}, 20_000
@@ -113,7 +74,7 @@ defmodule Weft.BehaviourTest do
   end
 
   test "a server's unidirectional stream, opened by an action" do
-    c = connect(listen())
+    c = connect(serve())
     ask(c, "uni")
     assert_receive {:quic_stream_opened, ^c, 3, :incoming, :unidirectional}, 20_000
     assert collect(c, 3) == "from the server"
@@ -123,7 +84,7 @@ defmodule Weft.BehaviourTest do
   end
 
   test "who waits to send is told that the peer wants no more" do
-    port = listen(active: true)
+    port = serve(active: true)
     c = connect(port)
     id = Connection.open_stream!(c)
     {:ok, _} = Weft.send_data(c, id, "x")
@@ -141,7 +102,7 @@ defmodule Weft.BehaviourTest do
   end
 
   test "a handler that raises ends its connection with an error, and no other" do
-    port = listen()
+    port = serve()
     [c, other] = [connect(port), connect(port)]
 
     capture_log(fn ->
@@ -170,7 +131,7 @@ defmodule Weft.BehaviourTest do
   end
 
   test "migration, with the messages about paths" do
-    c = connect(listen())
+    c = connect(serve())
     {:ok, {before, _}} = Connection.active_path(c)
     until(fn -> Connection.migrate(c) == :ok end)
     assert_receive {:quic_path_created, ^c, {local, _} = path, local, _peer}, 20_000
@@ -184,7 +145,7 @@ defmodule Weft.BehaviourTest do
   end
 
   test "datagrams: the oldest go when too many wait; a time-out loses none" do
-    port = listen(active: true)
+    port = serve(active: true)
     c = connect(port, active: false)
     assert_receive {:quic_connection, _, s, _}, 20_000
     assert {:error, %Error{reason: :timeout}} = Connection.dgram_recv(c, 20)
@@ -208,7 +169,7 @@ defmodule Weft.BehaviourTest do
       |> then(&System.cmd("openssl", &1, stderr_to_stdout: true))
 
     files = config() |> Config.load_cert_chain_from_pem_file(cert) |> Config.load_priv_key_from_pem_file(key)
-    port = listen(config: files)
+    port = serve(config: files)
 
     for trust <- [
           &Config.load_verify_locations_from_file(&1, cert),
@@ -246,9 +207,9 @@ defmodule Weft.BehaviourTest do
 
   test "what is being sent arrives: the server's process returns, or is shut down, or closes" do
     size = byte_size(Weft.AnswerAndGo.large())
-    port = listen(connection_handler: Weft.AnswerAndGo, handler: nil)
+    port = serve(connection_handler: Weft.AnswerAndGo, handler: nil)
     assert taken(taker(port)) == size
-    port = listen(active: true)
+    port = serve(active: true)
 
     for stop <- [&Process.exit(&1, :shutdown), &Weft.close_connection(&1, drain: 5000)] do
       stream = taker(port)
@@ -260,7 +221,7 @@ defmodule Weft.BehaviourTest do
   end
 
   test "the wait for a peer that does not read has an end" do
-    c = connect(listen(active: true), drain_timeout: 100)
+    c = connect(serve(active: true), drain_timeout: 100)
     assert_receive {:quic_connected, _}, 20_000
     {:ok, id} = Weft.open_stream(c)
     # Held back by what the peer allows: more than its first window.
@@ -275,7 +236,7 @@ defmodule Weft.BehaviourTest do
   end
 
   test "no process is left waiting for a connection that could not be started" do
-    port = listen(connection_handler: Weft.AnswerAndGo, handler_opts: [refuse: true])
+    port = serve(connection_handler: Weft.AnswerAndGo, handler_opts: [refuse: true])
     c = start(port)
     assert_receive {:quic_connection_closed, ^c, _}, 20_000
     until(fn -> Task.Supervisor.children(Weft.TaskSupervisor) == [] end)

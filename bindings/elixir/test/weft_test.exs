@@ -1,13 +1,3 @@
-defmodule Weft.EchoHandler do
-  use Weft.Handler
-  @impl true
-  def handle_stream_readable(_conn, id, state), do: {:ok, state, [{:read_stream, id, []}]}
-  @impl true
-  def handle_stream_data(_conn, id, data, fin, state), do: {:ok, state, [{:send_data, id, data, fin: fin}]}
-  @impl true
-  def handle_datagram(_conn, data, state), do: {:ok, state, [{:send_datagram, data}]}
-end
-
 defmodule Weft.ServeOnce do
   @behaviour Weft.Listener
   @impl true
@@ -18,44 +8,11 @@ defmodule Weft.ServeOnce do
 end
 
 defmodule WeftTest do
-  use ExUnit.Case
-  alias Weft.{Config, Connection, Error, Listener}
+  use Weft.Case
+  doctest Weft
   doctest Weft.Config
   doctest Weft.Error
   doctest Weft.Telemetry
-
-  defp config, do: Config.new!() |> Config.set_application_protos(["echo"]) |> Config.enable_dgram(true)
-  defp server, do: Config.set(config(), :self_signed, "localhost")
-  defp client, do: Config.verify_peer(config(), false)
-
-  defp listen(opts \\ [handler: Weft.EchoHandler]) do
-    {:ok, l} = Listener.start_link([port: 0, config: server(), ip: :loopback] ++ opts)
-    {:ok, {_, port}} = Listener.local_address(l)
-    {l, port}
-  end
-
-  defp connect(port, opts \\ []) do
-    {:ok, c} = Weft.start_connection([host: "127.0.0.1", port: port, config: client()] ++ opts)
-    assert :ok = Weft.wait_connected(c, 20_000)
-    c
-  end
-
-  defp collect(c, id, acc \\ []) do
-    receive do
-      {:quic_stream_data, ^c, ^id, data, true} -> IO.iodata_to_binary([acc, data])
-      {:quic_stream_data, ^c, ^id, data, false} -> collect(c, id, [acc, data])
-    after
-      20_000 -> flunk("stream #{id} has no end after #{IO.iodata_length(acc)} bytes")
-    end
-  end
-
-  defp until(fun, n \\ 500) do
-    cond do
-      fun.() -> :ok
-      n == 0 -> flunk("still not")
-      true -> Process.sleep(10) && until(fun, n - 1)
-    end
-  end
 
   test "echo, with every message in its order" do
     {l, port} = listen()
@@ -222,7 +179,7 @@ defmodule WeftTest do
     {l, port} = listen()
     c = connect(port, active: false)
     stream = Weft.Stream.open!(c)
-    assert inspect(stream) =~ "#Weft.Stream<0 of #PID"
+    assert inspect(stream) =~ "#Weft.Stream<0, client's, bidirectional, of #PID"
     data = for n <- 1..50, do: String.duplicate(<<n>>, 1000)
     assert data |> Enum.into(stream) |> Enum.join() == Enum.join(data)
     Weft.close_connection(c)

@@ -313,6 +313,17 @@ static void answer_all(struct conn *conn) {
     waiters_answer_error(&conn->closing, WEFT_OK);
 }
 
+/* What is still asked of a connection that the core has forgotten. */
+static void conn_remember(struct conn *conn) {
+    weft_conn_info info = {.size = sizeof info};
+    weft_conn_stats stats = {.size = sizeof stats};
+    if (weft_conn_get_info(conn->handle, &info) == WEFT_OK)
+        conn->closing_until = info.closing_until;
+    if (!conn->last_stats && weft_conn_get_stats(conn->handle, &stats) == WEFT_OK &&
+        (conn->last_stats = (weft_conn_stats *)nif_alloc(sizeof stats)))
+        *conn->last_stats = stats;
+}
+
 void conn_ended(struct engine *engine, struct conn *conn) {
     if (!conn->linked)
         return;
@@ -320,9 +331,7 @@ void conn_ended(struct engine *engine, struct conn *conn) {
         weft_conn_get_close(conn->handle, &conn->close);
     if (conn->close.cause == WEFT_CAUSE_NONE)
         conn->close.cause = WEFT_CAUSE_LOCAL; /* the engine ends */
-    weft_conn_info info = {.size = sizeof info};
-    if (weft_conn_get_info(conn->handle, &info) == WEFT_OK)
-        conn->closing_until = info.closing_until;
+    conn_remember(conn);
     while (conn->streams)
         stream_ended(engine, conn->streams);
     conn->open = conn->linked = false;

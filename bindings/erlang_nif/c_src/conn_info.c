@@ -146,7 +146,11 @@ static term get_token(ErlNifEnv *env, struct conn *conn) { return get_blob(env, 
 
 static term get_stats(ErlNifEnv *env, struct conn *conn) {
     weft_conn_stats stats = {.size = sizeof stats};
-    int32_t error = weft_conn_get_stats(conn->handle, &stats);
+    if (!conn->open && !conn->last_stats)
+        return term_closed(env, conn);
+    if (!conn->open)
+        stats = *conn->last_stats;
+    int32_t error = conn->open ? weft_conn_get_stats(conn->handle, &stats) : WEFT_OK;
     return error ? conn_fault(env, conn, error) : term_ok(env, stats_map(env, WEFT_STAT_CONN, &stats, sizeof stats));
 }
 
@@ -170,7 +174,7 @@ static const struct {
 } getters[] = {
     {"info", get_info, false},         {"peername", get_peername, false}, {"sockname", get_sockname, false},
     {"peercert", get_peercert, false}, {"session", get_session, false},   {"token", get_token, false},
-    {"stats", get_stats, false},       {"path", get_path, false},         {"datagram_max", get_datagram_max, false},
+    {"stats", get_stats, true},        {"path", get_path, false},         {"datagram_max", get_datagram_max, false},
     {"paths", get_paths, false},       {"draining", get_draining, true},
 };
 #define GETTERS (sizeof getters / sizeof *getters)

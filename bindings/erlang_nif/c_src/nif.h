@@ -224,7 +224,8 @@ struct conn {
     struct conn *next, *previous;
     uint32_t untold; /* enum conn_note */
     weft_close close;
-    uint64_t closing_until; /* the engine's clock; 0: it has not ended */
+    uint64_t closing_until;      /* the engine's clock; 0: it has not ended */
+    weft_conn_stats *last_stats; /* of one that has ended; NULL: none */
 };
 
 enum conn_note {

@@ -71,6 +71,8 @@ static void conn_dtor(ErlNifEnv *env, void *object) {
     (void)env;
     COUNT(handles, -1);
     datagram_clear(conn);
+    if (conn->last_stats)
+        nif_free(conn->last_stats);
     if (conn->engine)
         enif_release_resource(conn->engine);
 }

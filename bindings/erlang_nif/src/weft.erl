@@ -721,7 +721,7 @@ info({weft_stream, _, _} = Stream) -> ?ASK(Ref, weft_nif:stream_get(Stream, info
 info({weft_listener, _} = Listener) -> ?ASK(Ref, weft_nif:listener_info(Listener, Ref));
 info(Conn) -> of_conn(Conn, info).
 
-%% @doc A connection's counters (docs/stats.md).
+%% @doc A connection's counters (docs/stats.md); of one that has ended, the last.
 -spec stats(conn() | stream()) -> {ok, map()} | {error, reason()}.
 stats(Handle) -> of_conn(Handle, stats).
 

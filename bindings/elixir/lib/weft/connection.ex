@@ -57,9 +57,11 @@ defmodule Weft.Connection do
   # Starting.
 
   @doc """
-  The specification of a `:temporary` child: a connection is not started again, for who used it knows nothing of another.
+  The specification of a `:temporary` child: a connection is not started again, for who used it knows nothing of another. Name the
+  controlling process, or a handler: the supervisor has no use for messages.
 
-      Supervisor.start_link([{Weft.Connection, host: "localhost", port: port, config: config}], strategy: :one_for_one)
+      opts = [host: "localhost", port: port, config: config, controlling_process: self()]
+      Supervisor.start_link([{Weft.Connection, opts}], strategy: :one_for_one)
   """
   @spec child_spec([option()]) :: Supervisor.child_spec()
   def child_spec(opts),
@@ -160,7 +162,12 @@ defmodule Weft.Connection do
   def stream_send(pid, id, data, fin) when is_boolean(fin), do: stream_send(pid, id, data, fin: fin)
 
   def stream_send(pid, id, data, opts),
-    do: call(pid, {:send, id, data, opts[:fin] || false, opts[:nowait] || false}, opts[:timeout] || :infinity)
+    do:
+      call(
+        pid,
+        {:stream_send, id, data, opts[:fin] || false, opts[:nowait] || false},
+        opts[:timeout] || :infinity
+      )
 
   bang(
     stream_send(pid :: pid(), id :: id(), data :: iodata(), opts :: boolean() | keyword() \\ []),
@@ -181,7 +188,7 @@ defmodule Weft.Connection do
       {:ok, {"he", false}} = Weft.Connection.stream_recv(passive, id, 2)
   """
   @spec stream_recv(pid(), id(), pos_integer() | nil) :: {:ok, {binary(), boolean()}} | {:error, Error.t()}
-  def stream_recv(pid, id, max_bytes \\ nil), do: call(pid, {:recv, id, max_bytes})
+  def stream_recv(pid, id, max_bytes \\ nil), do: call(pid, {:stream_recv, id, max_bytes})
 
   bang(
     stream_recv(pid :: pid(), id :: id(), max_bytes :: pos_integer() | nil \\ nil),
@@ -209,7 +216,7 @@ defmodule Weft.Connection do
   def stream_shutdown(pid, id, direction, opts) when is_list(opts),
     do: stream_shutdown(pid, id, direction, opts[:error_code] || 0)
 
-  def stream_shutdown(pid, id, direction, code), do: call(pid, {:shutdown, id, direction, code})
+  def stream_shutdown(pid, id, direction, code), do: call(pid, {:stream_shutdown, id, direction, code})
 
   bang(
     stream_shutdown(pid :: pid(), id :: id(), direction :: direction(), code :: code() | keyword() \\ 0),
@@ -223,7 +230,7 @@ defmodule Weft.Connection do
       {:ok, []} = Weft.Connection.readable_streams(conn)
   """
   @spec readable_streams(pid()) :: {:ok, [id()]} | {:error, Error.t()}
-  def readable_streams(pid), do: call(pid, :readable)
+  def readable_streams(pid), do: call(pid, :readable_streams)
   bang(readable_streams(pid :: pid()), [id()], "[] = Weft.Connection.readable_streams!(conn)")
 
   @doc """
@@ -232,7 +239,7 @@ defmodule Weft.Connection do
       {:ok, [^id]} = Weft.Connection.writable_streams(conn)
   """
   @spec writable_streams(pid()) :: {:ok, [id()]} | {:error, Error.t()}
-  def writable_streams(pid), do: call(pid, :writable)
+  def writable_streams(pid), do: call(pid, :writable_streams)
   bang(writable_streams(pid :: pid()), [id()], "[^id] = Weft.Connection.writable_streams!(conn)")
 
   # Datagrams.
@@ -299,10 +306,7 @@ defmodule Weft.Connection do
   bang(
     migrate(pid :: pid(), local :: nil | :inet.ip_address() | address() \\ nil),
     :ok,
-    """
-    Process.sleep(200)
-    :ok = Weft.Connection.migrate!(conn)\
-    """
+    ":ok = Weft.Connection.migrate!(conn)"
   )
 
   @doc """
@@ -332,7 +336,7 @@ defmodule Weft.Connection do
   # Knowing.
 
   @doc """
-  Counters; those of `docs/stats.md`, by their names. Error: `{:closed, _}`.
+  Counters; those of `docs/stats.md`, by their names. Of a connection that is closed, the last. Error: `:closed`.
 
       {:ok, %{packets_sent: sent}} = Weft.Connection.stats(conn)
       true = sent > 0
@@ -428,10 +432,7 @@ defmodule Weft.Connection do
   bang(
     update_keys(pid :: pid()),
     :ok,
-    """
-    Process.sleep(200)
-    :ok = Weft.Connection.update_keys!(conn)\
-    """
+    ":ok = Weft.Connection.update_keys!(conn)"
   )
 
   @doc """
@@ -481,6 +482,9 @@ defmodule Weft.Connection do
     :exit, _ -> {:error, Error.new(operation(request), :closed)}
   end
 
+  defp operation({:ask, :send_datagram, _}), do: :dgram_send
+  defp operation({:ask, :max_datagram, _}), do: :dgram_max_len
+  defp operation({:ask, :peercert, _}), do: :peer_cert
   defp operation({:ask, what, _}), do: what
   defp operation(request) when is_tuple(request), do: elem(request, 0)
   defp operation(request), do: request

@@ -1,7 +1,22 @@
 defmodule Weft.Error do
   @moduledoc """
   What went wrong: `operation` (which function), `reason` (as in the Erlang API: an atom, or a tuple with what is known
-  beside it), and for the end of a connection `code` and `cause`.
+  beside it), and for the end of a connection or a stream `code` and `cause`.
+
+  | `reason` | |
+  |---|---|
+  | `:timeout` | the time for it is over |
+  | `:closed` | the connection's process is gone |
+  | `{:closed, map}` | the connection is over: `cause`, `layer` (`:application` or `:transport`), `code`, `reason` (a text), `error`, `frame_type` |
+  | `{:reset, code}`, `{:stopped, code}` | the peer has broken off, or wants no more (RFC 9000 19.4, 19.5) |
+  | `:done` | there is nothing to read now |
+  | `:busy` | with `nowait`: too many bytes wait to be sent |
+  | `:unknown_stream`, `:write_closed` | there is no such stream; our direction of it has ended |
+  | `:stream_limit` | the peer allows no more streams now |
+  | `{:options, text}` | what was given is not allowed; the text says what is |
+  | other atoms | those of `docs/errors.md` |
+
+  `cause` is `:local`, `:peer`, `:idle_timeout`, `:handshake_timeout`, `:protocol`, `:reset`, `:version`, `:internal` or `:connect`.
 
       iex> Exception.message(Weft.Error.new(:stream_send, :timeout))
       "stream_send: the time for it is over"
@@ -10,7 +25,12 @@ defmodule Weft.Error do
   @type t :: %__MODULE__{operation: atom(), reason: term(), code: non_neg_integer() | nil, cause: atom()}
   defexception [:operation, :reason, :code, :cause]
 
-  @doc "An error of an operation; errors of errors stay what they are."
+  @doc """
+  An error of an operation; errors of errors stay what they are.
+
+      iex> Weft.Error.new(:stream_recv, {:reset, 7}).code
+      7
+  """
   @spec new(atom(), term()) :: t()
   def new(_operation, %__MODULE__{} = error), do: error
 
@@ -22,7 +42,14 @@ defmodule Weft.Error do
 
   def new(operation, reason), do: %__MODULE__{operation: operation, reason: reason}
 
+  @doc """
+  In words.
+
+      iex> Weft.Error.message(Weft.Error.new(:stream_recv, :done))
+      "stream_recv: there is nothing to read now"
+  """
   @impl true
+  @spec message(t()) :: String.t()
   def message(%{operation: operation, reason: reason}), do: "#{operation}: #{text(reason)}"
 
   defp text({:connection_error, error}) when is_exception(error), do: Exception.message(error)

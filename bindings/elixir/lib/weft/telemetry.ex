@@ -1,19 +1,42 @@
 defmodule Weft.Telemetry do
   @moduledoc """
-  Events of `:telemetry`, when it is present as the application starts; it is no dependency. `[:weft, group, operation,
-  :start | :stop | :exception]`: group `:connection` with `:connect`, `:handshake`, `:close`; `:stream` with `:open`, `:send`,
-  `:recv`, `:shutdown`; `:listener` with `:start`, `:accept`, and of `:connection_terminated` only `:stop`.
+  Events of `:telemetry`, when it is present as the application starts; it is no dependency, and without it nothing is measured.
+  `[:weft, group, operation, :start | :stop | :exception]`; the guide on telemetry has the metadata and the measurements of each.
+
+  | group | operations |
+  |---|---|
+  | `:connection` | `:connect`, `:handshake`, `:close` (`:start` and `:stop`) |
+  | `:stream` | `:open`, `:send`, `:recv` (`:start` and `:stop`), `:shutdown` |
+  | `:listener` | `:start`, `:accept`, `:connection_terminated` (only `:stop`) |
+
+  Programs that use Weft may emit events of their own with the functions of this module.
   """
 
-  @doc "Looks whether `:telemetry` is there. Called when the application starts."
+  @doc """
+  Looks whether `:telemetry` is there. Called when the application starts; call it again when it was loaded later.
+
+      iex> Weft.Telemetry.init()
+      :ok
+  """
   @spec init() :: :ok
   def init, do: :persistent_term.put(__MODULE__, Code.ensure_loaded?(:telemetry))
 
-  @doc "Whether events are emitted."
+  @doc """
+  Whether events are emitted.
+
+      iex> is_boolean(Weft.Telemetry.enabled?())
+      true
+  """
   @spec enabled?() :: boolean()
   def enabled?, do: :persistent_term.get(__MODULE__, false)
 
-  @doc "Emits `start`; the result is for `stop/4` or `exception/6`."
+  @doc """
+  Emits `start`, with `system_time` and `monotonic_time` (native units); the result is for `stop/4` or `exception/6`.
+
+      iex> began = Weft.Telemetry.start([:request], %{path: "/"})
+      iex> is_integer(began)
+      true
+  """
   @spec start([atom()], map(), map()) :: integer()
   def start(event, metadata \\ %{}, measurements \\ %{}) do
     now = System.monotonic_time()
@@ -26,14 +49,26 @@ defmodule Weft.Telemetry do
     now
   end
 
-  @doc "Emits `stop` with the duration since `start/3`."
+  @doc """
+  Emits `stop` with `duration`, the time since `start/3`, and `monotonic_time` (native units).
+
+      iex> began = Weft.Telemetry.start([:request])
+      iex> Weft.Telemetry.stop([:request], began, %{path: "/"}, %{bytes: 5})
+      :ok
+  """
   @spec stop([atom()], integer(), map(), map()) :: :ok
   def stop(event, start_time, metadata \\ %{}, measurements \\ %{}) do
     if enabled?(), do: execute(event ++ [:stop], Map.merge(measurements, since(start_time)), metadata)
     :ok
   end
 
-  @doc "Emits `exception` with the duration since `start/3`, and what happened."
+  @doc """
+  Emits `exception` with the duration since `start/3`, and what happened: `kind`, `reason` and `stacktrace` are added to the metadata.
+
+      iex> began = Weft.Telemetry.start([:request])
+      iex> Weft.Telemetry.exception([:request], began, :error, :timeout, [])
+      :ok
+  """
   @spec exception([atom()], integer(), atom(), term(), list(), map()) :: :ok
   def exception(event, start_time, kind, reason, stacktrace, metadata \\ %{}) do
     if enabled?() do
@@ -44,7 +79,12 @@ defmodule Weft.Telemetry do
     :ok
   end
 
-  @doc "Emits an event without phases."
+  @doc """
+  Emits an event without phases.
+
+      iex> Weft.Telemetry.event([:request, :seen], %{count: 1}, %{})
+      :ok
+  """
   @spec event([atom()], map(), map()) :: :ok
   def event(event, measurements, metadata) do
     if enabled?(), do: execute(event, measurements, metadata)

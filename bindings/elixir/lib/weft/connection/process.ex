@@ -50,6 +50,7 @@ defmodule Weft.Connection.Process do
       streams: %{},
       held: 0,
       full: false,
+      strict: false,
       waiting: [],
       dgrams: :queue.new(),
       dgram_waiting: :queue.new(),
@@ -243,11 +244,13 @@ defmodule Weft.Connection.Process do
   # What is asked.
 
   defp request(:state, from, state, _), do: reply(from, {:ok, state})
+  defp request({:ask, :stats, []}, from, _, data), do: reply(from, :weft.stats(data.conn))
   defp request(:draining, from, _, data), do: reply(from, :weft.draining(data.conn))
   defp request(:wait_connected, from, :connected, _), do: reply(from, :ok)
-  defp request(:readable, from, _, data), do: reply(from, {:ok, Streams.readable(data)})
+  defp request(:readable_streams, from, _, data), do: reply(from, {:ok, Streams.readable(data)})
 
-  defp request({:recv, id, max}, from, state, data) when state != :closed or is_map_key(data.streams, id) do
+  defp request({:stream_recv, id, max}, from, state, data)
+       when state != :closed or is_map_key(data.streams, id) do
     {result, data} = Streams.read(data, id, max || data.max)
     {:keep_state, data, [{:reply, from, result}]}
   end
@@ -286,7 +289,7 @@ defmodule Weft.Connection.Process do
     end
   end
 
-  defp request(:writable, from, _, data), do: reply(from, {:ok, Streams.writable(data)})
+  defp request(:writable_streams, from, _, data), do: reply(from, {:ok, Streams.writable(data)})
 
   defp request({:open_stream, type}, from, _, data) do
     case open(data, type) do
@@ -295,14 +298,14 @@ defmodule Weft.Connection.Process do
     end
   end
 
-  defp request({:send, id, bytes, fin, nowait}, from, _, data) do
+  defp request({:stream_send, id, bytes, fin, nowait}, from, _, data) do
     case Streams.write(data, id, bytes, fin, if(nowait, do: :nowait, else: from)) do
       {:later, data} -> keep(data)
       {result, data} -> {:keep_state, data, [{:reply, from, result}]}
     end
   end
 
-  defp request({:shutdown, id, direction, code}, from, _, data) do
+  defp request({:stream_shutdown, id, direction, code}, from, _, data) do
     case Streams.shut(data, id, direction, code) do
       {:error, _} = error -> reply(from, error)
       {result, data} -> {:keep_state, data, [{:reply, from, result}]}
@@ -314,6 +317,13 @@ defmodule Weft.Connection.Process do
   @impl true
   def terminate(reason, state, data) do
     orderly = orderly?(reason)
+
+    # Elixir's own translation of reports knows no state machines (1.14).
+    unless orderly,
+      do:
+        Logger.error("Weft.Connection #{inspect(self())} ends: #{Exception.format_exit(reason)}",
+          domain: [:weft]
+        )
 
     data =
       if state == :connected and reason != :normal and orderly,
@@ -328,9 +338,11 @@ defmodule Weft.Connection.Process do
 
   # What sys:get_status and the report of a crash show: IDs, states and counts, nobody's payload, no keys.
   @impl true
-  def format_status(_why, [_dictionary, state, data]) do
-    shown = %{
-      state: state,
+  def format_status(:terminate, [_dictionary, state, data]), do: {state, shown(data)}
+  def format_status(:normal, [_dictionary, state, data]), do: [data: [{'State', {state, shown(data)}}]]
+
+  defp shown(data) do
+    %{
       handler: data.handler,
       active: data.active,
       streams: Streams.shown(data),
@@ -338,8 +350,6 @@ defmodule Weft.Connection.Process do
       paths: data.paths,
       close: data.close
     }
-
-    [data: [{'State', {state, shown}}]]
   end
 
   defp orderly?(reason), do: reason in [:normal, :shutdown] or match?({:shutdown, _}, reason)
@@ -380,8 +390,15 @@ defmodule Weft.Connection.Process do
       end
 
     data = run(data, :handle_connection_closed, [reason(close)])
-    Telemetry.stop([:connection, :close], began, %{conn_pid: self(), reason: close})
+    Telemetry.stop([:connection, :close], began, %{conn_pid: self(), reason: close}, traffic(data))
     {:next_state, :closed, data, [{:state_timeout, linger(data), :gone}]}
+  end
+
+  defp traffic(data) do
+    case Telemetry.enabled?() and :weft.stats(data.conn) do
+      {:ok, stats} -> Map.take(stats, [:bytes_sent, :bytes_received, :packets_sent, :packets_received])
+      _ -> %{}
+    end
   end
 
   defp told_rest(id, data),
@@ -542,6 +559,8 @@ defmodule Weft.Connection.Process do
   end
 
   # Of a connection that is over nobody wonders that nothing can be sent.
+  defp warn({:error, {:closed, _}}, _, _), do: :ok
+
   defp warn({:error, reason}, action, %{close: nil}),
     do: Logger.warning("Weft.Handler: #{Exception.message(Error.new(action, reason))}", domain: [:weft])
 

@@ -3,9 +3,9 @@ defmodule Weft.Connection.Streams do
   # The streams of one connection, as its process keeps them: a map from IDs (RFC 9000 2.1) to entries, in `data.streams`.
   #
   # What has arrived waits in the core; the process holds at most @buffer bytes and one message of a stream, and asks
-  # for more when less is left. Of all streams together it holds about @held: beyond that the streams that come are not
-  # asked for anything until some was read, so that a peer who opens many costs a reader who sleeps a bounded sum. What
-  # is to be sent and was refused waits in the entry's queue, each part with the caller who is to be answered.
+  # for more when less is left. Of all streams together it holds about @held: beyond that only streams that somebody has
+  # tried to read are asked for more, so that a peer who opens many costs a reader who sleeps a bounded sum. What is to be
+  # sent and was refused waits in the entry's queue, each part with the caller who is to be answered.
   #
   # The invariant that matters: data.held is the sum of the sizes of all entries' `buf`.
   alias Weft.{Error, Telemetry}
@@ -21,8 +21,9 @@ defmodule Weft.Connection.Streams do
       error: nil,
       writable: writable,
       ended: false,
-      # Streams begin as `:once`, unless too much was held when they came.
-      armed: not data.full,
+      # Streams begin as `:once`, unless too much was held: and that can have been before this was heard of.
+      armed: not data.strict,
+      wanted: false,
       gone: false,
       queue: :queue.new()
     }
@@ -39,7 +40,7 @@ defmodule Weft.Connection.Streams do
       case :weft.open_stream(data.conn, %{type: short, active: :once, wait: false}) do
         {:ok, stream} ->
           id = :weft.stream_id(stream)
-          data = data |> add(id, stream, true) |> update(id, &%{&1 | armed: true})
+          data = data |> add(id, stream, true) |> update(id, &%{&1 | armed: true, wanted: true})
           {{:ok, id, data}, %{}, %{stream_id: id}}
 
         error ->
@@ -84,8 +85,11 @@ defmodule Weft.Connection.Streams do
 
   def read(data, id, max) do
     case data.streams do
-      %{^id => %{buf: "", fin: false, error: nil, gone: gone}} ->
-        {{:error, if(gone, do: :unknown_stream, else: :done)}, data}
+      %{^id => %{buf: "", fin: false, error: nil, gone: true}} ->
+        {{:error, :unknown_stream}, data}
+
+      %{^id => %{buf: "", fin: false, error: nil} = s} ->
+        {{:error, :done}, put(data, id, arm(%{s | wanted: true}, data))}
 
       %{^id => %{error: error}} when error != nil ->
         {{:error, error}, data}
@@ -107,7 +111,7 @@ defmodule Weft.Connection.Streams do
     n = min(max, byte_size(s.buf))
     <<head::binary-size(n), rest::binary>> = s.buf
     fin = s.fin and rest == ""
-    s = %{s | buf: rest, fin: s.fin and not fin, armed: s.armed or fin}
+    s = %{s | buf: rest, fin: s.fin and not fin, armed: s.armed or fin, wanted: true}
     data = measure(%{data | held: data.held - n})
     Telemetry.stop([:stream, :recv], began, Map.put(meta, :fin, fin), %{bytes_read: n})
     over = s.gone and rest == "" and not s.fin
@@ -125,7 +129,7 @@ defmodule Weft.Connection.Streams do
   def arm(%{armed: false, fin: false, gone: false} = s, data) do
     waits = :queue.any(&(&1.from == nil), s.queue)
 
-    if byte_size(s.buf) < @buffer and not waits and not (data.full and s.buf != "") do
+    if byte_size(s.buf) < @buffer and not waits and (s.wanted or not data.full) do
       _ = :weft.setopts(s.stream, active: :once)
       %{s | armed: true}
     else
@@ -138,7 +142,7 @@ defmodule Weft.Connection.Streams do
   # Too much, or no longer: streams that come are passive meanwhile. Those that came so are asked when there is room.
   defp measure(%{full: false, held: held} = data) when held > @held do
     _ = :weft.setopts(data.conn, stream_active: false)
-    %{data | full: true}
+    %{data | full: true, strict: true}
   end
 
   defp measure(%{full: true, held: held} = data) when held <= div(@held, 2) do
