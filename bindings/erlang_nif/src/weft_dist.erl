@@ -200,10 +200,10 @@ hs_data(Kernel, MyNode, Socket, Timer) ->
             end
         end,
         f_handshake_complete = fun(#socket{controller = Pid}, Node, Handle) -> ask(Pid, {complete, Node, Handle}) end,
-        mf_tick = {?MODULE, tick},
-        mf_getstat = {?MODULE, getstat},
-        mf_setopts = {?MODULE, setopts},
-        mf_getopts = {?MODULE, getopts}
+        mf_tick = fun ?MODULE:tick/1,
+        mf_getstat = fun ?MODULE:getstat/1,
+        mf_setopts = fun ?MODULE:setopts/2,
+        mf_getopts = fun ?MODULE:getopts/2
     }.
 
 recv_packet(S, Timeout) ->

@@ -7,7 +7,7 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
-all() -> [ping, large_messages, many_messages, monitors_and_links, strangers_are_refused, monitors_across_a_rebinding, cluster].
+all() -> [ping, ticks, socket_options, large_messages, many_messages, monitors_and_links, strangers_are_refused, monitors_across_a_rebinding, cluster].
 
 init_per_suite(Config) ->
     Dir = ?config(priv_dir, Config),
@@ -99,6 +99,45 @@ ping(Config) ->
     true = call(A, erlang, disconnect_node, [?B]),
     weft_test_util:wait(fun() -> call(B, erlang, nodes, []) =:= [] end),
     weft_test_util:wait(fun() -> maps:get(conns, call(B, weft, live, [])) =:= 0 end),
+    stop(P).
+
+%% A connection that says nothing lives on ticks, and goes when the other node gives none. The kernel's clock for them is
+%% slow: here it is wound by hand.
+ticks(Config) ->
+    P = {A, B} = two(Config),
+    pong = call(A, net_adm, ping, [?B]),
+    [
+        begin
+            tick_heard(B, A, ?B),
+            tick_heard(A, B, 'weft_a@localhost')
+        end
+     || _ <- lists:seq(1, 12)
+    ],
+    [?B] = call(A, erlang, nodes, []),
+    weft_test_util:wait(fun() ->
+        tick(A),
+        call(A, erlang, nodes, []) =:= []
+    end),
+    stop(P).
+
+tick(Node) -> call(Node, erlang, send, [net_kernel, tick]).
+
+%% Node gives a tick; Other, which knows it as Name, counts something received.
+tick_heard(Node, Other, Name) ->
+    Before = received(Other, Name),
+    tick(Node),
+    weft_test_util:wait(fun() -> received(Other, Name) > Before end).
+
+received(Node, From) ->
+    {ok, Info} = call(Node, net_kernel, node_info, [From]),
+    proplists:get_value(in, Info).
+
+socket_options(Config) ->
+    P = {A, _} = two(Config),
+    pong = call(A, net_adm, ping, [?B]),
+    ok = call(A, net_kernel, setopts, [?B, []]),
+    {ok, [{active, true}]} = call(A, net_kernel, getopts, [?B, [active]]),
+    {error, {options, _}} = call(A, net_kernel, getopts, [?B, [nodelay]]),
     stop(P).
 
 large_messages(Config) ->
