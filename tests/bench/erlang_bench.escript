@@ -1,43 +1,114 @@
 #!/usr/bin/env escript
-%% Measures bindings/erlang_nif within one VM: both ends, as many engines as are given, on this machine.
+%%! +sbwt none +sbwtdcpu none +sbwtdio none
+%% Measures bindings/erlang_nif within one VM: both ends, each with an engine of its own. tests/bench/erlang_run plays
+%% rounds of it and has the aims.
 %%
-%%   tests/bench/erlang_bench.escript EBIN [throughput|requests|streams|idle ...]
+%%   tests/bench/erlang_bench.escript EBIN [first] [throughput|requests|streams|idle ...]
 %%
-%% Prints one line of JSON for each measurement. `long_schedules' counts what erlang:system_monitor reported: times a
-%% process or a port ran for over 1 ms without giving way.
+%% Prints one line of JSON for each measurement. Beside what the clock says stand CPU times of the threads, for a machine
+%% that others use as well. `long_schedules' counts what erlang:system_monitor reported: times a process or a port ran for
+%% over 1 ms without giving way. The VM measures that by the clock, so a scheduler that lost its core to an engine or to
+%% another program is reported, too. With `first' the schedulers' threads get SCHED_FIFO, so that nobody takes their core
+%% away: what is reported then did run, or wait for a lock, for so long. (It costs throughput: schedulers then interrupt
+%% engines for every message.) Schedulers do not spin here: where there are as many engines as cores they would take the
+%% engines' time.
 -mode(compile).
 
-main([Ebin | What]) ->
+-define(LONG, 1).
+-define(ALL, ["throughput", "requests", "streams", "idle"]).
+
+main([Ebin, "first" | What]) -> main(Ebin, true, What);
+main([Ebin | What]) -> main(Ebin, false, What).
+
+main(Ebin, First, What) ->
     code:add_patha(Ebin),
-    Self = self(),
-    Monitor = spawn_link(fun() -> watch(Self, 0, []) end),
     erlang:system_flag(scheduler_wall_time, true),
-    application:load(weft_nif),
-    application:set_env(weft_nif, engines, erlang:system_info(schedulers_online)),
+    ok = application:load(weft_nif),
+    ok = application:set_env(weft_nif, engines, 2),
     {ok, _} = application:ensure_all_started(weft_nif),
-    erlang:system_monitor(Monitor, [{long_schedule, 2}]),
-    [run(Name, Monitor) || Name <- if What =:= [] -> ["throughput", "requests", "streams", "idle"]; true -> What end],
-    application:stop(weft_nif),
+    _ = [{module, _} = code:ensure_loaded(M) || M <- [weft, weft_nif, weft_engines, weft_options, inet, proplists, rand]],
+    First andalso schedulers_first(),
+    Monitor = spawn_opt(fun() -> watch([]) end, [link, {priority, max}, {message_queue_data, off_heap}]),
+    erlang:system_monitor(Monitor, [{long_schedule, ?LONG}]),
+    [run(Name, Monitor) || Name <- if What =:= [] -> ?ALL; true -> What end],
+    erlang:system_monitor(undefined),
+    ok = application:stop(weft_nif),
     halt(0).
 
-watch(Parent, N, Last) ->
+watch(Seen) ->
     receive
-        {monitor, _, long_schedule, Info} -> watch(Parent, N + 1, Info);
-        {take, From} -> From ! {long, N, Last}, watch(Parent, 0, [])
+        {monitor, Who, long_schedule, Info} -> watch([{Who, Info} | Seen]);
+        {take, From} -> From ! {long, Seen}, watch([])
     end.
 
 run(Name, Monitor) ->
+    _ = long(Monitor),
+    {Result, Window} = bench(Name),
+    Long = long(Monitor),
+    Numbers = Result ++ Window ++ [{long_schedules, length(Long)}],
+    io:format("{\"bench\": \"~s\"~s}~n", [Name, [io_lib:format(", \"~s\": ~s", [N, number(V)]) || {N, V} <- Numbers]]),
+    [io:format(standard_error, "ran long: ~tp~n", [L]) || L <- Long].
+
+number(V) when is_float(V) -> io_lib:format("~.3f", [V]);
+number(V) -> io_lib:format("~p", [V]).
+
+long(Monitor) ->
     Monitor ! {take, self()},
-    receive {long, _, _} -> ok end,
-    Before = scheduler_times(),
-    Result = bench(Name),
-    After = scheduler_times(),
-    Monitor ! {take, self()},
-    {Long, Info} = receive {long, N, I} -> {N, I} end,
+    receive {long, Seen} -> Seen end.
+
+%%% threads: their CPU time, and their core
+
+%% [{Tid, Name, Nanoseconds on a core, nanoseconds of waiting for one}]
+threads() ->
+    Dir = "/proc/self/task",
+    {ok, Tids} = file:list_dir_all(Dir),
+    lists:append([
+        case {read([Dir, Tid, "comm"]), read([Dir, Tid, "schedstat"])} of
+            {{ok, Name}, {ok, Text}} ->
+                [On, Waiting | _] = [list_to_integer(W) || W <- string:lexemes(Text, " \n")],
+                [{Tid, string:trim(Name), On, Waiting}];
+            _ ->
+                []
+        end
+     || Tid <- Tids
+    ]).
+
+read(Parts) ->
+    case file:open(filename:join(Parts), [read, raw]) of
+        {ok, F} ->
+            Result = file:read(F, 4096),
+            ok = file:close(F),
+            Result;
+        Error ->
+            Error
+    end.
+
+is_scheduler(Name) -> re:run(Name, "^([0-9]+_scheduler|erts_sched_[0-9]+)$") =/= nomatch.
+
+schedulers_first() ->
+    Tids = [Tid || {Tid, Name, _, _} <- threads(), is_scheduler(Name)],
+    true = Tids =/= [],
+    [""] = lists:usort([os:cmd("chrt -f -p 1 " ++ Tid ++ " 2>&1") || Tid <- Tids]).
+
+%% Fun runs between two looks at the clock and at what Count gives; what each costs in microseconds of the threads' time.
+measure(Count, Fun) ->
+    {Before, Threads, Began} = {Count(), threads(), erlang:monotonic_time(microsecond)},
+    Busy = scheduler_times(),
+    Fun(),
+    {N, Took, After} = {Count() - Before, erlang:monotonic_time(microsecond) - Began, threads()},
+    Used = [{Name, On - On0} || {Tid, _, On0, _} <- Threads, {T, Name, On, _} <- After, T =:= Tid],
+    Of = fun(Which) -> lists:sum([Ns || {Name, Ns} <- Used, Which(Name)]) / 1000 / max(1, N) end,
+    {N, Took, [
+        {cpu_us_engines, Of(fun(Name) -> string:prefix(Name, "weft_engine") =/= nomatch end)},
+        {cpu_us_busier_engine, lists:max([0 | [Ns || {"weft_engine" ++ _, Ns} <- Used]]) / 1000 / max(1, N)},
+        {cpu_us_schedulers, Of(fun is_scheduler/1)},
+        {cpu_us_all, Of(fun(_) -> true end)},
+        {scheduler_utilisation, utilisation(Busy, scheduler_times())}
+    ]}.
+
+utilisation(Before, After) ->
     Used = [{A - A0, T - T0} || {{_, A0, T0}, {_, A, T}} <- lists:zip(Before, After)],
-    Utilisation = lists:sum([A || {A, _} <- Used]) / max(1, lists:sum([T || {_, T} <- Used])),
-    io:format("{\"bench\": \"~s\", ~s, \"scheduler_utilisation\": ~.2f, \"long_schedules\": ~b}~n", [Name, Result, Utilisation, Long]),
-    Long =:= 0 orelse io:format(standard_error, "the last of them: ~tp~n", [Info]).
+    lists:sum([A || {A, _} <- Used]) / max(1, lists:sum([T || {_, T} <- Used])).
 
 scheduler_times() ->
     Normal = erlang:system_info(schedulers_online),
@@ -61,14 +132,17 @@ bench("throughput") ->
     Block = binary:copy(<<"weft">>, 65536 div 4),
     Sender = spawn_link(fun() -> pump(S, Block) end),
     ok = weft:setopts(T, #{active => 100}),
-    _ = count(T, 0, erlang:monotonic_time(millisecond) + 1000, 0),
-    Began = erlang:monotonic_time(microsecond),
-    {Bytes, Messages} = count(T, 0, erlang:monotonic_time(millisecond) + 4000, 0),
-    Took = erlang:monotonic_time(microsecond) - Began,
+    Counters = counters:new(2, []),
+    count(T, Counters, erlang:monotonic_time(millisecond) + 1000, 1),
+    Before = {counters:get(Counters, 1), counters:get(Counters, 2)},
+    Count = fun() -> counters:get(Counters, 1) div 1000000 end, % costs are those of a megabyte
+    {_, Took, Costs} = measure(Count, fun() -> count(T, Counters, erlang:monotonic_time(millisecond) + 4000, 1) end),
+    Bytes = counters:get(Counters, 1) - element(1, Before),
+    Messages = counters:get(Counters, 2) - element(2, Before),
     unlink(Sender),
     exit(Sender, kill),
     done(L, C),
-    io_lib:format("\"gbit_per_s\": ~.2f, \"bytes_per_message\": ~b", [Bytes * 8 / Took / 1000, Bytes div max(1, Messages)]);
+    {[{gbit_per_s, Bytes * 8 / Took / 1000}, {bytes_per_message, Bytes div max(1, Messages)}], Costs};
 %% 100 processes, each with a stream: 100 bytes there, 100 bytes back.
 bench("requests") ->
     {L, C, A, _} = pair(#{stream_active => true}, #{stream_active => true}),
@@ -91,14 +165,10 @@ bench("requests") ->
     end) || _ <- lists:seq(1, 100)],
     [receive ready -> ok end || _ <- Pids],
     timer:sleep(500),
-    N0 = counters:get(Counter, 1),
-    Began = erlang:monotonic_time(microsecond),
-    timer:sleep(4000),
-    N = counters:get(Counter, 1) - N0,
-    Took = erlang:monotonic_time(microsecond) - Began,
+    {N, Took, Costs} = measure(fun() -> counters:get(Counter, 1) end, fun() -> timer:sleep(4000) end),
     [begin unlink(P), exit(P, kill) end || P <- Pids],
     done(L, C),
-    io_lib:format("\"requests_per_s\": ~b", [round(N * 1000000 / Took)]);
+    {[{requests_per_s, round(N * 1000000 / Took)}], Costs};
 %% The same with a stream of its own for each request.
 bench("streams") ->
     {L, C, A, _} = pair(#{initial_max_streams_bidi => 1000}, #{}),
@@ -106,14 +176,10 @@ bench("streams") ->
     Servers = [spawn_link(fun() -> serve(A) end) || _ <- lists:seq(1, 100)],
     Pids = [spawn_link(fun() -> request(C, binary:copy(<<1>>, 100), Counter) end) || _ <- lists:seq(1, 100)],
     timer:sleep(500),
-    N0 = counters:get(Counter, 1),
-    Began = erlang:monotonic_time(microsecond),
-    timer:sleep(3000),
-    N = counters:get(Counter, 1) - N0,
-    Took = erlang:monotonic_time(microsecond) - Began,
+    {N, Took, Costs} = measure(fun() -> counters:get(Counter, 1) end, fun() -> timer:sleep(3000) end),
     [begin unlink(P), exit(P, kill) end || P <- Pids ++ Servers],
     done(L, C),
-    io_lib:format("\"requests_per_s\": ~b", [round(N * 1000000 / Took)]);
+    {[{requests_per_s, round(N * 1000000 / Took)}], Costs};
 %% 10,000 idle connections, both ends here: what the VM holds for each, and what the core does.
 bench("idle") ->
     Count = 10000,
@@ -140,7 +206,7 @@ bench("idle") ->
     [begin unlink(W), exit(W, kill) end || W <- Workers],
     ok = weft:stop(L, #{timeout => 30000}),
     _ = weft:close(C),
-    io_lib:format("\"connections\": ~b, \"vm_bytes_per_end\": ~b, \"core_bytes_per_end\": ~b", [Count, Vm, Core]).
+    {[{connections, Count}, {vm_bytes_per_end, Vm}, {core_bytes_per_end, Core}], []}.
 
 core_memory() -> lists:sum([maps:get(memory_used, S) || S <- weft:engine_stats()]).
 
@@ -155,16 +221,18 @@ pump(S, Block) ->
         _ -> ok
     end.
 
-count(T, Bytes, Until, N) ->
+count(T, Counters, Until, N) ->
     receive
         {weft, T, Data} ->
+            counters:add(Counters, 1, byte_size(Data)),
+            counters:add(Counters, 2, 1),
             case N band 63 =:= 0 andalso erlang:monotonic_time(millisecond) >= Until of
-                true -> {Bytes + byte_size(Data), N + 1};
-                false -> count(T, Bytes + byte_size(Data), Until, N + 1)
+                true -> ok;
+                false -> count(T, Counters, Until, N + 1)
             end;
         {weft_passive, T} ->
             ok = weft:setopts(T, #{active => 100}),
-            count(T, Bytes, Until, N)
+            count(T, Counters, Until, N)
     end.
 
 ask(S, Data, Counter) ->

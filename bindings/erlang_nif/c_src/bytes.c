@@ -35,7 +35,7 @@ void bytes_dtor(ErlNifEnv *env, void *object) {
     struct command *command = command_new(run_release, NULL, 0);
     if (command) { /* without memory for it the buffer stays until its engine ends */
         command->number = bytes->buffer.id;
-        command_push_always(bytes->engine, command);
+        command_push_returned(bytes->engine, command);
     }
     enif_release_resource(bytes->engine);
 }

@@ -1,9 +1,10 @@
 /* engine.c - an engine's thread, and the queue of commands into it.
  *
  * The thread turns the core's loop as long as there is something to wait for, and sleeps on a condition when there is
- * not. Commands are a list under a lock. Only the one that finds the list empty wakes the thread, so a burst of calls
- * costs one wake-up; the list is taken as a whole and run in order, among the callbacks of a turn, which is where the
- * core allows everything.
+ * not. Commands are pushed without a lock: a scheduler must not wait for an engine's thread that the system has put
+ * aside with the lock in its hand. Only the first since the thread last looked wakes it, so a burst of calls costs one
+ * wake-up; the queue is taken as a whole and run in order, among the callbacks of a turn, which is where the core allows
+ * everything. The lock there is belongs to the condition, and is touched only when the thread sleeps on that.
  *
  * The end. An engine stops when it is told to or when its owner is down: its connections are closed, one more turn
  * tells the peers, everything that is left is ended here as if its last event had come, and whoever waits is answered.
@@ -17,6 +18,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 
 #include "nif.h"
 
@@ -161,13 +165,32 @@ void command_answer_code(struct command *command, int32_t error) {
         command_answer(command, error < 0 ? term_error(command->waiter->env, error) : AM(ok));
 }
 
-static void drain(void *arg) {
-    struct engine *engine = (struct engine *)arg;
-    enif_mutex_lock(engine->lock);
-    struct command *command = engine->first;
-    engine->first = engine->last = NULL;
-    engine->posted = false;
-    enif_mutex_unlock(engine->lock);
+/* The queue's head when nothing may be appended any more. */
+static struct command no_more;
+
+/* Takes a whole queue, leaves `instead`, and gives what was there in the order of the calls. */
+static struct command *queue_take(_Atomic(struct command *) *queue, struct command *instead) {
+    struct command *last = atomic_exchange(queue, instead), *first = NULL;
+    while (last && last != &no_more) {
+        struct command *before = last->next;
+        last->next = first;
+        first = last;
+        last = before;
+    }
+    return first;
+}
+
+static bool queue_push(_Atomic(struct command *) *queue, struct command *command) {
+    struct command *head = atomic_load_explicit(queue, memory_order_relaxed);
+    do {
+        if (head == &no_more)
+            return false;
+        command->next = head;
+    } while (!atomic_compare_exchange_weak(queue, &head, command));
+    return true;
+}
+
+static void run_all(struct engine *engine, struct command *command) {
     while (command) {
         struct command *next = command->next;
         command->run(engine, command);
@@ -176,31 +199,38 @@ static void drain(void *arg) {
     }
 }
 
-static bool push(struct engine *engine, struct command *command, bool always) {
-    command->next = NULL;
+static void drain(void *arg) {
+    struct engine *engine = (struct engine *)arg;
+    atomic_store(&engine->posted, false); /* before looking: who comes later wakes again */
+    if (atomic_load_explicit(&engine->queue, memory_order_relaxed) != &no_more)
+        run_all(engine, queue_take(&engine->queue, NULL));
+    run_all(engine, queue_take(&engine->returned, NULL));
+}
+
+static void wake(struct engine *engine) {
+    /* Where there is no memory for it the next command tries again. An engine that is gone is none to wake. */
+    if (!atomic_exchange(&engine->posted, true) && weft_engine_post(engine->handle, drain, engine) != WEFT_OK)
+        atomic_store(&engine->posted, false);
+    if (!atomic_load(&engine->sleeping))
+        return;
     enif_mutex_lock(engine->lock);
-    if (engine->refuse && !always) {
-        enif_mutex_unlock(engine->lock);
+    enif_cond_signal(engine->cond);
+    enif_mutex_unlock(engine->lock);
+}
+
+bool command_push(struct engine *engine, struct command *command) {
+    if (!queue_push(&engine->queue, command)) {
         command_free(command);
         return false;
     }
-    bool was_empty = !engine->first;
-    if (was_empty)
-        engine->first = command;
-    else
-        engine->last->next = command;
-    engine->last = command;
-    /* Under the lock, so that the engine is still there. Where there is no memory for it the next command tries again. */
-    if (!engine->posted && !engine->refuse)
-        engine->posted = weft_engine_post(engine->handle, drain, engine) == WEFT_OK;
-    if (was_empty)
-        enif_cond_signal(engine->cond);
-    enif_mutex_unlock(engine->lock);
+    wake(engine);
     return true;
 }
 
-bool command_push(struct engine *engine, struct command *command) { return push(engine, command, false); }
-void command_push_always(struct engine *engine, struct command *command) { push(engine, command, true); }
+void command_push_returned(struct engine *engine, struct command *command) {
+    queue_push(&engine->returned, command);
+    wake(engine);
+}
 
 term command_post(struct engine *engine, struct command *command) {
     if (!command)
@@ -218,17 +248,17 @@ term command_ask(ErlNifEnv *env, struct engine *engine, struct command *command,
 /* ---- the thread ---- */
 
 static bool is_queued(struct engine *engine) {
-    enif_mutex_lock(engine->lock);
-    bool queued = engine->first != NULL;
-    enif_mutex_unlock(engine->lock);
-    return queued;
+    struct command *head = atomic_load(&engine->queue);
+    return (head && head != &no_more) || atomic_load(&engine->returned);
 }
 
 /* Until there is a command. */
 static void sleep_until_queued(struct engine *engine) {
     enif_mutex_lock(engine->lock);
-    while (!engine->first)
+    atomic_store(&engine->sleeping, true); /* before looking: who pushes later signals */
+    while (!is_queued(engine))
         enif_cond_wait(engine->cond, engine->lock);
+    atomic_store(&engine->sleeping, false);
     enif_mutex_unlock(engine->lock);
 }
 
@@ -243,9 +273,7 @@ static void engine_thread_end(struct engine *engine) {
     weft_engine_turn(engine->handle); /* what closing has to say */
     weft_engine_turn(engine->handle);
     end_everything(engine);
-    enif_mutex_lock(engine->lock);
-    engine->refuse = true;
-    enif_mutex_unlock(engine->lock);
+    run_all(engine, queue_take(&engine->queue, &no_more));
     drain(engine);
     owner_clear(&engine->owner, engine);
     if (engine->on_stopped) {
@@ -262,8 +290,20 @@ static void engine_thread_end(struct engine *engine) {
     COUNT(engines, -1);
 }
 
+/* So that an operator's tools tell it from the scheduler that started it. */
+static void thread_name(uint32_t number) {
+#if defined(__linux__)
+    char name[16];
+    snprintf(name, sizeof name, "weft_engine_%u", (unsigned)(number & 0xff));
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+#else
+    (void)number;
+#endif
+}
+
 static void *engine_thread(void *arg) {
     struct engine *engine = (struct engine *)arg;
+    thread_name(engine->number);
     struct waiter *starter = engine->on_stopped;
     int32_t error = weft_engine_new(&engine->params, &engine->handle);
     engine->on_stopped = NULL;
@@ -275,9 +315,6 @@ static void *engine_thread(void *arg) {
         return NULL;
     }
     COUNT(engines, 1);
-    enif_mutex_lock(engine->lock);
-    engine->refuse = false;
-    enif_mutex_unlock(engine->lock);
     waiter_answer(starter, term_ok(starter->env, enif_make_resource(starter->env, engine)));
     while (!engine->stopped) {
         weft_engine_run(engine->handle);
@@ -324,7 +361,6 @@ NIF(nif_engine_start) {
     if (!engine)
         return AM(error);
     engine->number = number;
-    engine->refuse = true;
     char name[] = "weft_engine";
     engine->lock = enif_mutex_create(name);
     engine->cond = enif_cond_create(name);

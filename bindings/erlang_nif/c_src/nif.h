@@ -1,9 +1,9 @@
 /* nif.h - what the files of the NIF share: objects, commands, and who may touch what.
  *
  * Two kinds of thread meet here. Schedulers run Erlang code and call NIFs; an engine's thread runs the core. They share
- * exactly this: an engine's command queue (under its lock), the atomics marked so below, and reference counts. All
- * else of an object belongs to its engine's thread. So a NIF does three things and returns: it checks its arguments,
- * copies them into a command, and appends that to the queue. What the engine has to say comes as a message.
+ * exactly this: an engine's command queue, the atomics marked so below, and reference counts. All else of an object
+ * belongs to its engine's thread. So a NIF does three things and returns: it checks its arguments, copies them into a
+ * command, and appends that to the queue. What the engine has to say comes as a message.
  *
  * Objects are VM resources. Erlang holds references through terms; the engine's side holds one from the moment the
  * core knows the object until its last event. When that has come an object is a tombstone of a few words: it answers
@@ -97,8 +97,7 @@ enum resource_kind {
 };
 extern ErlNifResourceType *resource_type[RESOURCE_KINDS];
 
-/* Who is told of an object, and watched: its owner. Of the engine's thread, but for `pid` in the checks of NIFs, which
- * only compare it with the caller (under the engine's lock). */
+/* Who is told of an object, and watched: its owner. The engine's thread's. */
 struct owner {
     ErlNifPid pid;
     ErlNifMonitor monitor;
@@ -161,10 +160,11 @@ struct engine {
     uint32_t number;
     ErlNifMutex *lock;
     ErlNifCond *cond;
-    struct command *first, *last; /* under lock */
-    bool refuse;                  /* under lock: a stopped engine takes no commands */
-    bool posted;                  /* under lock: the thread knows that the queue is not empty */
-    bool stopped;                 /* engine's thread: everything is over */
+    _Atomic(struct command *) queue;    /* the newest first; a stopped engine's takes no more */
+    _Atomic(struct command *) returned; /* received bytes given back, which a stopped engine waits for */
+    atomic_bool posted;                 /* the thread has been told to look at both */
+    atomic_bool sleeping;               /* it waits for `cond`: nothing else is to be done */
+    bool stopped;                       /* engine's thread: everything is over */
     struct owner owner;
     atomic_llong live; /* retained buffers: the engine's memory must outlive them */
     ErlNifEnv *env;    /* for messages; used again and again */
@@ -320,8 +320,8 @@ struct command *command_new(command_run run, void *object, size_t inline_len);
 void command_free(struct command *command);
 /* Appends and wakes. False: the engine has stopped; the command is freed. */
 bool command_push(struct engine *engine, struct command *command);
-/* The same, also when the engine has stopped and only waits for its buffers. */
-void command_push_always(struct engine *engine, struct command *command);
+/* The same for a buffer that is given back, also when the engine has stopped and only waits for these. */
+void command_push_returned(struct engine *engine, struct command *command);
 /* The common ends of NIFs: pushes, and gives ok, or {error, closed}. */
 term command_post(struct engine *engine, struct command *command);
 /* The same, with `ref` for the answer. */

@@ -98,6 +98,23 @@ static void tell_writable(struct stream *stream) {
                     enif_make_tuple2(stream->engine->env, AM(weft_writable), term_stream(stream->engine->env, stream)));
 }
 
+static void queue_drop(struct stream *stream) {
+    while (stream->out) {
+        atomic_fetch_sub(&stream->pending, stream->out->len - stream->out->taken);
+        queue_pop(stream);
+    }
+}
+
+/* The core takes no more. Mostly an event says why, later in this turn: it is that which decides what callers are told.
+ * Else bytes that were accepted are lost, and the peer must not take the rest for all. */
+static void give_up(struct stream *stream, int32_t error) {
+    queue_drop(stream);
+    if (error == WEFT_E_STREAM_CLOSED || error == WEFT_E_CLOSED || error == WEFT_E_GONE)
+        return;
+    weft_stream_reset(stream->handle, 0);
+    stream_send_abandon(stream, SEND_CLOSED);
+}
+
 static void pump(struct stream *stream) {
     while (stream->out) {
         struct outgoing *out = stream->out;
@@ -108,8 +125,8 @@ static void pump(struct stream *stream) {
             int32_t error = weft_stream_finish(stream->handle);
             taken = error;
         }
-        if (taken < 0) { /* an event that says why has come or comes */
-            stream_send_abandon(stream, SEND_CLOSED);
+        if (taken < 0) {
+            give_up(stream, (int32_t)taken);
             return;
         }
         out->taken += (size_t)taken;
@@ -136,10 +153,7 @@ void stream_send_abandon(struct stream *stream, enum send_fate fate) {
     unsigned before = atomic_load(&stream->send_fate);
     if (before == SEND_OPEN || before == SEND_FIN)
         atomic_store(&stream->send_fate, (unsigned)fate);
-    while (stream->out) {
-        atomic_fetch_sub(&stream->pending, stream->out->len - stream->out->taken);
-        queue_pop(stream);
-    }
+    queue_drop(stream);
     struct waiters *lists[] = {&stream->writable, &stream->finishing};
     for (size_t i = 0; i < 2; i++)
         for (struct waiter *waiter = waiters_take(lists[i]); waiter; waiter = waiters_take(lists[i]))
