@@ -103,7 +103,11 @@ static void close_queue(struct listener *listener) {
 }
 
 void listener_check(struct listener *listener) {
-    if (listener->open && listener->stopped && !listener->conns)
+    if (!listener->open || !listener->stopped || listener->conns)
+        return;
+    if (listener->group)
+        group_idle(listener->group, listener);
+    else
         weft_listener_close(listener->handle, 0);
 }
 
@@ -136,6 +140,8 @@ void listener_ended(struct engine *engine, struct listener *listener) {
                     enif_make_tuple3(engine->env, AM(weft_closed), term_listener(engine->env, listener),
                                      enif_make_atom(engine->env, "normal")));
     owner_clear(&listener->owner, listener);
+    if (listener->group)
+        group_leave(listener->group, listener);
     if (listener->previous)
         listener->previous->next = listener->next;
     else
@@ -168,6 +174,8 @@ static void listener_link(struct engine *engine, struct listener *listener) {
     engine->listeners = listener;
     enif_keep_resource(listener);
     COUNT(listeners, 1);
+    if (listener->group)
+        group_join(listener->group, listener);
 }
 
 static term engine_fault(struct engine *engine, ErlNifEnv *env, int32_t error) {
@@ -204,16 +212,28 @@ static bool get_listener_params(ErlNifEnv *env, term value, struct listener *lis
     const term *part;
     int arity;
     ErlNifUInt64 limit;
-    return enif_get_tuple(env, value, &arity, &part) && arity == 9 && enif_get_uint(env, part[0], &listener->backlog) &&
-           term_get_bool(part[1], &listener->accept_early) && term_get_mode(env, part[2], &listener->mode) &&
-           term_get_mode(env, part[3], &listener->conn_mode) && term_get_mode(env, part[4], &listener->stream_mode) &&
-           enif_get_uint(env, part[5], &listener->high) && enif_get_uint(env, part[6], &listener->low) &&
-           enif_get_uint64(env, part[7], &limit) && (listener->datagram_limit = (size_t)limit, true) &&
-           enif_get_uint(env, part[8], &listener->datagram_most);
+    return enif_get_tuple(env, value, &arity, &part) && arity == 10 &&
+           enif_get_uint(env, part[0], &listener->backlog) && term_get_bool(part[1], &listener->accept_early) &&
+           term_get_mode(env, part[2], &listener->mode) && term_get_mode(env, part[3], &listener->conn_mode) &&
+           term_get_mode(env, part[4], &listener->stream_mode) && enif_get_uint(env, part[5], &listener->high) &&
+           enif_get_uint(env, part[6], &listener->low) && enif_get_uint64(env, part[7], &limit) &&
+           (listener->datagram_limit = (size_t)limit, true) && enif_get_uint(env, part[8], &listener->datagram_most);
+}
+
+/* The group of a listener that shares its port: that of `first`, or a new one. */
+static bool group_of(ErlNifEnv *env, term first, uint32_t flags, struct listener_group **group) {
+    struct listener *other = (struct listener *)resource_get(env, first, RESOURCE_LISTENER);
+    *group = NULL;
+    if (other && other->group)
+        *group = group_ref(other->group);
+    else if (flags & WEFT_LISTEN_STEER)
+        *group = group_new();
+    return *group || !(flags & WEFT_LISTEN_STEER);
 }
 
 /* listen(Engine, Config, Address, Flags, {Backlog, Early, Mode, ConnMode, StreamMode, High, Low, DatagramBytes,
- * Datagrams}, Ref) -> ok; {Ref, {ok, {Listener, {Ip, Port}}} | {error, _}} follows. */
+ * Datagrams, First}, Ref) -> ok; {Ref, {ok, {Listener, {Ip, Port}}} | {error, _}} follows. First: of a group of
+ * listeners with WEFT_LISTEN_STEER the one that was made first, for the others. */
 NIF(nif_listen) {
     struct engine *engine = (struct engine *)resource_get(env, argv[0], RESOURCE_ENGINE);
     struct config *config = (struct config *)resource_get(env, argv[1], RESOURCE_CONFIG);
@@ -228,8 +248,16 @@ NIF(nif_listen) {
     job.config = config->handle.id;
     struct listener *listener = (struct listener *)resource_new(RESOURCE_LISTENER, sizeof *listener);
     struct command *command = listener ? command_new(run_listen, listener, sizeof job) : NULL;
-    if (!command)
+    const term *parts;
+    int arity;
+    if (!command || !enif_get_tuple(env, argv[4], &arity, &parts) ||
+        !group_of(env, parts[9], job.flags, &params.group)) {
+        if (command)
+            command_free(command);
+        if (listener)
+            enif_release_resource(listener);
         return AM(error);
+    }
     *listener = params;
     listener->engine = engine;
     enif_keep_resource(engine);

@@ -196,7 +196,9 @@ struct listener {
     size_t datagram_limit;
     uint32_t datagram_most;
     struct listener *next, *previous;
-    bool closed_untold;
+    struct listener_group *group; /* NULL: it is alone on its port */
+    struct listener *group_next;  /* under the group's lock, as the next */
+    bool group_idle;
 };
 
 struct datagram {
@@ -403,6 +405,17 @@ void listener_check(struct listener *listener);
 void listener_withdraw(struct listener *listener, struct conn *conn);
 void listener_deliver(struct engine *engine, struct listener *listener);
 void listener_ended(struct engine *engine, struct listener *listener);
+
+/* ---- listener_group.c ---- */
+
+struct listener_group *group_new(void);
+struct listener_group *group_ref(struct listener_group *group);
+void group_unref(struct listener_group *group);
+void group_join(struct listener_group *group, struct listener *listener);
+/* It has stopped, and has no connections any more. */
+void group_idle(struct listener_group *group, struct listener *listener);
+/* It has ended. */
+void group_leave(struct listener_group *group, struct listener *listener);
 
 /* ---- stream.c, stream_send.c, stream_recv.c ---- */
 

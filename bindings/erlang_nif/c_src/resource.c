@@ -60,10 +60,13 @@ static void config_dtor(ErlNifEnv *env, void *object) {
 }
 
 static void listener_dtor(ErlNifEnv *env, void *object) {
+    struct listener *listener = (struct listener *)object;
     (void)env;
     COUNT(handles, -1);
-    if (((struct listener *)object)->engine)
-        enif_release_resource(((struct listener *)object)->engine);
+    if (listener->group)
+        group_unref(listener->group);
+    if (listener->engine)
+        enif_release_resource(listener->engine);
 }
 
 static void conn_dtor(ErlNifEnv *env, void *object) {

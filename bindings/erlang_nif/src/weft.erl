@@ -41,7 +41,7 @@
 
 -export([
     connect/2, connect/3, connect/4,
-    listen/2, accept/1, accept/2, accept/3, reload/2, stop/1, stop/2,
+    listen/2, listen_all/2, accept/1, accept/2, accept/3, reload/2, stop/1, stop/2,
     handshake/1, handshake/2,
     open_stream/1, open_stream/2, open_stream/3,
     accept_stream/1, accept_stream/2, accept_stream/3,
@@ -255,21 +255,64 @@ listen(Port, Options) ->
 
 listen_parsed(Port, Ops, Api) ->
     case {config(server, Ops), engine(Api)} of
-        {{ok, Config}, {ok, Engine}} ->
-            Flags = bit(1, reuse_port, Api) bor bit(2, ipv6_only, Api),
-            Params = {
-                maps:get(backlog, Api), maps:get(accept, Api) =:= handshake, maps:get(active, Api),
-                maps:get(accept_active, Api), maps:get(stream_active, Api), maps:get(high_watermark, Api),
-                maps:get(low_watermark, Api), datagram_bytes(Api), datagram_count(Api)
-            },
-            Address = listen_address(maps:get(ip, Api), Port),
-            case ?ASK(Ref, weft_nif:listen(Engine, Config, Address, Flags, Params, Ref)) of
-                {ok, {Listener, _}} -> {ok, Listener};
-                Error -> Error
-            end;
-        {{ok, _}, Error} ->
-            Error;
-        {Error, _} ->
+        {{ok, Config}, {ok, Engine}} -> listen_at(Engine, Config, Port, listen_flags(Api), Api, undefined);
+        {{ok, _}, Error} -> Error;
+        {Error, _} -> Error
+    end.
+
+listen_at(Engine, Config, Port, Flags, Api, First) ->
+    Params = {
+        maps:get(backlog, Api), maps:get(accept, Api) =:= handshake, maps:get(active, Api),
+        maps:get(accept_active, Api), maps:get(stream_active, Api), maps:get(high_watermark, Api),
+        maps:get(low_watermark, Api), datagram_bytes(Api), datagram_count(Api), First
+    },
+    Address = listen_address(maps:get(ip, Api), Port),
+    case ?ASK(Ref, weft_nif:listen(Engine, Config, Address, Flags, Params, Ref)) of
+        {ok, {Listener, _}} -> {ok, Listener};
+        Error -> Error
+    end.
+
+listen_flags(Api) -> bit(1, reuse_port, Api) bor bit(2, ipv6_only, Api).
+
+%% @doc Listens on one port with all engines (application variable `engines'): one listener for each, in a list, so that
+%% a server uses as many cores. The system spreads clients over them, and hands a connection's datagrams to its engine
+%% even when the client's address changes. Each is accepted from by itself: let some processes accept from the first,
+%% some from the second, and so on, or let a {@link weft_listener} with `engines => all' do it. {@link stop/2} and {@link
+%% close/1} take the list. A listener that stops keeps its socket until all of them have stopped and have no connections
+%% any more: sockets of one port must close together. Options are those of {@link listen/2}; `backlog' and the mode
+%% `active' are for each; `engine' is not among them. Either all listen or none.
+-spec listen_all(inet:port_number() | address(), options()) -> {ok, [listener(), ...]} | {error, reason()}.
+listen_all({Ip, Port}, Options) ->
+    case weft_options:parse(listen, Options, server) of
+        {ok, Ops, Api} -> listen_all_parsed(Port, Ops, Api#{ip => Ip});
+        Error -> Error
+    end;
+listen_all(Port, Options) ->
+    case weft_options:parse(listen, Options, server) of
+        {ok, Ops, Api} -> listen_all_parsed(Port, Ops, Api);
+        Error -> Error
+    end.
+
+listen_all_parsed(_, _, #{engine := N}) when is_integer(N) ->
+    {error, {options, <<"engine: listen_all uses all of them">>}};
+listen_all_parsed(Port, Ops, Api) ->
+    case {config(server, Ops), weft_engines:all()} of
+        {{ok, _}, []} -> {error, closed};
+        {{ok, Config}, Engines} -> listen_each(Engines, Config, Port, listen_flags(Api) bor 5, Api, []);
+        {Error, _} -> Error
+    end.
+
+%% In the order of the engines' numbers: that is how the system finds an engine's socket.
+listen_each([], _, _, _, _, Listeners) ->
+    {ok, lists:reverse(Listeners)};
+listen_each([Engine | Engines], Config, Port, Flags, Api, Listeners) ->
+    First = if Listeners =:= [] -> undefined; true -> lists:last(Listeners) end,
+    case listen_at(Engine, Config, Port, Flags, Api, First) of
+        {ok, Listener} ->
+            {ok, {_, Bound}} = sockname(Listener),
+            listen_each(Engines, Config, Bound, Flags, Api, [Listener | Listeners]);
+        Error ->
+            _ = stop(Listeners),
             Error
     end.
 
@@ -317,14 +360,22 @@ reload(Listener, Options) ->
     end.
 
 %% @equiv stop(Listener, #{})
--spec stop(listener()) -> ok | {error, reason()}.
+-spec stop(listener() | [listener()]) -> ok | {error, reason()}.
 stop(Listener) -> stop(Listener, #{}).
 
 %% @doc Stops a listener. `mode': `cascade' (unless given) closes its connections with `code' and returns when they are
 %% gone; `drain' accepts no more and waits for its connections to end by themselves; `detach' accepts no more and leaves
 %% connections alone. What is not over after `timeout' (cascade: 5000, drain: `infinity') is closed, or left to itself.
--spec stop(listener(), #{mode => cascade | drain | detach, code => code(), timeout => timeout()}) ->
+%% Times are milliseconds. A list is what {@link listen_all/2} gave: all of them stop accepting before one is waited for.
+-spec stop(listener() | [listener()], #{mode => cascade | drain | detach, code => code(), timeout => timeout()}) ->
     ok | {error, reason()}.
+stop(Listeners, Options) when is_list(Listeners) ->
+    Detached = [stop(L, #{mode => detach}) || L <- Listeners],
+    Results = [stop(L, Options) || L <- Listeners, maps:get(mode, Options, cascade) =/= detach],
+    case [Error || {error, _} = Error <- Detached ++ Results, Error =/= {error, closed}] of
+        [] -> ok;
+        [Error | _] -> Error
+    end;
 stop(Listener, Options) ->
     Code = maps:get(code, Options, 0),
     case maps:get(mode, Options, cascade) of
@@ -532,7 +583,9 @@ stop_sending(Stream, Code) -> ?ASK(Ref, weft_nif:stream_end(Stream, 2, Code, Ref
 
 %% @doc Closes. A stream: what is under way is still sent, then its end; the peer is asked to send no more. A connection:
 %% at once, with code 0. A listener: see {@link stop/1}.
--spec close(handle()) -> ok | {error, reason()}.
+-spec close(handle() | [listener()]) -> ok | {error, reason()}.
+close(Listeners) when is_list(Listeners) ->
+    stop(Listeners);
 close({weft_stream, _, _} = Stream) ->
     _ = finish(Stream),
     stop_sending(Stream, 0);

@@ -1,18 +1,20 @@
 %% @private One of the processes that accept for a {@link weft_listener}.
 -module(weft_acceptor).
 
--export([start_link/1, init/1]).
+-export([start_link/2, init/2]).
 
--spec start_link(pid()) -> {ok, pid()}.
-start_link(Sup) ->
-    {ok, proc_lib:spawn_link(?MODULE, init, [Sup])}.
+%% The N-th of them: they go round the listeners.
+-spec start_link(pid(), pos_integer()) -> {ok, pid()}.
+start_link(Sup, N) ->
+    {ok, proc_lib:spawn_link(?MODULE, init, [Sup, N])}.
 
--spec init(pid()) -> no_return().
-init(Sup) ->
+-spec init(pid(), pos_integer()) -> no_return().
+init(Sup, N) ->
     Children = supervisor:which_children(Sup),
     {_, Connections, _, _} = lists:keyfind(connections, 1, Children),
     {_, Owner, _, _} = lists:keyfind(owner, 1, Children),
-    loop(gen_server:call(Owner, listener), Connections).
+    Listeners = gen_server:call(Owner, listeners),
+    loop(lists:nth(1 + N rem length(Listeners), Listeners), Connections).
 
 loop(Listener, Connections) ->
     case weft:accept(Listener) of

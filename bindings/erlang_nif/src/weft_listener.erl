@@ -6,12 +6,15 @@
 %%                                options => #{alpn => ["echo"], certfile => "cert.pem", keyfile => "key.pem"}}]}
 %% '''
 %%
+%% With `engines => all' it listens on its port with all engines ({@link weft:listen_all/2}). `acceptors' (8) are spread
+%% over them, at least one for each; `active' (unless given, 32) is the portion in which a connection's messages come.
+%%
 %% A connection's process is temporary: what becomes of one is nothing to the others. When the tree is shut down the
 %% listener stops first: with `drain' (milliseconds) connections get that long to end by themselves.
 -module(weft_listener).
 -behaviour(supervisor).
 
--export([start_link/1, child_spec/1, stop/1, listener/1, sockname/1, connections/1, count/1, reload/2]).
+-export([start_link/1, child_spec/1, stop/1, listener/1, listeners/1, sockname/1, connections/1, count/1, reload/2]).
 -export([init/1]).
 
 -type spec() :: #{
@@ -19,6 +22,7 @@
     module := module(),
     args => term(),
     options := map(),
+    engines => one | all,
     acceptors => pos_integer(),
     drain => timeout(),
     active => pos_integer(),
@@ -45,8 +49,15 @@ stop(Sup) ->
     unlink(Sup),
     proc_lib:stop(Sup, shutdown, infinity).
 
+%% @doc The listener; the first one with `engines => all'.
 -spec listener(pid()) -> weft:listener().
-listener(Sup) -> gen_server:call(child(Sup, owner), listener).
+listener(Sup) -> hd(listeners(Sup)).
+
+%% @doc The listener of each engine that has one.
+-spec listeners(pid()) -> [weft:listener(), ...].
+listeners(Sup) -> gen_server:call(child(Sup, owner), listeners).
+
+%% @doc The address it is bound to.
 
 -spec sockname(pid()) -> {ok, weft:address()} | {error, weft:reason()}.
 sockname(Sup) -> weft:sockname(listener(Sup)).
@@ -60,7 +71,11 @@ count(Sup) -> proplists:get_value(active, supervisor:count_children(child(Sup, c
 
 %% @doc New certificates without a pause.
 -spec reload(pid(), map()) -> ok | {error, weft:reason()}.
-reload(Sup, Options) -> weft:reload(listener(Sup), Options).
+reload(Sup, Options) ->
+    case [Error || L <- listeners(Sup), {error, _} = Error <- [weft:reload(L, Options)]] of
+        [] -> ok;
+        [Error | _] -> Error
+    end.
 
 child(Sup, Id) ->
     {Id, Pid, _, _} = lists:keyfind(Id, 1, supervisor:which_children(Sup)),
@@ -79,8 +94,9 @@ init({connections, Spec}) ->
     },
     {ok, {#{strategy => simple_one_for_one}, [Child]}};
 init({acceptors, Spec, Sup}) ->
-    Count = maps:get(acceptors, Spec, 8),
-    Children = [#{id => N, start => {weft_acceptor, start_link, [Sup]}, shutdown => brutal_kill} || N <- lists:seq(1, Count)],
+    Least = case Spec of #{engines := all} -> length(weft_engines:all()); _ -> 1 end,
+    Count = max(Least, maps:get(acceptors, Spec, 8)),
+    Children = [#{id => N, start => {weft_acceptor, start_link, [Sup, N]}, shutdown => brutal_kill} || N <- lists:seq(1, Count)],
     {ok, {#{strategy => one_for_one, intensity => 10 * Count, period => 1}, Children}};
 init(Spec) ->
     Self = self(),

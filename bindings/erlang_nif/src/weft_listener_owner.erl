@@ -11,13 +11,19 @@ start_link(Spec) -> gen_server:start_link(?MODULE, Spec, []).
 -spec init(weft_listener:spec()) -> {ok, map()} | {stop, term()}.
 init(#{port := Port, options := Options} = Spec) ->
     process_flag(trap_exit, true),
-    case weft:listen(Port, Options) of
-        {ok, Listener} -> {ok, Spec#{listener => Listener}};
+    Listening =
+        case maps:get(engines, Spec, one) of
+            all -> weft:listen_all(Port, Options);
+            one -> weft:listen(Port, Options)
+        end,
+    case Listening of
+        {ok, Listeners} when is_list(Listeners) -> {ok, Spec#{listeners => Listeners}};
+        {ok, Listener} -> {ok, Spec#{listeners => [Listener]}};
         {error, Reason} -> {stop, Reason}
     end.
 
--spec handle_call(listener, gen_server:from(), map()) -> {reply, weft:listener(), map()}.
-handle_call(listener, _From, #{listener := Listener} = S) -> {reply, Listener, S}.
+-spec handle_call(listeners, gen_server:from(), map()) -> {reply, [weft:listener()], map()}.
+handle_call(listeners, _From, #{listeners := Listeners} = S) -> {reply, Listeners, S}.
 
 -spec handle_cast(term(), map()) -> {noreply, map()}.
 handle_cast(_, S) -> {noreply, S}.
@@ -26,10 +32,10 @@ handle_cast(_, S) -> {noreply, S}.
 handle_info(_, S) -> {noreply, S}.
 
 -spec terminate(term(), map()) -> ok.
-terminate(_, #{listener := Listener} = S) ->
+terminate(_, #{listeners := Listeners} = S) ->
     _ =
         case maps:get(drain, S, 0) of
-            0 -> weft:stop(Listener, #{mode => detach});
-            Timeout -> weft:stop(Listener, #{mode => drain, timeout => Timeout})
+            0 -> weft:stop(Listeners, #{mode => detach});
+            Timeout -> weft:stop(Listeners, #{mode => drain, timeout => Timeout})
         end,
     ok.

@@ -9,9 +9,13 @@
 -import(weft_test_util, [client/0, client/1, server/1, wait/1]).
 
 all() ->
-    [echo, many_clients, a_crash_is_its_own, stopped_by_a_callback, datagrams, calls_and_messages, client_side, drain, bad_options, reload].
+    [echo, many_clients, a_crash_is_its_own, stopped_by_a_callback, datagrams, calls_and_messages, client_side, drain, bad_options, reload,
+        all_engines, all_engines_drain, all_engines_or_none].
 
-init_per_testcase(_, Config) ->
+init_per_testcase(Case, Config) ->
+    _ = application:load(weft_nif),
+    Engines = case lists:prefix("all_engines", atom_to_list(Case)) of true -> 3; false -> 1 end,
+    ok = application:set_env(weft_nif, engines, Engines),
     {ok, _} = application:ensure_all_started(weft_nif),
     Config.
 
@@ -141,3 +145,99 @@ reload(_) ->
     {ok, <<"x">>} = ask(C, <<"x">>),
     [ok = weft:close(X) || X <- [C, C2]],
     weft_listener:stop(Sup).
+
+%%% one port, all engines
+
+engines() -> length(weft:engine_stats()).
+
+%% Clients of different addresses land on every engine, and one whose address changes stays with its own.
+all_engines(_) ->
+    {Sup, Port} = start(#{engines => all, acceptors => 1}),
+    Listeners = weft_listener:listeners(Sup),
+    ?assertEqual(engines(), length(Listeners)),
+    [{ok, {_, Port}} = weft:sockname(L) || L <- Listeners],
+    Infos = fun() -> [begin {ok, Info} = weft:info(L), Info end || L <- Listeners] end,
+    ?assertEqual(lists:seq(0, engines() - 1), [E || #{engine := E} <- Infos()]),
+    Clients = spread(Port, fun() -> lists:all(fun(#{connections := N}) -> N > 0 end, Infos()) end, []),
+    ?assertEqual(length(Clients), weft_listener:count(Sup)),
+    [begin Relay ! rebind, {ok, <<"moved">>} = ask(C, <<"moved">>) end || {C, Relay} <- Clients],
+    ?assertEqual(length(Clients), weft_listener:count(Sup)),
+    ok = weft_listener:reload(Sup, maps:remove(ip, server(#{}))),
+    weft_listener:stop(Sup),
+    [begin weft:close(C), Relay ! stop end || {C, Relay} <- Clients],
+    ok.
+
+%% Clients, each through a relay of its own, until there are enough.
+spread(Port, IsEnough, Clients) when length(Clients) < 64 ->
+    case IsEnough() of
+        true ->
+            Clients;
+        false ->
+            Me = self(),
+            Relay = spawn_link(fun() -> relay_start(Me, Port) end),
+            Front = receive {Relay, Bound} -> Bound end,
+            C = connect(Front),
+            {ok, <<"here">>} = ask(C, <<"here">>),
+            spread(Port, IsEnough, [{C, Relay} | Clients])
+    end.
+
+relay_start(Parent, Port) ->
+    [Front, Back] = [relay_socket(), relay_socket()],
+    {ok, Bound} = inet:port(Front),
+    Parent ! {self(), Bound},
+    relay(Front, Back, undefined, Port).
+
+relay_socket() ->
+    {ok, U} = gen_udp:open(0, [binary, {ip, {127, 0, 0, 1}}, {active, true}]),
+    U.
+
+relay(Front, Back, Client, Port) ->
+    receive
+        {udp, Front, _, From, Data} ->
+            ok = gen_udp:send(Back, {127, 0, 0, 1}, Port, Data),
+            relay(Front, Back, From, Port);
+        {udp, Back, _, _, Data} ->
+            ok = gen_udp:send(Front, {127, 0, 0, 1}, Client, Data),
+            relay(Front, Back, Client, Port);
+        {udp, _, _, _, _} ->
+            relay(Front, Back, Client, Port);
+        rebind ->
+            New = relay_socket(),
+            ok = gen_udp:close(Back),
+            relay(Front, New, Client, Port);
+        stop ->
+            ok
+    end.
+
+%% Sockets of one port close together: what one engine still has goes on when the others have nothing left.
+all_engines_drain(_) ->
+    {ok, Listeners} = weft:listen_all(0, server(#{active => true, accept_active => true, stream_active => true})),
+    {ok, {_, Port}} = weft:sockname(hd(Listeners)),
+    C = connect(Port),
+    A = receive {weft_conn, _, Conn} -> Conn after 10000 -> error(not_accepted) end,
+    {ok, S} = weft:open_stream(C),
+    Me = self(),
+    spawn_link(fun() -> Me ! {stopped, weft:stop(Listeners, #{mode => drain})} end),
+    wait(fun() -> element(1, weft:connect("127.0.0.1", Port, client(#{handshake_timeout => 200}), 200)) =:= error end),
+    ok = weft:migrate(C),
+    ok = weft:send(S, <<"still here">>),
+    T = receive {weft_stream, A, Stream} -> Stream after 10000 -> error(no_stream) end,
+    receive {weft, T, <<"still here">>} -> ok after 10000 -> error(no_data) end,
+    [{ok, _} = weft:info(L) || L <- Listeners],
+    receive {stopped, _} -> error(too_soon) after 0 -> ok end,
+    ok = weft:close(C),
+    receive {stopped, ok} -> ok after 10000 -> error(not_stopped) end,
+    [receive {weft_closed, L, normal} -> ok after 10000 -> error(not_told) end || L <- Listeners],
+    {ok, Again} = weft:listen_all(Port, server(#{})),
+    ok = weft:close(Again).
+
+all_engines_or_none(_) ->
+    {ok, U} = gen_udp:open(0),
+    {ok, Taken} = inet:port(U),
+    {error, {_, _}} = weft:listen_all(Taken, server(#{ip => any})),
+    {error, {options, _}} = weft:listen_all(0, server(#{engine => 1})),
+    {error, {options, _}} = weft:listen_all(0, server(#{nonsense => 1})),
+    ok = gen_udp:close(U),
+    {ok, [_ | _] = Listeners} = weft:listen_all({{127, 0, 0, 1}, Taken}, server(#{})),
+    ok = weft:stop(Listeners, #{mode => detach}),
+    wait(fun() -> maps:get(listeners, weft:live()) =:= 0 end).
