@@ -1,6 +1,6 @@
 # A thin front door: CMake builds, scripts/ does the rest. `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build debug asan coverage test demo soak fuzz interop bench python python-soak python-bench abi-check abi-record generated doc format tidy install clean help
+.PHONY: build debug asan coverage test demo soak fuzz interop bench python python-soak python-bench erlang-bench abi-check abi-record generated doc format tidy install clean help
 
 BUILD := build/release
 
@@ -52,6 +52,12 @@ python-soak: ## ten thousand connections of the Python package come and go
 
 python-bench: ## measure the Python package beside aioquic
 	@tests/python/run bench
+
+erlang-bench: ## measure the Erlang package: both ends in one VM; ARGS=... for tests/bench/erlang_run
+	@scripts/setup.sh test
+	@cmake --preset release -DWEFT_BUILD_TESTS=OFF
+	@cmake --build --preset release
+	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/erlang_run $(ARGS)
 
 abi-check: build ## hold the build to the recorded ABI, and the header to its documentation
 	@scripts/setup.sh test

@@ -15,6 +15,7 @@
 -mode(compile).
 
 -define(LONG, 1).
+-define(MODULES, [weft, weft_options, inet, proplists, timer, counters, io_lib_format, io_lib_pretty]).
 -define(ALL, ["throughput", "requests", "streams", "idle"]).
 
 main([Ebin, "first" | What]) -> main(Ebin, true, What);
@@ -26,7 +27,8 @@ main(Ebin, First, What) ->
     ok = application:load(weft_nif),
     ok = application:set_env(weft_nif, engines, 2),
     {ok, _} = application:ensure_all_started(weft_nif),
-    _ = [{module, _} = code:ensure_loaded(M) || M <- [weft, weft_nif, weft_engines, weft_options, inet, proplists, rand]],
+    %% Loading code takes a while, too.
+    _ = [{module, _} = code:ensure_loaded(M) || M <- ?MODULES],
     First andalso schedulers_first(),
     Monitor = spawn_opt(fun() -> watch([]) end, [link, {priority, max}, {message_queue_data, off_heap}]),
     erlang:system_monitor(Monitor, [{long_schedule, ?LONG}]),
