@@ -149,7 +149,10 @@ def environment(case, role, name, directory):
     if name != "weft":
         return {}
     test = case.tests[role == "server"]
-    return {"ROLE": role, "TESTCASE": test, "SSLKEYLOGFILE": str(directory / f"{role}.keys")}
+    told = {"ROLE": role, "TESTCASE": test, "SSLKEYLOGFILE": str(directory / f"{role}.keys")}
+    if case.quick:  # the others' are large, and tell the same
+        told["QLOGDIR"] = str(directory / "qlog")
+    return told
 
 
 # ---- one cell -------------------------------------------------------------------------------------------------------
@@ -181,6 +184,9 @@ class Cell:
     def lack(self):
         return lacks.lack(self.client, self.server, self.case.name)
 
+    def directory(self, log):
+        return log / f"{self.client}-{self.server}-{self.case.name}"
+
     def inside(self, link, namespace, command):
         return [
             "nsenter", f"--net=/proc/{link.process.pid}/fd/{namespace}", "setpriv", "--pdeathsig", "KILL", "--", *command
@@ -195,7 +201,8 @@ class Cell:
             return started[-1]
 
         try:
-            (directory / "out").mkdir()
+            for name in ("out", "qlog"):
+                (directory / name).mkdir()
             root = directory / "root"
             names = make_files(self.case, root)
             began = time.monotonic()
@@ -254,7 +261,7 @@ def cells(quick, words):
 
 def run_cell(programs, cell, log, certificates):
     """Wrong sentences, numbers, the mark in the table."""
-    directory = log / f"{cell.client}-{cell.server}-{cell.case.name}"
+    directory = cell.directory(log)
     directory.mkdir()
     seed = random.Random(f"{os.environ.get('INTEROP_SEED', '1')} {cell.title}").getrandbits(31)
     wrong, numbers = cell.run(programs, directory, certificates, seed)
