@@ -62,5 +62,6 @@ void cli_json_work(struct cli_json *json, const weft_engine_stats *stats, uint64
     cli_json_real(json, "cpu_seconds", cpu.user + cpu.system);
     cli_json_real(json, "cpu_user_seconds", cpu.user);
     cli_json_real(json, "cpu_system_seconds", cpu.system);
+    cli_json_real(json, "cpu_seconds_per_gigabyte", bytes ? (cpu.user + cpu.system) * 1e9 / (double)bytes : 0);
     cli_json_uint(json, "memory_peak", stats->memory_peak);
 }

@@ -370,6 +370,8 @@ static void report_json(const struct perf_client *client, double seconds) {
     cli_json_real(&json, "cpu_seconds", user + system);
     cli_json_real(&json, "cpu_user_seconds", user);
     cli_json_real(&json, "cpu_system_seconds", system);
+    uint64_t bytes = client->download_total + client->upload_total;
+    cli_json_real(&json, "cpu_seconds_per_gigabyte", bytes ? (user + system) * 1e9 / (double)bytes : 0);
     cli_json_uint(&json, "memory_peak", client->after.memory_peak);
     cli_json_uint(&json, "connections", client->links_ready);
     cli_json_real(&json, "handshake_seconds", cli_histogram_mean(&client->handshake) / 1e9);
@@ -409,8 +411,13 @@ static void report_text(const struct perf_client *client, double seconds) {
            (unsigned long long)(after->packets_sent - before->packets_sent),
            (unsigned long long)(after->packets_received - before->packets_received),
            (unsigned long long)(after->packets_lost - before->packets_lost));
-    printf("CPU          %.3f s user, %.3f s system\n", client->cpu_after.user - client->cpu_before.user,
-           client->cpu_after.system - client->cpu_before.system);
+    double user = client->cpu_after.user - client->cpu_before.user;
+    double system = client->cpu_after.system - client->cpu_before.system;
+    printf("CPU          %.3f s user, %.3f s system", user, system);
+    uint64_t bytes = client->download_total + client->upload_total;
+    if (bytes)
+        printf(", %.3f s for each GB", (user + system) * 1e9 / (double)bytes);
+    printf("\n");
 }
 
 /* ---- the run ------------------------------------------------------------------------------------------------------- */

@@ -129,11 +129,12 @@ static void summary(struct perf_server *server) {
         char out[CLI_UNIT_TEXT], in[CLI_UNIT_TEXT];
         struct cli_cpu cpu = cli_cpu_used();
         printf("%llu connections, %llu requests, %s sent, %s received; packets: %llu sent, %llu received, %llu lost; "
-               "CPU: %.3f s user, %.3f s system\n",
+               "CPU: %.3f s user, %.3f s system, %.3f s for each GB\n",
                (unsigned long long)stats.connections_accepted, (unsigned long long)server->requests,
                cli_format_size((double)sent, out), cli_format_size((double)received, in),
                (unsigned long long)stats.conns.packets_sent, (unsigned long long)stats.conns.packets_received,
-               (unsigned long long)stats.conns.packets_lost, cpu.user, cpu.system);
+               (unsigned long long)stats.conns.packets_lost, cpu.user, cpu.system,
+               sent + received ? (cpu.user + cpu.system) * 1e9 / (double)(sent + received) : 0);
     }
 }
 
