@@ -161,6 +161,9 @@ def all_peers(weft):
     return [
         Weft("weft", "CUBIC, pacing on, preset of `weft perf`; X25519 alone for handshakes", lambda: [str(weft)], every),
         Peer("quinn", "aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("quinn"), less=HALF),
+        Peer("quiche", "BoringSSL, CUBIC, GSO and GRO by quinn-udp, its pacer not waited for", crate("quiche"), less=HALF),
+        Peer("MsQuic", "quictls, CUBIC, GSO and GRO, pacing on, profile for throughput, one worker, no copy of what is sent",
+             crate("msquic"), less=HALF),
         Peer("s2n-quic", "rustls with aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("s2n"), less=HALF),
         Peer("quic-go", "Go's crypto, CUBIC, GSO, GOMAXPROCS of its core", go, less=HALF),
         Peer("aioquic", "OpenSSL through Python, CUBIC, asyncio", aioquic, less=SLOW),
