@@ -4,8 +4,12 @@ import asyncio
 import contextlib
 import functools
 import gc
+import importlib
+import inspect
 import os
+import pkgutil
 import random
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -174,6 +178,60 @@ async def test_cancelled_server(certificate):
         await conn.wait_closed()
 
 
+async def test_iteration_that_is_left_leaves_nothing(pair):
+    """A loop over streams or datagrams that is left in its body, by break or by cancellation, has nothing to close: no
+    async generator is behind it, which the event loop would have to end with a task of its own."""
+    begun = []
+    before = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=begun.append)
+    try:
+        async with pair(max_datagram_frame_size=1000) as p:
+            inside = asyncio.Event()
+
+            async def of_streams():
+                async for stream in p.peer.streams():
+                    inside.set()
+                    await stream.read(-1)
+
+            async def of_datagrams():
+                async for _ in p.peer.datagrams():
+                    inside.set()
+                    await asyncio.Event().wait()
+
+            for loop in (of_streams, of_datagrams):
+                await p.stream()
+                inside.clear()
+                task = asyncio.ensure_future(loop())
+                (await p.client.open_stream()).write_nowait(b"x")
+                p.client.send_datagram(b"x")
+                await inside.wait()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            (await p.client.open_stream()).write_nowait(b"x")
+            async for _ in p.peer.streams():
+                break
+            p.client.send_datagram(b"x")
+            async for _ in p.peer.datagrams():
+                break
+            gc.collect()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+    finally:
+        sys.set_asyncgen_hooks(*before)
+    assert not begun
+
+
+def test_no_async_generators():
+    """Nowhere in the package, but where contextlib ends them itself."""
+    found = [info.name for info in pkgutil.walk_packages(weft.__path__, "weft.")]
+    for name in ["weft", *(name for name in found if not name.endswith("_core"))]:
+        module = importlib.import_module(name)
+        kinds = [thing for thing in vars(module).values() if inspect.isclass(thing)]
+        for thing in [module, *kinds]:
+            for function in vars(thing).values():
+                assert not inspect.isasyncgenfunction(function), f"{name}: {function}"
+
+
 # ---- random patterns
 # ---------------------------------------------------------------------------------------------------
 
@@ -292,10 +350,11 @@ async def test_streams_beyond_number(pair):
 
 async def test_a_thousand_connections(certificate):
     chain, key = certificate
-    async with weft.serve("127.0.0.1", 0, weft.echo, alpn="x", certificate=chain, key=key) as server:
+    patient = {"handshake_timeout": 600, "max_idle_timeout": 3600}  # however slow the machine is
+    async with weft.serve("127.0.0.1", 0, weft.echo, alpn="x", certificate=chain, key=key, **patient) as server:
         conns = []
         for _ in range(20):
-            new = [weft.connect("127.0.0.1", server.port, alpn="x", ca=chain, handshake_timeout=60) for _ in range(50)]
+            new = [weft.connect("127.0.0.1", server.port, alpn="x", ca=chain, **patient) for _ in range(50)]
             conns += await asyncio.gather(*(one._connect() for one in new))
 
         async def one(conn, n):

@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
+from ._each import Each
 from ._loop import Engine, current, logger
 from ._options import Options
 from ._types import Buffer, Path, Source, Verify, Waiter
-from .errors import BlockedError, ConnectionClosed, Error, StateError, StreamLimitError, again, closed
+from .errors import BlockedError, Error, StateError, StreamLimitError, again, closed
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -288,17 +289,10 @@ class Connection:
         handle = next(iter(self._incoming))
         return self._incoming.pop(handle)
 
-    async def streams(self) -> AsyncIterator[Stream]:
+    def streams(self) -> AsyncIterator[Stream]:
         """The streams that the peer opens, until the connection is closed with code 0 or by this side; else
         ConnectionClosed."""
-        while True:
-            try:
-                stream = await self.accept_stream()
-            except ConnectionClosed as error:
-                if error.clean or error.cause == "local":
-                    return
-                raise
-            yield stream
+        return Each(self.accept_stream)
 
     def get_stream(self, stream_id: int) -> Stream | None:
         """The stream with this ID (RFC 9000 2.1), if it is open."""
@@ -421,16 +415,9 @@ class Connection:
             await self._wait("datagram")
         return self._datagrams.popleft()
 
-    async def datagrams(self) -> AsyncIterator[bytes]:
+    def datagrams(self) -> AsyncIterator[bytes]:
         """The peer's datagrams, until the connection is closed with code 0 or by this side; else ConnectionClosed."""
-        while True:
-            try:
-                datagram = await self.receive_datagram()
-            except ConnectionClosed as error:
-                if error.clean or error.cause == "local":
-                    return
-                raise
-            yield datagram
+        return Each(self.receive_datagram)
 
     @property
     def max_datagram_size(self) -> int:
