@@ -23,6 +23,7 @@ LOADS = {
     "requests": ("100-byte request and reply, 100 in flight, 1 connection", "a second", True),
 }
 LARGER = {"jumbo": "weft, 9,000 bytes", "largest": "weft, 64 KiB"}  # shown among `down` in the chart
+CUT = 8  # a bar of costs is no longer than so many times the shortest
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
@@ -185,16 +186,19 @@ def chart(rows, note):
     y = 30
     for load, bars in groups:
         title, unit, more_is_better = LOADS[load]
-        best = max(value for _, value, _ in bars)
+        widest = max(value for _, value, _ in bars)
+        if not more_is_better:  # one that costs far more than the others does not make them all look alike
+            widest = min(widest, CUT * min(value for _, value, _ in bars))
         words = "more is better" if more_is_better else "less is better"
         out.append(f'<text x="16" y="{y}" font-weight="bold">{html.escape(title)}</text>'
                    f'<text x="784" y="{y}" text-anchor="end" fill="#666">{html.escape(unit)}, {words}</text>')
         y += 14
         for name, value, colour in bars:
-            width = 530 * value / best
+            width = 500 * min(value / widest, 1)
+            cut = " (cut off)" if value > widest else ""
             out.append(f'<text x="150" y="{y + 14}" text-anchor="end">{html.escape(name)}</text>'
                        f'<rect x="160" y="{y + 2}" width="{width:.1f}" height="16" rx="2" fill="{colour}"/>'
-                       f'<text x="{166 + width:.1f}" y="{y + 14}">{number(value)}</text>')
+                       f'<text x="{166 + width:.1f}" y="{y + 14}">{number(value)}{cut}</text>')
             y += 24
         y += 30
     out.append(f'<text x="16" y="{height - 12}" fill="#666" font-size="11">{html.escape(note)}</text></svg>')
