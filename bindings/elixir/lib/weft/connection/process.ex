@@ -273,7 +273,7 @@ defmodule Weft.Connection.Process do
   defp request(:wait_connected, from, _, data), do: keep(%{data | waiting: [from | data.waiting]})
 
   defp request({:close, code, reason, drain}, from, state, data) do
-    data = if state == :connected, do: Streams.drain(data, drain), else: data
+    data = if state == :connected and drain > 0, do: Streams.drain(data, drain), else: data
     _ = :weft.close(data.conn, code, reason)
     :gen_statem.reply(from, :ok)
     closed(local_close(code, reason), data)
