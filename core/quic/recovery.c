@@ -187,7 +187,7 @@ static void recovery_probe(struct quic_recovery *r, enum quic_space space, uint8
             if (count == 0 && packet->bytes > room)
                 return;
             packet->requeued = true;
-            count -= count > 0;
+            count = (uint8_t)(count - (count > 0));
             room -= packet->bytes < room ? packet->bytes : room;
             quic_recovery_tell_frames(r, space, log, packet, QUIC_FATE_LOST);
         }
