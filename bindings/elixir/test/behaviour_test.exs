@@ -1,26 +1,3 @@
-defmodule Weft.Scripted do
-  use Weft.Handler
-  # What a stream is sent is the name of the action that the server takes.
-  @impl true
-  def init(_conn, opts), do: if(opts[:refuse], do: {:error, :refused}, else: {:ok, opts[:test]})
-  @impl true
-  def handle_stream_readable(_conn, id, state), do: {:ok, state, [{:read_stream, id, []}]}
-  @impl true
-  def handle_stream_data(_conn, id, "refuse", _, state), do: {:ok, state, [{:refuse_stream, id, 9}]}
-  def handle_stream_data(_conn, _, "close", _, state), do: {:ok, state, [{:close_connection, 5, "enough"}]}
-  def handle_stream_data(_conn, _, "unknown", _, state), do: {:ok, state, [{:juggle, 3}]}
-  def handle_stream_data(_conn, _, "crash", _, _state), do: raise("handler")
-  def handle_stream_data(_conn, _, "uni", _, state), do: {:ok, state, [{:open_stream, type: :unidirectional}]}
-  def handle_stream_data(_conn, id, data, fin, state), do: {:ok, state, [{:send_data, id, data, fin: fin}]}
-  @impl true
-  def handle_stream_opened(_conn, id, :outgoing, :unidirectional, state),
-    do: {:ok, state, [{:send_data, id, "from the server", fin: true}]}
-
-  def handle_stream_opened(_conn, _id, _direction, _type, state), do: {:ok, state}
-  @impl true
-  def terminate(reason, test), do: test && send(test, {:terminated, reason})
-end
-
 defmodule Weft.AnswerAndGo do
   @behaviour Weft.Listener
   @impl true

@@ -119,6 +119,27 @@ defmodule Weft.QuichexTest do
     end
   end
 
+  test "listener: one port, all engines" do
+    before = :weft.live().listeners
+    {l, port} = listen(handler: Weft.EchoHandler, engines: :all)
+    assert :weft.live().listeners - before == length(:weft_engines.all())
+
+    for n <- 1..8 do
+      c = connect(port)
+      id = Connection.open_stream!(c)
+      {:ok, _} = Weft.send_data(c, id, "#{n}", fin: true)
+      assert collect(c, id) == "#{n}"
+    end
+
+    assert :ok = Listener.reload(l, server())
+    assert Listener.connection_count(l) == 8
+    assert :ok = Listener.stop(l)
+    Process.flag(:trap_exit, true)
+
+    assert {:error, {:listener_error, %ArgumentError{}}} =
+             Listener.start_link(port: 0, config: server(), active: true, engines: 3)
+  end
+
   # Streams.
 
   test "stream IDs: 0, 4, 8 and 2, 6, 10; a server's 1, 5 and 3, 7" do
@@ -451,7 +472,7 @@ defmodule Weft.QuichexTest do
     data = :crypto.strong_rand_bytes(size)
 
     for fin <- [true, false] do
-      c = connect(port, active: false)
+      c = connect(port, active: false, drain_timeout: 60_000)
       assert_receive {:quic_connection, _, s, _}, 20_000
       {:ok, id} = Weft.open_stream(c)
       {:ok, 1} = Weft.send_data(c, id, "?")
@@ -463,6 +484,9 @@ defmodule Weft.QuichexTest do
       Weft.close_connection(s, error_code: 2)
       assert_receive {:quic_connection_closed, ^c, %Error{code: 2}}, 20_000
       assert Connection.is_closed?(c)
+      # The core has forgotten it by and by; the process stays as long as there is something to read.
+      until(fn -> not Connection.is_draining?(c) end)
+      assert Process.alive?(c) and Connection.is_closed?(c)
       assert {:ok, [^id]} = Weft.readable_streams(c)
       assert read(c, id) == data
       assert {:error, %Error{code: 2, cause: :peer}} = Connection.stream_recv(c, id)

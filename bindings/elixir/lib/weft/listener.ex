@@ -12,6 +12,7 @@ defmodule Weft.Listener do
   | `controlling_process` | pid, the caller | of `active: true` |
   | `name` | of `GenServer` | |
   | `ip` | address, `:any`, `:loopback`; `:any` | to listen on |
+  | `engines` | `:one` or `:all`, `:one` | one engine of the core serves the port, or all of them: for more than one thread can do |
   | `stream_recv_buffer_size` | bytes, 65536 | of its connections |
   | `drain_timeout` | ms, 2000 | of its connections |
   | `shutdown_timeout` | ms, 5000 | `stop/1` takes no longer |
@@ -35,6 +36,7 @@ defmodule Weft.Listener do
     :controlling_process,
     :name,
     :ip,
+    :engines,
     :stream_recv_buffer_size,
     :drain_timeout,
     :shutdown_timeout
@@ -51,6 +53,7 @@ defmodule Weft.Listener do
           | {:controlling_process, pid()}
           | {:name, GenServer.name()}
           | {:ip, :inet.ip_address() | :any | :loopback}
+          | {:engines, :one | :all}
           | {:stream_recv_buffer_size, pos_integer()}
           | {:drain_timeout, pos_integer()}
           | {:shutdown_timeout, pos_integer()}
@@ -163,8 +166,8 @@ defmodule Weft.Listener do
     meta = %{port: port, handler: opts[:handler], listener_pid: self()}
 
     Telemetry.span([:listener, :start], meta, fn ->
-      case :weft.listen(port, options) do
-        {:ok, l} -> {{:ok, %{listener: l, opts: opts, conns: %{}}}, %{}, %{}}
+      case listen(opts[:engines], port, options) do
+        {:ok, ls} -> {{:ok, %{listeners: ls, opts: opts, conns: %{}}}, %{}, %{}}
         {:error, reason} -> {{:error, Error.new(:listen, reason)}, %{}, %{}}
       end
     end)
@@ -176,7 +179,13 @@ defmodule Weft.Listener do
     error in [KeyError, ArgumentError] -> {:stop, {:listener_error, error}}
   end
 
+  defp listen(:all, port, options), do: :weft.listen_all(port, options)
+  defp listen(_one, port, options), do: with({:ok, l} <- :weft.listen(port, options), do: {:ok, [l]})
+
   defp known!(opts) do
+    unless opts[:engines] in [nil, :one, :all],
+      do: raise(ArgumentError, "engines: #{inspect(opts[:engines])} is neither :one nor :all")
+
     for {name, _} <- opts, name not in @options do
       raise ArgumentError, "unknown option #{inspect(name)}; known are #{inspect(@options)}"
     end
@@ -186,18 +195,26 @@ defmodule Weft.Listener do
   def handle_call(:count, _from, state), do: {:reply, map_size(state.conns), state}
 
   def handle_call(:address, _from, state),
-    do: {:reply, Error.wrap(:weft.sockname(state.listener), :local_address), state}
+    do: {:reply, Error.wrap(:weft.sockname(hd(state.listeners)), :local_address), state}
 
   def handle_call({:reload, config}, _from, state) do
-    result = :weft.reload(state.listener, Weft.Config.to_options(config))
+    # The same for all of them: what one refuses all refuse, and the first that does is the answer.
+    result =
+      Enum.reduce_while(state.listeners, :ok, fn l, :ok ->
+        case :weft.reload(l, Weft.Config.to_options(config)) do
+          :ok -> {:cont, :ok}
+          error -> {:halt, error}
+        end
+      end)
+
     {:reply, Error.wrap(result, :reload), state}
   end
 
   @impl true
   def handle_info({:weft_conn, _, conn}, state), do: {:noreply, accept(conn, state)}
 
-  def handle_info({:weft_passive, _}, state) do
-    :ok = :weft.setopts(state.listener, active: 64)
+  def handle_info({:weft_passive, listener}, state) do
+    _ = :weft.setopts(listener, active: 64)
     {:noreply, state}
   end
 
@@ -251,7 +268,7 @@ defmodule Weft.Listener do
       end
     end
 
-    _ = :weft.stop(state.listener)
+    _ = :weft.stop(state.listeners)
   end
 
   defp accept(conn, state) do
