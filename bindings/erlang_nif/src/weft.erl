@@ -151,6 +151,9 @@ connect(Host, Port, Options) ->
         Error -> Error
     end.
 
+%% @doc The same, with a time-out in milliseconds in place of the option `timeout'. Errors: `{options, Text}'; `{Name,
+%% Text}' with a name of docs/errors.md, when the system or TLS refuses to begin; `{closed, Close}' when the handshake
+%% fails, and how; `timeout', after which nothing of the attempt is left; `closed' when weft_nif does not run.
 -spec connect(inet:hostname() | inet:ip_address() | binary(), inet:port_number(), options(), timeout()) ->
     {ok, conn()} | {error, reason()}.
 connect(Host, Port, Options, Timeout) ->
@@ -227,7 +230,9 @@ datagram_count(Api) -> maps:get(datagram_queue_count, Api, element(2, maps:get(d
 -spec handshake(conn()) -> {ok, conn()} | {error, reason()}.
 handshake(Conn) -> handshake(Conn, infinity).
 
-%% @doc Waits until the handshake is complete.
+%% @doc Waits until the handshake is complete (RFC 9001 4.1.1), for at most so many milliseconds. For connections that were
+%% returned early: `connect' with `wait => false', `listen' with `accept => handshake'. Errors: `{closed, Close}', `timeout'
+%% (it goes on; ask again).
 -spec handshake(conn(), timeout()) -> {ok, conn()} | {error, reason()}.
 handshake(Conn, Timeout) ->
     case ?ASK_FOR(Ref, Timeout, weft_nif:conn_wait(Conn, Ref), weft_nif:conn_cancel(Conn, Ref)) of
@@ -337,7 +342,8 @@ listen_address(Text, Port) ->
 -spec accept(listener()) -> {ok, conn()} | {error, reason()}.
 accept(Listener) -> accept(Listener, infinity).
 
-%% @doc The next connection; the caller becomes its owner.
+%% @doc The next connection; the caller becomes its owner. Waits for at most Timeout milliseconds. Any number of processes
+%% may wait: the first that came is served first. Errors: `timeout'; `closed' when the listener has stopped.
 -spec accept(listener(), timeout()) -> {ok, conn()} | {error, reason()}.
 accept(Listener, Timeout) -> accept(Listener, Timeout, undefined).
 
@@ -346,7 +352,9 @@ accept(Listener, Timeout) -> accept(Listener, Timeout, undefined).
 accept(Listener, Timeout, Active) ->
     ?ASK_FOR(Ref, Timeout, weft_nif:listener_accept(Listener, Active, Ref), weft_nif:listener_cancel(Listener, Ref)).
 
-%% @doc Connections accepted from now on have these options: new certificates without a pause.
+%% @doc Connections accepted from now on have these options: new certificates without a pause. What is not given has its
+%% default, not what it had. The API's own options (`ip', `active', ...) stay as they are and cannot be given. Errors:
+%% `{options, Text}', `{tls, Text}', `closed'.
 -spec reload(listener(), options()) -> ok | {error, reason()}.
 reload(Listener, Options) ->
     case weft_options:parse(reload, Options, server) of
@@ -405,6 +413,9 @@ open_stream(Conn) -> open_stream(Conn, #{}).
 -spec open_stream(conn(), map() | bidi | uni) -> {ok, stream()} | {error, reason()}.
 open_stream(Conn, Options) -> open_stream(Conn, Options, infinity).
 
+%% @doc The same, with a time-out in milliseconds for the peer's leave (RFC 9000 4.6). Errors: `{closed, Close}'; `timeout',
+%% and no stream was opened; `stream_limit' with `wait => false', after which `{weft_streams, Conn}' tells an active owner
+%% when to try again; `state' while the handshake is under way, unless there is early data.
 -spec open_stream(conn(), map() | bidi | uni, timeout()) -> {ok, stream()} | {error, reason()}.
 open_stream(Conn, Type, Timeout) when is_atom(Type) -> open_stream(Conn, #{type => Type}, Timeout);
 open_stream(Conn, Options, Timeout) ->
@@ -444,7 +455,8 @@ unknown(Name) -> {error, {options, iolist_to_binary(io_lib:format("unknown optio
 -spec accept_stream(conn()) -> {ok, stream()} | {error, reason()}.
 accept_stream(Conn) -> accept_stream(Conn, infinity).
 
-%% @doc The next stream the peer opens; the caller becomes its owner.
+%% @doc The next stream the peer opens; the caller becomes its owner. Waits for at most Timeout milliseconds. Errors:
+%% `timeout', `{closed, Close}'. Streams that nobody has accepted when the connection ends are gone.
 -spec accept_stream(conn(), timeout()) -> {ok, stream()} | {error, reason()}.
 accept_stream(Conn, Timeout) -> accept_stream(Conn, Timeout, undefined).
 
@@ -459,8 +471,10 @@ send(Stream, Data) -> send(Stream, Data, infinity).
 
 %% @doc Sends. Returns when the bytes are accepted, which is at once as long as fewer than the high watermark wait, and
 %% else when no more than the low watermark does. `nowait': `{error, busy}' instead of waiting, nothing is taken, and
-%% `{weft_writable, Stream}' follows. After `{error, timeout}' nothing of Data was taken, unless Data is a list of more
-%% than 64 KiB, of which a part may have been.
+%% `{weft_writable, Stream}' follows. After `{error, timeout}' (milliseconds) nothing of Data was taken, unless Data is a
+%% list of more than 64 KiB, of which a part may have been. Binaries of 16 KiB and more are not copied. Accepted is not
+%% received: {@link await_finished/2} tells that. Any process may send. Errors: `{stopped, Code}' when the peer wants no
+%% more (RFC 9000 3.5), `stream_closed' after the end or a reset, `{closed, Close}', `closed'.
 -spec send(stream(), iodata(), timeout() | nowait) -> ok | {error, reason()}.
 send(Stream, Data, Timeout) -> send_all(Stream, Data, false, Timeout).
 
@@ -472,6 +486,7 @@ send_fin(Stream) -> send_all(Stream, <<>>, true, infinity).
 -spec send_fin(stream(), iodata()) -> ok | {error, reason()}.
 send_fin(Stream, Data) -> send_all(Stream, Data, true, infinity).
 
+%% @doc The same, with {@link send/3}'s time-out. After an error our direction is not ended.
 -spec send_fin(stream(), iodata(), timeout() | nowait) -> ok | {error, reason()}.
 send_fin(Stream, Data, Timeout) -> send_all(Stream, Data, true, Timeout).
 
@@ -519,7 +534,9 @@ left(Timeout, Began) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - B
 -spec await_finished(stream()) -> ok | {error, reason()}.
 await_finished(Stream) -> await_finished(Stream, infinity).
 
-%% @doc After {@link send_fin/2}: waits until the peer's side has everything.
+%% @doc After {@link send_fin/2}: waits until the peer's side has acknowledged everything (not: until its application has
+%% read it), for at most so many milliseconds. Errors: `timeout', `{stopped, Code}', `stream_closed' after a reset,
+%% `{closed, Close}'.
 -spec await_finished(stream(), timeout()) -> ok | {error, reason()}.
 await_finished(Stream, Timeout) ->
     ?ASK_FOR(Ref, Timeout, weft_nif:stream_wait_finished(Stream, Ref), weft_nif:stream_cancel(Stream, Ref)).
@@ -567,7 +584,8 @@ finish(Stream) ->
 -spec reset(stream()) -> ok | {error, reason()}.
 reset(Stream) -> reset(Stream, 0).
 
-%% @doc Breaks our direction off with an application error code (RESET_STREAM).
+%% @doc Breaks our direction off with an application error code (RESET_STREAM, RFC 9000 19.4). What waits is not sent. Of a
+%% direction that has ended nothing is left to break off: `ok'.
 -spec reset(stream(), code()) -> ok | {error, reason()}.
 reset(Stream, Code) -> ?ASK(Ref, weft_nif:stream_end(Stream, 1, Code, Ref)).
 
@@ -575,7 +593,8 @@ reset(Stream, Code) -> ?ASK(Ref, weft_nif:stream_end(Stream, 1, Code, Ref)).
 -spec stop_sending(stream()) -> ok | {error, reason()}.
 stop_sending(Stream) -> stop_sending(Stream, 0).
 
-%% @doc Asks the peer to send no more, with an application error code (STOP_SENDING).
+%% @doc Asks the peer to send no more, with an application error code (STOP_SENDING, RFC 9000 19.5). What still comes is
+%% dropped, and `recv' gives `stream_closed'.
 -spec stop_sending(stream(), code()) -> ok | {error, reason()}.
 stop_sending(Stream, Code) -> ?ASK(Ref, weft_nif:stream_end(Stream, 2, Code, Ref)).
 
@@ -751,7 +770,7 @@ collect(Handle, Acc) ->
 
 %%% knowing
 
-%% @doc Of a connection, the peer's address.
+%% @doc The address of a connection's peer, or of a stream's. It may change (RFC 9000 9). Errors: `{closed, Close}'.
 -spec peername(conn() | stream()) -> {ok, address()} | {error, reason()}.
 peername(Handle) -> of_conn(Handle, peername).
 
@@ -764,11 +783,14 @@ sockname({weft_listener, _} = Listener) ->
     end;
 sockname(Handle) -> of_conn(Handle, sockname).
 
-%% @doc The peer's certificate, DER.
+%% @doc The certificate the peer has shown, DER; of a client only if it was asked for one (`verify_peer' of the server).
 -spec peercert(conn() | stream()) -> {ok, public_key:der_encoded()} | {error, no_peercert | reason()}.
 peercert(Handle) -> of_conn(Handle, peercert).
 
-%% @doc What is known about it, as a map. Times are nanoseconds.
+%% @doc What is known about it, as a map. Times are nanoseconds. Of a connection: its state, `alpn', `cipher', `resumed',
+%% versions, modes, its owner and its `engine'; of a stream: `id', `conn', both directions' states, bytes `written',
+%% `acknowledged', `received', `taken', modes, watermarks, priority; of a listener: `sockname', `connections', `queued',
+%% `backlog', `engine'. Errors: `closed', `{closed, Close}'.
 -spec info(handle()) -> {ok, map()} | {error, reason()}.
 info({weft_stream, _, _} = Stream) -> ?ASK(Ref, weft_nif:stream_get(Stream, info, Ref));
 info({weft_listener, _} = Listener) -> ?ASK(Ref, weft_nif:listener_info(Listener, Ref));
@@ -846,7 +868,9 @@ max_datagram(Conn) -> of_conn(Conn, datagram_max).
 
 %%% the connection at large
 
-%% @doc Client: moves to a new port of its own.
+%% @doc Client: moves to a new port of its own (RFC 9000 9.2). Errors: `state' of a server, before `{weft_confirmed, C}', or
+%% when the server does not want clients to move; `blocked' when it has given no unused connection ID yet: try again;
+%% `address', `io', `{closed, Close}'.
 -spec migrate(conn()) -> ok | {error, reason()}.
 migrate(Conn) -> do(Conn, migrate, <<>>, 0, 0).
 
@@ -854,7 +878,7 @@ migrate(Conn) -> do(Conn, migrate, <<>>, 0, 0).
 -spec migrate(conn(), inet:ip_address() | address() | binary()) -> ok | {error, reason()}.
 migrate(Conn, Local) -> do(Conn, migrate, local(Local), 0, 0).
 
-%% @doc The same without moving.
+%% @doc The same without moving: whether that path works (RFC 9000 8.2). `{weft_path, ...}' tells.
 -spec probe(conn(), inet:ip_address() | address() | binary()) -> ok | {error, reason()}.
 probe(Conn, Local) -> do(Conn, probe, local(Local), 0, 0).
 
@@ -862,7 +886,8 @@ local(Text) when is_binary(Text) -> Text;
 local({Ip, Port}) when is_tuple(Ip) -> listen_address(Ip, Port);
 local(Ip) -> list_to_binary(inet:ntoa(Ip)).
 
-%% @doc Begins a key update (RFC 9001 6).
+%% @doc Begins a key update (RFC 9001 6). Errors: `state' while the last one is under way, or before the handshake is
+%% confirmed.
 -spec update_keys(conn()) -> ok | {error, reason()}.
 update_keys(Conn) -> do(Conn, update_keys, <<>>, 0, 0).
 
@@ -871,7 +896,7 @@ update_keys(Conn) -> do(Conn, update_keys, <<>>, 0, 0).
 ping(Conn) -> do(Conn, ping, <<>>, 0, 0).
 
 %% @doc Keying material for a label and a context (RFC 8446 7.5), at most 512 bytes. A server forgets the secret when the
-%% handshake is confirmed: it can ask only early, with listen option `accept => handshake'.
+%% handshake is confirmed: it can ask only early, with listen option `accept => handshake', or with `keep_exporter'.
 -spec export_key(conn(), binary(), binary() | no_context, 1..512) -> {ok, binary()} | {error, reason()}.
 export_key(Conn, Label, no_context, Length) -> do(Conn, export, <<Label/binary, 0>>, Length, 0);
 export_key(Conn, Label, Context, Length) -> do(Conn, export, <<Label/binary, 0, Context/binary>>, Length, 1).
@@ -901,6 +926,7 @@ engine_stats() ->
      || Engine <- weft_engines:all()
     ]).
 
+%% @doc The version of the core.
 -spec version() -> binary().
 version() -> weft_nif:version().
 

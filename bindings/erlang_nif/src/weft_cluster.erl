@@ -14,6 +14,7 @@ start_link() -> pg:start_link(weft).
 -spec join(term(), pid()) -> ok.
 join(Group, Listener) -> pg:join(weft, Group, Listener).
 
+%% @doc Takes it out of the group: nobody finds it there any more; its connections stay.
 -spec leave(term(), pid()) -> ok | not_joined.
 leave(Group, Listener) -> pg:leave(weft, Group, Listener).
 

@@ -429,11 +429,27 @@ options_file() ->
     end.
 
 read_options({ok, [[File] | _]}) ->
-    {ok, Text, _} = erl_prim_loader:get_file(File),
-    {ok, Tokens, _} = erl_scan:string(binary_to_list(Text)),
-    case erl_parse:parse_term(Tokens) of
-        {ok, {Common, Server, Client}} -> {Common, Server, Client};
-        {ok, Common} when is_map(Common) -> {Common, #{}, #{}}
+    %% The loader looks for relative names elsewhere.
+    {ok, Dir} = erl_prim_loader:get_cwd(),
+    case erl_prim_loader:get_file(filename:join(Dir, File)) of
+        {ok, Text, _} -> parse_options(File, Text);
+        error -> wrong(File, "cannot be read")
     end;
 read_options(_) ->
-    exit({weft_dist, "needs -weft_dist_optfile FILE with certfile, keyfile and cacertfile"}).
+    wrong("-weft_dist_optfile FILE", "needed, with certfile, keyfile and cacertfile").
+
+parse_options(File, Text) ->
+    Parsed =
+        case erl_scan:string(unicode:characters_to_list(Text)) of
+            {ok, Tokens, _} -> erl_parse:parse_term(Tokens);
+            {error, Error, _} -> {error, Error}
+        end,
+    case Parsed of
+        {ok, {Common, Server, Client}} when is_map(Common), is_map(Server), is_map(Client) -> {Common, Server, Client};
+        {ok, Common} when is_map(Common) -> {Common, #{}, #{}};
+        {ok, _} -> wrong(File, "is neither a map nor {Common, Server, Client}");
+        {error, {Line, Module, What}} -> wrong(File, io_lib:format("line ~p: ~ts", [Line, Module:format_error(What)]))
+    end.
+
+-spec wrong(string(), iodata()) -> no_return().
+wrong(What, Text) -> exit({weft_dist, lists:flatten([What, ": ", Text])}).

@@ -30,6 +30,7 @@
 }.
 -export_type([spec/0]).
 
+%% @doc Starts it, linked to the caller. Errors are those of {@link weft:listen/2}.
 -spec start_link(spec()) -> {ok, pid()} | {error, term()}.
 start_link(Spec) ->
     case supervisor:start_link(?MODULE, Spec) of
@@ -39,6 +40,7 @@ start_link(Spec) ->
         ignore -> {error, ignore}
     end.
 
+%% @doc For a supervisor. `id' of the specification is the child's, unless given `{weft_listener, Port}'.
 -spec child_spec(spec()) -> supervisor:child_spec().
 child_spec(Spec) ->
     #{id => maps:get(id, Spec, {?MODULE, maps:get(port, Spec)}), start => {?MODULE, start_link, [Spec]}, type => supervisor}.
@@ -58,7 +60,6 @@ listener(Sup) -> hd(listeners(Sup)).
 listeners(Sup) -> gen_server:call(child(Sup, owner), listeners).
 
 %% @doc The address it is bound to.
-
 -spec sockname(pid()) -> {ok, weft:address()} | {error, weft:reason()}.
 sockname(Sup) -> weft:sockname(listener(Sup)).
 
@@ -66,6 +67,7 @@ sockname(Sup) -> weft:sockname(listener(Sup)).
 -spec connections(pid()) -> [pid()].
 connections(Sup) -> [Pid || {_, Pid, _, _} <- supervisor:which_children(child(Sup, connections)), is_pid(Pid)].
 
+%% @doc How many connections it has.
 -spec count(pid()) -> non_neg_integer().
 count(Sup) -> proplists:get_value(active, supervisor:count_children(child(Sup, connections))).
 

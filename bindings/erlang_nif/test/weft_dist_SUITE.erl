@@ -7,7 +7,7 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
-all() -> [ping, ticks, socket_options, large_messages, many_messages, monitors_and_links, strangers_are_refused, monitors_across_a_rebinding, cluster].
+all() -> [ping, ticks, socket_options, bad_options, large_messages, many_messages, monitors_and_links, strangers_are_refused, monitors_across_a_rebinding, cluster].
 
 init_per_suite(Config) ->
     Dir = ?config(priv_dir, Config),
@@ -141,6 +141,28 @@ socket_options(Config) ->
     {ok, [{active, true}]} = call(A, net_kernel, getopts, [?B, [active]]),
     {error, {options, _}} = call(A, net_kernel, getopts, [?B, [nodelay]]),
     stop(P).
+
+%% A node whose options are no options says what is wrong with them.
+bad_options(Config) ->
+    Dir = ?config(priv_dir, Config),
+    [
+        begin
+            File = filename:join(Dir, Name),
+            Text =:= none orelse (ok = file:write_file(File, Text)),
+            Flag = if Name =:= "" -> ""; true -> " -weft_dist_optfile " ++ Name end,
+            Said = os:cmd(
+                "cd " ++ Dir ++ " && erl -noshell -sname weft_c@localhost -epmd_module weft_test_epmd -proto_dist weft" ++ Flag ++
+                    lists:append([" -pa " ++ P || P <- [filename:dirname(code:which(M)) || M <- [weft, ?MODULE]]]) ++ " -s init stop"
+            ),
+            ?assertNotEqual(nomatch, string:find(Said, Expected), Said)
+        end
+     || {Name, Text, Expected} <- [
+            {"", none, "-weft_dist_optfile FILE: needed"},
+            {"none", none, "none: cannot be read"},
+            {"broken", "#{a => ", "broken: line 1: syntax error"},
+            {"list", "[].", "list: is neither a map"}
+        ]
+    ].
 
 large_messages(Config) ->
     P = {A, _} = two(Config),
