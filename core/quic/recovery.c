@@ -96,6 +96,8 @@ uint64_t quic_recovery_on_sent_over(struct quic_recovery *r, uint8_t index, enum
         r->armed_at = base_time_max(r->armed_at, now);
         if (r->probes[space] > 0)
             r->probes[space]--;
+        if (space == QUIC_HANDSHAKE && r->probes_ride && r->probes[QUIC_INITIAL] == 0)
+            r->probes[space] = 0; /* no third datagram for it */
     }
     return number;
 }
@@ -215,11 +217,14 @@ void quic_recovery_on_timeout(struct quic_recovery *r, base_time now) {
     if (recovery_may_deadlock(r)) {
         recovery_probe(r, expired, 1);
     } else {
-        /* 6.2.4: other spaces in flight are probed too, in the same datagram when it fits. */
+        /* 6.2.4: other spaces in flight are probed too, in the same datagram when it fits. Datagrams with an Initial are
+         * full ones, and each of them may be the only one that arrives: Handshake packets ride in both. */
+        r->probes_ride = expired == QUIC_INITIAL;
         for (unsigned s = 0; s < QUIC_SPACES; s++) {
             bool usable = s != QUIC_APPLICATION || r->has_application_keys;
+            bool twice = s == (unsigned)expired || (s == QUIC_HANDSHAKE && r->probes_ride);
             if (s == (unsigned)expired || (r->spaces[s].eliciting > 0 && usable))
-                recovery_probe(r, (enum quic_space)s, s == (unsigned)expired ? PTO_PROBES : 1);
+                recovery_probe(r, (enum quic_space)s, twice ? PTO_PROBES : 1);
         }
     }
     if (r->pto_count < PTO_COUNT_MAX)

@@ -79,8 +79,9 @@ struct quic_recovery {
     base_time loss_time[QUIC_SPACES];            /* when the next packet is lost by time; BASE_NEVER = none */
     uint32_t pto_count;
     uint8_t probes[QUIC_SPACES]; /* ack-eliciting packets the owner still has to send regardless of the window */
-    base_time max_ack_delay;     /* the peer's, ns */
-    base_time held;              /* how long the packet being processed has waited here for its keys (5.3) */
+    bool probes_ride;        /* those of the Handshake space go with those of the Initial space, and end with them */
+    base_time max_ack_delay; /* the peer's, ns */
+    base_time held;          /* how long the packet being processed has waited here for its keys (5.3) */
     bool handshake_confirmed;
     bool handshake_acked; /* client: a Handshake ACK was received, or confirmed: the server has validated our address */
     bool
@@ -120,9 +121,10 @@ base_time quic_recovery_deadline(const struct quic_recovery *r, base_time now);
  * next probe does not go without. */
 void quic_recovery_repeat(struct quic_recovery *r, enum quic_space space);
 /* The deadline has passed (does nothing otherwise): declares losses, or sets r->probes for the spaces to probe (RFC
- * 9002 6.2.4: two, so that one may be lost; one in other spaces with something in flight; one against the amplification
- * deadlock for a client with nothing in flight in Initial and Handshake, and for a server that waits for a lost Finished). What the oldest packets of such a space held
- * meets LOST, so that probes have something to say. */
+ * 9002 6.2.4: two, so that one may be lost; one in other spaces with something in flight, but two in the Handshake space
+ * beside those in the Initial space; one against the amplification deadlock for a client with nothing in flight in Initial
+ * and Handshake, and for a server that waits for a lost Finished). What the oldest packets of such a space held meets
+ * LOST, so that probes have something to say. */
 void quic_recovery_on_timeout(struct quic_recovery *r, base_time now);
 
 /* Keys of this space are gone (RFC 9001 4.9): its packets leave the flight without being lost or acknowledged; PTO

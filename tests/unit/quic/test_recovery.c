@@ -129,11 +129,38 @@ START_TEST(other_spaces_in_flight_are_probed_too)
     app(f, START); /* 0.5-RTT data, but there are no keys to probe with */
     quic_recovery_on_timeout(&f->r, quic_recovery_deadline(&f->r, START));
     ck_assert_uint_eq(f->r.probes[QUIC_INITIAL], 2);
-    ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 1);
+    ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 2); /* each datagram has room for both */
     ck_assert_uint_eq(f->r.probes[QUIC_APPLICATION], 0);
     f->r.has_application_keys = true;
     quic_recovery_on_timeout(&f->r, quic_recovery_deadline(&f->r, START));
     ck_assert_uint_eq(f->r.probes[QUIC_APPLICATION], 1);
+    ck_assert_int_eq(ack(f, QUIC_INITIAL, 0, 0, START + 10 * BASE_SEC), QUIC_NO_ERROR); /* and the probes with it */
+    quic_recovery_on_timeout(&f->r, quic_recovery_deadline(&f->r, START + 10 * BASE_SEC));
+    ck_assert_uint_eq(f->r.probes[QUIC_INITIAL], 0);
+    ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 2);
+    ck_assert_uint_eq(f->r.probes[QUIC_APPLICATION], 1);
+    teardown(f);
+}
+END_TEST
+
+START_TEST(handshake_probes_end_with_those_of_the_initial_space)
+{
+    struct fixture *f = setup(CRYPTO_SERVER);
+    put(f, QUIC_INITIAL, START, true, true);
+    put(f, QUIC_HANDSHAKE, START, true, true);
+    base_time now = quic_recovery_deadline(&f->r, START);
+    quic_recovery_on_timeout(&f->r, now);
+    put(f, QUIC_INITIAL, now, true, true); /* a datagram with an Initial that leaves no room */
+    ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 2);
+    put(f, QUIC_INITIAL, now, true, true); /* one with both */
+    put(f, QUIC_HANDSHAKE, now, true, true);
+    ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 0);
+    ck_assert_int_eq(ack(f, QUIC_INITIAL, 1, 1, now), QUIC_NO_ERROR);
+    quic_recovery_discard_space(&f->r, QUIC_INITIAL); /* alone, it has two of its own */
+    now = quic_recovery_deadline(&f->r, now);
+    quic_recovery_on_timeout(&f->r, now);
+    put(f, QUIC_HANDSHAKE, now, true, true);
+    ck_assert_uint_eq(f->r.probes[QUIC_HANDSHAKE], 1);
     teardown(f);
 }
 END_TEST
@@ -520,6 +547,7 @@ Suite *unit_suite(void) {
                                   probes_are_counted_down_by_eliciting_packets,
                                   probes_carry_the_oldest_content_once,
                                   other_spaces_in_flight_are_probed_too,
+                                  handshake_probes_end_with_those_of_the_initial_space,
                                   no_pto_while_amplification_blocked,
                                   a_client_keeps_the_server_able_to_speak,
                                   a_server_does_not_probe_an_empty_flight,

@@ -490,6 +490,12 @@ impl Downloader<'_> {
             let done = established && self.unasked.is_empty() && self.transfers.is_empty();
             if done && (!want_session || self.connection.session().is_some()) {
                 self.connection.close(true, 0, b"").ok();
+                self.wire.send(&mut self.connection);
+                while !self.wire.waiting.is_empty() {
+                    self.wire.flush();
+                    self.wire.wait(None)?;
+                }
+                return Ok(established); // without its closing period: three time-outs, which losses have made long
             }
             if self.connection.is_closed() {
                 return Ok(established);

@@ -306,7 +306,8 @@ impl Client {
             tokio::time::sleep(SOME_TRAFFIC).await; // the ticket may come after the file
         }
         connection.close(0u32.into(), b"");
-        self.endpoint.wait_idle().await;
+        // Not for all of its closing period: three time-outs, which losses have made long.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
         Ok(())
     }
 }
