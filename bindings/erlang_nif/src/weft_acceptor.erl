@@ -21,11 +21,9 @@ loop(Listener, Connections) ->
         {ok, Conn} ->
             _ = start(Conn, Connections),
             loop(Listener, Connections);
-        {error, _} ->
-            %% The listener has stopped; the tree goes, too, or its owner starts anew and with it this pool.
-            receive
-                never -> ok
-            end
+        {error, Reason} ->
+            %% The listener has stopped: with all acceptors gone the tree goes, and may be started anew.
+            exit({shutdown, {listener, Reason}})
     end.
 
 %% A connection that fails to be set up is closed, and no acceptor with it.

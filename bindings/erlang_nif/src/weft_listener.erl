@@ -9,6 +9,9 @@
 %% With `engines => all' it listens on its port with all engines ({@link weft:listen_all/2}). `acceptors' (8) are spread
 %% over them, at least one for each; `active' (unless given, 32) is the portion in which a connection's messages come.
 %%
+%% Whatever process below is lost, the listener stays. When its engine is lost, the tree ends, for its supervisor to start
+%% it anew.
+%%
 %% A connection's process is temporary: what becomes of one is nothing to the others. When the tree is shut down the
 %% listener stops first: with `drain' (milliseconds) connections get that long to end by themselves.
 -module(weft_listener).
@@ -100,24 +103,50 @@ init({acceptors, Spec, Sup}) ->
     Count = max(Least, maps:get(acceptors, Spec, 8)),
     Children = [#{id => N, start => {weft_acceptor, start_link, [Sup, N]}, shutdown => brutal_kill} || N <- lists:seq(1, Count)],
     {ok, {#{strategy => one_for_one, intensity => 10 * Count, period => 1}, Children}};
-init(Spec) ->
+init(#{port := Port, options := Options} = Spec) ->
+    %% The listener is the supervisor's: it outlives all processes below, and goes with the tree. An error is for `owner'.
+    {ok, tree(Spec#{listening => listen(maps:get(engines, Spec, one), Port, Options, 250)})}.
+
+%% Engines that have just been lost are started anew meanwhile.
+listen(Engines, Port, Options, Tries) ->
+    Result =
+        case Engines of
+            all -> weft:listen_all(Port, passive(Options));
+            one -> weft:listen(Port, passive(Options))
+        end,
+    case Result of
+        {ok, Listeners} when is_list(Listeners) ->
+            {ok, Listeners};
+        {ok, Listener} ->
+            {ok, [Listener]};
+        {error, closed} when Tries > 0 ->
+            timer:sleep(20),
+            listen(Engines, Port, Options, Tries - 1);
+        Error ->
+            Error
+    end.
+
+%% Acceptors ask: a supervisor wants no messages.
+passive(#{} = Options) -> Options#{active => false};
+passive(Options) -> Options.
+
+tree(Spec) ->
     Self = self(),
     Drain = maps:get(drain, Spec, 0),
-    {ok,
-        {#{strategy => rest_for_one, intensity => 5, period => 10}, [
-            #{
-                id => connections,
-                start => {supervisor, start_link, [?MODULE, {connections, Spec}]},
-                type => supervisor
-            },
-            #{
-                id => owner,
-                start => {weft_listener_owner, start_link, [Spec]},
-                shutdown => if is_integer(Drain) -> Drain + 10000; true -> infinity end
-            },
-            #{
-                id => acceptors,
-                start => {supervisor, start_link, [?MODULE, {acceptors, Spec, Self}]},
-                type => supervisor
-            }
-        ]}}.
+    {#{strategy => rest_for_one, intensity => 5, period => 10}, [
+        #{
+            id => connections,
+            start => {supervisor, start_link, [?MODULE, {connections, Spec}]},
+            type => supervisor
+        },
+        #{
+            id => owner,
+            start => {weft_listener_owner, start_link, [Spec]},
+            shutdown => if is_integer(Drain) -> Drain + 10000; true -> infinity end
+        },
+        #{
+            id => acceptors,
+            start => {supervisor, start_link, [?MODULE, {acceptors, Spec, Self}]},
+            type => supervisor
+        }
+    ]}.

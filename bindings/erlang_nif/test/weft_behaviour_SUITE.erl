@@ -9,7 +9,7 @@
 -import(weft_test_util, [client/0, client/1, server/1, wait/1]).
 
 all() ->
-    [echo, many_clients, a_crash_is_its_own, stopped_by_a_callback, datagrams, calls_and_messages, client_side, drain, bad_options, reload,
+    [echo, many_clients, a_crash_is_its_own, stopped_by_a_callback, datagrams, calls_and_messages, client_side, drain, bad_options, reload, lost_processes, lost_engines,
         all_engines, all_engines_drain, all_engines_or_none].
 
 init_per_testcase(Case, Config) ->
@@ -145,6 +145,47 @@ reload(_) ->
     {ok, <<"x">>} = ask(C, <<"x">>),
     [ok = weft:close(X) || X <- [C, C2]],
     weft_listener:stop(Sup).
+
+%%% what is lost
+
+%% The port stays, with its clients, whatever process of the tree is killed.
+lost_processes(_) ->
+    {Sup, Port} = start(),
+    C = connect(Port),
+    {ok, <<"mine">>} = ask(C, <<"mine">>),
+    [
+        begin
+            {Id, Pid, _, _} = lists:keyfind(Id, 1, supervisor:which_children(Sup)),
+            exit(Pid, kill),
+            wait(fun() -> {_, New, _, _} = lists:keyfind(Id, 1, supervisor:which_children(Sup)), is_pid(New) andalso New =/= Pid end),
+            {ok, {_, Port}} = weft_listener:sockname(Sup),
+            %% One that an acceptor had in its hands when it was killed is closed.
+            wait(fun() ->
+                D = connect(Port),
+                Result = ask(D, <<"new">>),
+                ok = weft:close(D),
+                Result =:= {ok, <<"new">>}
+            end),
+            {ok, <<"old">>} = ask(C, <<"old">>)
+        end
+     || Id <- [owner, acceptors]
+    ],
+    ok = weft:close(C),
+    weft_listener:stop(Sup).
+
+%% With the engines goes the tree, and its supervisor has a new one.
+lost_engines(_) ->
+    {Sup, Port} = start(),
+    unlink(Sup),
+    Monitor = monitor(process, Sup),
+    Engines = whereis(weft_engines),
+    exit(Engines, kill),
+    receive {'DOWN', Monitor, _, _, Reason} -> shutdown = Reason after 10000 -> error(stayed) end,
+    {Again, Port} = start(#{port => Port}),
+    C = connect(Port),
+    {ok, <<"again">>} = ask(C, <<"again">>),
+    ok = weft:close(C),
+    weft_listener:stop(Again).
 
 %%% one port, all engines
 
