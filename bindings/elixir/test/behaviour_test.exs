@@ -103,7 +103,7 @@ defmodule Weft.BehaviourTest do
     task = Task.async(fn -> Weft.wait_connected(c, :infinity) end)
     until(fn -> :sys.get_state(c) |> elem(1) |> Map.fetch!(:waiting) |> length() == 2 end)
     Weft.close_connection(c)
-    assert {:error, %Error{reason: {:closed, _}, cause: :local}} = Task.await(task)
+    assert {:error, %Error{reason: {:closed, _}, cause: :local}} = Task.await(task, 20_000)
     :gen_udp.close(socket)
   end
 
