@@ -16,11 +16,16 @@
 #include "qlog.h"
 
 #define SPACES 3
-#define PACKETS_MOST (1u << 26) /* numbers of a space that are looked at */
+#define NUMBER_MOST 9007199254740992.0 /* 2^53: beyond it a double is no packet number */
 
-struct space { /* bytes of streams in each packet that is neither acknowledged nor lost */
-    uint32_t *bytes;
-    uint64_t count, capacity, settled; /* below `settled` nothing is left */
+struct packet { /* neither acknowledged nor lost, unless bytes is 0 */
+    uint64_t number;
+    uint32_t bytes; /* of streams */
+};
+
+struct space { /* packets in the order of their numbers, as they are sent */
+    struct packet *packets;
+    size_t count, capacity, settled; /* before `settled` nothing is left */
 };
 
 struct reader {
@@ -103,25 +108,38 @@ static double all_stream_bytes(const struct reader *r, const struct cli_json_nod
     return sum;
 }
 
+/* Memory follows what a file holds, whatever numbers it claims. Numbers that go back are those of another beginning: a client that was
+ * sent a Version Negotiation packet, or a damaged file. */
 static void remember(struct reader *r, struct space *space, double at, double bytes) {
-    if (at < 0 || at >= PACKETS_MOST)
+    if (!(at >= 0) || at >= NUMBER_MOST)
         return;
-    uint64_t index = (uint64_t)at;
-    if (index >= space->capacity) {
-        uint64_t capacity = space->capacity ? space->capacity : 1024;
-        while (capacity <= index)
-            capacity *= 2;
-        uint32_t *larger = realloc(space->bytes, capacity * sizeof *larger);
+    uint64_t number = (uint64_t)at;
+    if (space->count && space->packets[space->count - 1].number >= number)
+        space->count = space->settled = 0;
+    if (space->count == space->capacity) {
+        size_t capacity = space->capacity ? 2 * space->capacity : 1024;
+        struct packet *larger = realloc(space->packets, capacity * sizeof *larger);
         if (!larger) {
             r->trace->out_of_memory = true;
             return;
         }
-        memset(larger + space->capacity, 0, (capacity - space->capacity) * sizeof *larger);
-        space->bytes = larger;
+        space->packets = larger;
         space->capacity = capacity;
     }
-    space->bytes[index] = bytes < 65536 ? (uint32_t)bytes : 65536;
-    space->count = index >= space->count ? index + 1 : space->count;
+    space->packets[space->count++] = (struct packet){number, bytes < 65536 ? (uint32_t)bytes : 65536};
+}
+
+/* The first packet that is not settled and not below this number. */
+static size_t find(const struct space *space, double number) {
+    size_t low = space->settled, high = space->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if ((double)space->packets[middle].number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 /* What the packets from low to high held, which are settled from now on. */
@@ -129,12 +147,11 @@ static double settle(struct space *space, double low, double high) {
     double sum = 0;
     if (!(low >= 0) || !(high >= low))
         return 0;
-    uint64_t from = low < (double)space->settled ? space->settled : low >= PACKETS_MOST ? PACKETS_MOST : (uint64_t)low;
-    for (uint64_t i = from; i < space->count && (double)i <= high; i++) {
-        sum += space->bytes[i];
-        space->bytes[i] = 0;
+    for (size_t i = find(space, low); i < space->count && (double)space->packets[i].number <= high; i++) {
+        sum += space->packets[i].bytes;
+        space->packets[i].bytes = 0;
     }
-    while (space->settled < space->count && !space->bytes[space->settled])
+    while (space->settled < space->count && !space->packets[space->settled].bytes)
         space->settled++;
     return sum;
 }
@@ -374,22 +391,12 @@ static void read_all(struct reader *r, char *why, size_t capacity) {
     }
 }
 
-static long read_file(void *user, void *data, size_t len) {
-    ssize_t got;
-    do
-        got = read(*(int *)user, data, len);
-    while (got < 0 && errno == EINTR);
-    return (long)got;
-}
-
-unsigned qlog_read(const char *path, unsigned wanted, struct qlog_trace *trace, char *why, size_t capacity) {
+unsigned qlog_read_from(long (*read_some)(void *, void *, size_t), void *user, unsigned wanted,
+                        struct qlog_trace *trace, char *why, size_t capacity) {
     struct reader *r = calloc(1, sizeof *r);
-    int fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
     unsigned traces = 0;
     *why = 0;
-    if (fd < 0) {
-        snprintf(why, capacity, "%s", strerror(errno));
-    } else if (!r || !cli_json_in_open(&r->in, read_file, &fd) || !cli_json_tree_open(&r->tree)) {
+    if (!r || !cli_json_in_open(&r->in, read_some, user) || !cli_json_tree_open(&r->tree)) {
         snprintf(why, capacity, "out of memory");
     } else {
         r->trace = trace;
@@ -403,12 +410,30 @@ unsigned qlog_read(const char *path, unsigned wanted, struct qlog_trace *trace, 
             snprintf(why, capacity, "not a qlog: there is no trace in it");
     }
     for (unsigned i = 0; r && i < SPACES; i++)
-        free(r->spaces[i].bytes);
+        free(r->spaces[i].packets);
     if (r) {
         cli_json_in_close(&r->in);
         cli_json_tree_close(&r->tree);
     }
     free(r);
+    return traces;
+}
+
+static long read_file(void *user, void *data, size_t len) {
+    ssize_t got;
+    do
+        got = read(*(int *)user, data, len);
+    while (got < 0 && errno == EINTR);
+    return (long)got;
+}
+
+unsigned qlog_read(const char *path, unsigned wanted, struct qlog_trace *trace, char *why, size_t capacity) {
+    int fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    if (fd < 0) {
+        snprintf(why, capacity, "%s", strerror(errno));
+        return 0;
+    }
+    unsigned traces = qlog_read_from(read_file, &fd, wanted, trace, why, capacity);
     if (fd > STDIN_FILENO)
         close(fd);
     return traces;

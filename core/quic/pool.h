@@ -24,6 +24,7 @@ struct quic_pools {
     struct quic_pool references;               /* chunks without bytes of their own */
     struct quic_pool slices;                   /* received segments that refer to a buffer: segment.c */
     struct quic_pool copies;                   /* received segments with room for a few small frames */
+    uint64_t buffered;                         /* bytes that the sending halves hold, all together */
 };
 
 void quic_pools_init(struct quic_pools *pools);

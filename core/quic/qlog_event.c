@@ -2,7 +2,8 @@
  * (draft-ietf-quic-qlog-quic-events sections 4, 6, 7).
  *
  * Each function is called from one place, when what it tells has just become true. Keys are told by their names; what they are is
- * nobody's business. Stateless reset tokens are left out of parameters: whoever has one can end the connection.
+ * nobody's business. Stateless reset tokens are not told either: whoever has one can end the
+ * connection. Where the schema demands one there are zeros in its place.
  *
  * Invariant: nothing here changes the connection.
  */
@@ -117,7 +118,9 @@ static void write_preferred(struct qlog_json *json, const struct quic_preferred_
     qlog_json_open(json, "preferred_address", '{');
     quic_qlog_address(json, &address->v4);
     quic_qlog_address(json, &address->v6);
+    static const uint8_t nothing[sizeof address->reset_token];
     qlog_json_hex(json, "connection_id", address->cid.id, address->cid.len);
+    qlog_json_hex(json, "stateless_reset_token", nothing, sizeof nothing);
     qlog_json_close(json, '}');
 }
 

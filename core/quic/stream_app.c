@@ -4,7 +4,9 @@
  * follows from the state.
  *
  * Writing is bounded by the option stream_send_buffer, the high mark; whoever was refused, or filled it, hears
- * WRITABLE when half of it has been acknowledged. Reading gives credit back: taking is what lets the peer send on.
+ * WRITABLE when half of it has been acknowledged. All streams of a connection together are bounded too: a peer that asks
+ * on each of a hundred streams and takes nothing must not get the engine's memory. When they are full a stream that holds
+ * nothing may still take a little, so no stream waits for another. Reading gives credit back: taking is what lets the peer send on.
  *
  * The invariant that matters: a refused call changes nothing.
  */
@@ -13,6 +15,9 @@
 #include "base/cursor.h"
 #include "quic/stream_impl.h"
 #include "tables/errors.h"
+
+#define BUDGET_SHARE 8u    /* of the memory budget: what a connection may have waiting */
+#define STREAM_LEAST 4096u /* what an empty stream may take all the same */
 
 int quic_streams_open(struct quic_streams *set, bool uni, struct quic_stream **out) {
     if (set->closed)
@@ -51,8 +56,23 @@ bool quic_stream_is_writable(const struct quic_stream *s) { return s->told_writa
 void quic_stream_owe_writable(struct quic_stream *s) { s->told_writable = false; }
 
 static uint64_t stream_room(const struct quic_stream *s) {
-    uint64_t high = s->set->options->stream_send_buffer;
-    return s->send.buffered < high ? high - s->send.buffered : 0;
+    const struct quic_streams *set = s->set;
+    uint64_t high = set->options->stream_send_buffer, most = set->options->connection_send_buffer;
+    uint64_t room = s->send.buffered < high ? high - s->send.buffered : 0;
+    if (set->mem->limit && set->mem->limit / BUDGET_SHARE < most)
+        most = set->mem->limit / BUDGET_SHARE;
+    if (most < high) /* a stream alone may be filled */
+        most = high;
+    uint64_t left = set->pools.buffered < most ? most - set->pools.buffered : 0;
+    if (left < STREAM_LEAST && !s->send.buffered)
+        left = STREAM_LEAST;
+    return left < room ? left : room;
+}
+
+/* What did not fit would have, if the stream were alone. */
+static void stream_count_limited(const struct quic_stream *s, uint64_t room, size_t len) {
+    if (len > room && s->send.buffered + room < s->set->options->stream_send_buffer)
+        s->set->stats->writes_limited++;
 }
 
 int64_t quic_stream_write(struct quic_stream *s, const uint8_t *data, size_t len, bool fin) {
@@ -61,6 +81,7 @@ int64_t quic_stream_write(struct quic_stream *s, const uint8_t *data, size_t len
         return error;
     uint64_t room = stream_room(s);
     size_t taken = len < room ? len : (size_t)room;
+    stream_count_limited(s, room, len);
     if (taken) {
         error = quic_stream_send_copy_in(&s->send, s->set->mem, data, taken);
         if (error)
@@ -93,6 +114,7 @@ int quic_stream_write_reference(struct quic_stream *s, const uint8_t *data, size
     if (error)
         return error;
     uint64_t room = stream_room(s);
+    stream_count_limited(s, room, len);
     if (s->send.buffered && len > room) { /* an empty buffer takes any size, or the largest could never go */
         s->told_writable = false;
         return ERR_BLOCKED;

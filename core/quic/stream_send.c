@@ -50,12 +50,18 @@ static void send_append(struct quic_stream_send *s, struct quic_chunk *chunk) {
     s->last = chunk;
 }
 
+static void send_hold(struct quic_stream_send *s, uint64_t buffered) {
+    if (s->pools)
+        s->pools->buffered += buffered - s->buffered;
+    s->buffered = buffered;
+}
+
 static void send_drop_all(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release, void *user) {
     while (s->first)
         send_drop_first(s, mem, release, user);
     base_ranges_clear(&s->acked, mem);
     base_ranges_clear(&s->lost, mem);
-    s->buffered = 0;
+    send_hold(s, 0);
 }
 
 void quic_stream_send_clear(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release, void *user) {
@@ -94,7 +100,7 @@ static size_t send_fill(struct quic_stream_send *s, const uint8_t *data, size_t 
     memcpy(chunk->bytes + chunk->len, data, len);
     chunk->len += len;
     s->written += len;
-    s->buffered += len;
+    send_hold(s, s->buffered + len);
     return len;
 }
 
@@ -129,7 +135,7 @@ int quic_stream_send_reference(struct quic_stream_send *s, struct base_mem *mem,
     chunk->offset = s->written;
     send_append(s, chunk);
     s->written += len;
-    s->buffered += len;
+    send_hold(s, s->buffered + len);
     return 0;
 }
 
@@ -162,7 +168,7 @@ void quic_stream_send_reset_at(struct quic_stream_send *s, struct base_mem *mem,
     if (!s->fin_sent) {
         s->fin = false;
         s->written = reliable > s->sent ? reliable : s->sent;
-        s->buffered = s->written - s->acked_to;
+        send_hold(s, s->written - s->acked_to);
     }
     s->fin_lost = false;
     s->final_size = s->written;
@@ -284,7 +290,7 @@ static void send_advance(struct quic_stream_send *s, struct base_mem *mem, uint6
     if (!base_ranges_empty(&s->lost))
         base_ranges_drop_below(&s->lost, to);
     s->acked_to = to;
-    s->buffered = s->written - to;
+    send_hold(s, s->written - to);
     while (s->first && quic_chunk_end(s->first) <= to)
         send_drop_first(s, mem, release, user);
 }

@@ -162,7 +162,11 @@ RESTORED = {
     "max_datagram_frame_size": ("uint64", False),
     "grease_quic_bit": ("bool", False),
 }
-PREFERRED = {**ENDPOINT, "connection_id": (CID, True)}  # the draft wants the reset token too, which we never tell
+PREFERRED = {
+    **ENDPOINT,
+    "connection_id": (CID, True),
+    "stateless_reset_token": (lambda v: v == "00" * 16, True),  # its place: we never tell it
+}
 KEY_TYPE = {f"{role}_{level}_secret" for role in ("server", "client") for level in ("initial", "handshake", "0rtt", "1rtt")}
 KEY = {
     "key_type": (KEY_TYPE, True),

@@ -2,9 +2,8 @@
  *
  * The hostile client makes a true connection, and then packets by hand, at 2000 a second. Whatever it does to no use - always the same, or of everything a
  * little - the server closes its connection, holds no more memory than its budget, and the other client does not notice. */
+#include "forge.h"
 #include "stage.h"
-
-#include "crypto/protect.h"
 
 static struct hostile {
     struct stage *stage;
@@ -72,25 +71,13 @@ static void (*const kinds[])(struct base_writer *) = {put_ping, put_challenge, p
 
 static void strike(base_time delay) {
     uint8_t frames[1100], packet[1200];
-    struct base_writer f = base_writer_of(frames, sizeof frames), w = base_writer_of(packet, sizeof packet);
+    struct base_writer f = base_writer_of(frames, sizeof frames);
     for (unsigned i = 0; i < 60 && base_writer_left(&f) > 60; i++)
         kinds[hostile.kind < KINDS ? hostile.kind : roll(KINDS)](&f);
-    struct quic_conn *conn = hostile.conn;
-    const struct quic_remote_cid *cid = quic_remote_cids_of_path(&conn->remote_cids, conn->recovery.active);
-    quic_header_write_short(&w, &cid->cid, 4, false, false);
-    size_t pn_offset = (size_t)(w.pos - packet);
-    base_write_u32(&w, (uint32_t)hostile.number);
-    base_write_bytes(&w, frames, (size_t)(f.pos - frames));
-    base_write_space(&w, CRYPTO_TAG_SIZE);
-    struct crypto_seal_item item = {.packet = packet,
-                                    .number = hostile.number++,
-                                    .len = (uint32_t)(w.pos - packet),
-                                    .pn_offset = (uint16_t)pn_offset,
-                                    .pn_len = 4};
-    const struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
-    if (w.bad || !quic_keyphase_unpack(conn) || !crypto_seal(keys->tx, keys->tx_mask, &item, 1))
+    size_t len = sim_forge(hostile.conn, hostile.number++, frames, (size_t)(f.pos - frames), packet);
+    if (!len)
         sim_fail(hostile.stage->world, "the packet could not be made");
-    sim_inject(hostile.stage->s, &hostile.node->socket.local, packet, item.len, delay);
+    sim_inject(hostile.stage->s, &hostile.node->socket.local, packet, (uint32_t)len, delay);
 }
 
 static bool struck_down(void) { return hostile.stage->s->endpoint.stats.connections_glitched > 0; }

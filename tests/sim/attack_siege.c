@@ -6,13 +6,14 @@
  * stay within its budget, and a second client that comes in the middle of the attack must get in.
  *
  * An attack is one line of the table below: what it prepares, what it does each millisecond, and what must be true of
- * the server in the end. Those from inside a connection have one, `siege->traitor_transfer.client`, which is connected
- * when they begin and may be closed for what it does.
+ * the server in the end. Those from inside a connection have one, `siege->traitor`, which is connected when they begin.
+ * What it floods with is packets made by hand (forge.h), and when the server has closed it for that, it comes again.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "checker.h"
+#include "forge.h"
 #include "scenario.h"
 #include "transfer.h"
 
@@ -22,6 +23,7 @@
 #define SPAN (ASKS * ASK_EVERY)
 #define BUDGET (24u << 20) /* of the server's memory */
 #define HELLOS 6000u
+#define FORGED_FIRST 100000u /* number of a forged packet: beyond those of the connection itself */
 
 struct hello {
     uint16_t len;
@@ -34,7 +36,7 @@ struct siege {
     struct sim_dice dice;
     struct sim_node *client, *server, *second, *attacker;
     struct quic_config *client_config, *server_config, *attacker_config;
-    struct transfer server_transfer, second_transfer, traitor_transfer;
+    struct transfer server_transfer, second_transfer;
     struct quic_conn *conn;
     base_time asked_at[ASKS], took[ASKS];
     unsigned asked, answered;
@@ -43,6 +45,11 @@ struct siege {
     struct hello *hellos;
     unsigned hello_count, hello_next;
     uint64_t blow_bytes;
+    struct quic_conn *traitor; /* the attacker's connection; NULL: none yet, or it was closed */
+    bool deaf;                 /* it hears nothing: its own half would not understand the answers to what is forged */
+    uint64_t number, turn;     /* of the next forged packet; how many frames were forged */
+    unsigned frame;            /* in its packet */
+    unsigned struck;           /* how often the server has closed it */
 };
 
 struct attack {
@@ -51,7 +58,8 @@ struct attack {
     void (*prepare)(struct siege *siege);
     void (*blow)(struct siege *siege);
     void (*judge)(struct siege *siege);
-    bool inside; /* siege->traitor_transfer.client is to be connected */
+    bool inside; /* siege->traitor is to be connected */
+    void (*put)(struct siege *siege, struct quic_conn *theirs, struct base_writer *frames); /* of `flood` */
 };
 
 static struct siege *present;
@@ -268,18 +276,231 @@ static void judge_closed(struct siege *siege) {
         sim_fail(siege->world, "%llu answers of closed connections", (unsigned long long)siege->server->strays);
 }
 
-/* From inside: requests that are taken back at once, as many as the server lets be opened. */
-static void churn(struct siege *siege) {
-    struct quic_conn *conn = siege->traitor_transfer.client;
+/* ---- attacks from inside a connection: by an honest stack ---- */
+
+static void traitor_conn(struct sim_node *node, struct quic_conn *conn, uint32_t bits) {
+    (void)node;
+    if (bits & QUIC_CONN_EV_CONNECTED)
+        present->traitor = conn;
+}
+
+static void traitor_closed(struct sim_node *node, struct quic_conn *conn) {
+    (void)node;
+    if (present->traitor == conn)
+        present->traitor = NULL;
+}
+
+/* Takes nothing of what comes. */
+static const struct sim_app traitor_app = {traitor_conn, traitor_closed, NULL, NULL};
+
+/* A request for `answer` bytes. NULL: not now. */
+static struct quic_stream *traitor_asks(struct siege *siege, uint64_t answer) {
+    struct quic_conn *conn = siege->traitor;
     struct quic_stream *stream;
     if (!conn || conn->state >= QUIC_CONN_CLOSING || quic_streams_open(&conn->streams, false, &stream))
-        return;
+        return NULL;
     uint8_t head[8];
-    base_store_uint(head, 100000, 8);
+    base_store_uint(head, answer, 8);
     quic_stream_write(stream, head, sizeof head, false);
+    quic_conn_mark_dirty(conn);
+    return stream;
+}
+
+/* Requests that are taken back at once, as many as the server lets be opened. */
+static void churn(struct siege *siege) {
+    struct quic_stream *stream = traitor_asks(siege, 100000);
+    if (!stream)
+        return;
+    struct quic_conn *conn = siege->traitor;
     quic_stream_reset(stream, 0);
     quic_stream_stop(stream, 0);
     quic_conn_mark_dirty(conn);
+}
+
+/* Asks for a megabyte on each stream there may be, and takes no byte. */
+static void slow_reader(struct siege *siege) {
+    struct quic_stream *stream = traitor_asks(siege, 1 << 20);
+    if (stream)
+        quic_stream_write(stream, NULL, 0, true);
+}
+
+/* Requests that never end: a byte a millisecond on one of them, in turn. */
+static void slow_writer(struct siege *siege) {
+    struct quic_conn *conn = siege->traitor;
+    if (!conn || conn->state >= QUIC_CONN_CLOSING)
+        return;
+    traitor_asks(siege, 1000);
+    struct quic_stream *stream = quic_streams_find(&conn->streams, 4 * (siege->turn++ % 500));
+    if (stream) {
+        uint8_t byte = transfer_byte(stream->id, stream->send.written);
+        quic_stream_write(stream, &byte, 1, false);
+    }
+    quic_conn_mark_dirty(conn);
+}
+
+/* Connections that are closed as soon as they are there, and the next. */
+static void come_and_go(struct siege *siege) {
+    if (siege->traitor && siege->traitor->state < QUIC_CONN_CLOSING) {
+        siege->struck++;
+        quic_conn_close(siege->traitor, true, 7, "bye", 3, siege->world->now);
+    }
+    if (siege->turn++ % 4 == 0)
+        sim_connect(siege->attacker, siege->server, siege->client_config, NULL);
+}
+
+/* ---- ... and with packets made by hand ---- */
+
+static bool deaf(struct sim_world *world, const struct sim_datagram *d) {
+    (void)world;
+    return !present->deaf || d->to != present->attacker;
+}
+
+/* The server's half of the traitor's connection, or NULL. */
+static struct quic_conn *traitors_other(struct siege *siege) {
+    struct base_list *conns = &siege->server->endpoint.conns;
+    for (struct base_node *node = base_list_first(conns); node; node = base_list_next(conns, node)) {
+        struct quic_conn *conn = BASE_CONTAINER(node, struct quic_conn, all);
+        if (conn->state < QUIC_CONN_CLOSING && conn->handshake_confirmed &&
+            quic_addr_equal(&quic_path_active(conn)->remote, &siege->attacker->socket.local))
+            return conn;
+    }
+    return NULL;
+}
+
+/* A packet full of whatever the attack is; when the server has had enough, the next connection begins. */
+static void flood_with(struct siege *siege, void (*put)(struct siege *, struct quic_conn *, struct base_writer *)) {
+    uint8_t frames[SIM_FORGE_MOST], packet[1200];
+    struct quic_conn *theirs = traitors_other(siege);
+    if (siege->deaf && !theirs) {
+        struct quic_close close = {.cause = QUIC_CAUSE_LOCAL};
+        siege->struck++;
+        siege->deaf = false;
+        quic_close_silent(siege->traitor, &close, siege->world->now);
+        siege->traitor = NULL;
+        sim_connect(siege->attacker, siege->server, siege->client_config, NULL);
+    }
+    if (!siege->traitor || !siege->traitor->handshake_confirmed || !theirs)
+        return;
+    if (!siege->deaf) {
+        siege->deaf = true;
+        siege->number = FORGED_FIRST;
+        siege->turn = 0;
+    }
+    struct base_writer f = base_writer_of(frames, sizeof frames);
+    for (siege->frame = 0; siege->frame < 200 && base_writer_left(&f) > 60; siege->frame++, siege->turn++)
+        put(siege, theirs, &f);
+    size_t len = sim_forge(siege->traitor, siege->number++, frames, (size_t)(f.pos - frames), packet);
+    strike(siege, &siege->attacker->socket.local, packet, len);
+}
+
+static void put_ping(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    (void)siege;
+    (void)theirs;
+    quic_frame_write_type(f, QUIC_FRAME_PING);
+}
+
+static void put_challenge(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    uint8_t data[8];
+    (void)theirs;
+    base_store_uint(data, siege->turn, 8);
+    quic_frame_write_path(f, QUIC_FRAME_PATH_CHALLENGE, data);
+}
+
+/* Each takes the place of the one before. */
+static void put_cid(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    struct quic_cid cid = {.len = 8};
+    uint8_t token[16] = {1};
+    (void)theirs;
+    base_store_uint(cid.id, siege->turn + 1, 8);
+    base_store_uint(token + 8, siege->turn, 8);
+    quic_frame_write_new_cid(f, 100 + siege->turn, 100 + siege->turn, &cid, token);
+}
+
+/* The newest ID is given back, for which there is a newer one. */
+static void put_retire(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    quic_frame_write_number(f, QUIC_FRAME_RETIRE_CONNECTION_ID, theirs->local_cids.next_sequence - 1 + siege->frame);
+}
+
+/* All of them new, in order, and a byte long. */
+static void put_tiny(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    (void)theirs;
+    quic_frame_write_stream_header(f, 0, siege->turn, 1, 1, false);
+    base_write_u8(f, siege->turn < 8 ? 0 : transfer_byte(0, siege->turn));
+}
+
+static void put_hole(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    (void)theirs;
+    quic_frame_write_stream_header(f, 4 * (siege->turn / 4000 % 8), 1 + 2 * (siege->turn % 4000), 1, 1, false);
+    base_write_u8(f, 0);
+}
+
+static void put_gap(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    static const uint8_t byte[1];
+    (void)theirs;
+    quic_frame_write_crypto(f, 1 + 2 * (siege->turn % 30000), byte, 1);
+}
+
+/* What makes a stack answer, or say again, what it wants of the peer. */
+static void put_control(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    static const uint64_t types[] = {
+        QUIC_FRAME_MAX_DATA,     QUIC_FRAME_MAX_STREAMS_BIDI,     QUIC_FRAME_MAX_STREAMS_UNI,
+        QUIC_FRAME_DATA_BLOCKED, QUIC_FRAME_STREAMS_BLOCKED_BIDI, QUIC_FRAME_STREAMS_BLOCKED_UNI};
+    (void)theirs;
+    quic_frame_write_number(f, types[siege->turn % 6], siege->turn % 6 < 3 ? siege->turn : 1);
+    quic_frame_write_stream_number(f, siege->turn % 2 ? QUIC_FRAME_MAX_STREAM_DATA : QUIC_FRAME_STREAM_DATA_BLOCKED, 0,
+                                   siege->turn);
+}
+
+/* Every second packet of the newest ones, again and again. */
+static void put_ranges(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    uint64_t next = theirs->recovery.spaces[QUIC_APPLICATION].next, ranges = next / 2 > 8 ? 8 : next / 2;
+    (void)siege;
+    if (!ranges)
+        return;
+    base_write_u8(f, QUIC_FRAME_ACK);
+    base_write_varint(f, next - 1);
+    base_write_varint(f, 0);
+    base_write_varint(f, ranges - 1);
+    base_write_varint(f, 0);
+    for (uint64_t i = 1; i < ranges; i++) {
+        base_write_varint(f, 0);
+        base_write_varint(f, 0);
+    }
+}
+
+/* Whatever was sent has arrived, and so has what was not. */
+static void put_optimistic(struct siege *siege, struct quic_conn *theirs, struct base_writer *f) {
+    uint64_t next = theirs->recovery.spaces[QUIC_APPLICATION].next;
+    uint8_t head[8];
+    uint64_t packet = siege->number - FORGED_FIRST;
+    if (siege->frame == 0 && packet < 8) { /* something large is wanted */
+        base_store_uint(head, 4 << 20, 8);
+        quic_frame_write_stream_header(f, 4 * packet, 0, 8, 1, true);
+        base_write_bytes(f, head, 8);
+    } else if (siege->frame == 1 && next) {
+        base_write_u8(f, QUIC_FRAME_ACK);
+        base_write_varint(f, next - 1);
+        base_write_varint(f, 0);
+        base_write_varint(f, 0);
+        base_write_varint(f, next - 1);
+    }
+}
+
+static void judge_struck(struct siege *siege) {
+    if (!siege->struck)
+        sim_fail(siege->world, "the connection went on until the end");
+}
+
+static void judge_glitched(struct siege *siege) {
+    judge_struck(siege);
+    if (!siege->server->endpoint.stats.connections_glitched)
+        sim_fail(siege->world, "no connection was closed for glitches");
+}
+
+static void judge_optimistic(struct siege *siege) {
+    judge_struck(siege);
+    if (!siege->server->endpoint.stats.acks_optimistic)
+        sim_fail(siege->world, "nobody noticed what was acknowledged");
 }
 
 /* ---- the siege ---- */
@@ -300,10 +521,9 @@ static void siege_open(struct siege *siege, struct sim_world *world, uint64_t se
     siege->client = sim_node_add(world, &innocent_app, 0);
     siege->server = sim_node_add(world, &transfer_server_app, BUDGET);
     siege->second = sim_node_add(world, &transfer_client_app, 0);
-    siege->attacker = sim_node_add(world, &transfer_client_app, 0);
+    siege->attacker = sim_node_add(world, &traitor_app, 0);
     siege->server->user = &siege->server_transfer;
     siege->second->user = &siege->second_transfer;
-    siege->attacker->user = &siege->traitor_transfer;
     siege->second_transfer = (struct transfer){.streams = 1, .upload = 10, .download = 1000};
     struct sim_link link = {.delay = 5 * BASE_MS, .bits_per_second = 1000000000};
     sim_join(siege->client, siege->server, &link);
@@ -339,6 +559,7 @@ static base_time siege_run(struct siege *siege, const struct attack *attack) {
     struct sim_world *world = siege->world;
     base_time end = siege->begins + SPAN;
     world->hostile = attack && attack->inside;
+    world->filter = deaf;
     if (attack && attack->inside)
         sim_connect(siege->attacker, siege->server, siege->client_config, NULL);
     if (attack && attack->prepare)
@@ -346,7 +567,10 @@ static base_time siege_run(struct siege *siege, const struct attack *attack) {
     sim_run(world, siege->begins, NULL);
     for (base_time now = siege->begins; now < end && !world->failure; now += BASE_MS) {
         for (unsigned i = 0; attack && i < attack->blows; i++)
-            attack->blow(siege);
+            if (attack->put)
+                flood_with(siege, attack->put);
+            else
+                attack->blow(siege);
         if (now == siege->begins + SPAN / 2)
             sim_connect(siege->second, siege->server, siege->client_config, NULL);
         sim_run(world, now + BASE_MS, NULL);
@@ -368,15 +592,28 @@ static base_time siege_run(struct siege *siege, const struct attack *attack) {
 }
 
 static const struct attack attacks[] = {
-    {"noise", 20, NULL, noise, NULL, false},
-    {"forged hellos", 4, forged_hellos, send_hello, judge_guarded, false},
-    {"proven hellos", 2, proven_hellos, send_hello, NULL, false},
-    {"unknown versions", 20, NULL, unknown_version, judge_reflection, false},
-    {"unknown IDs", 20, NULL, unknown_id, judge_reflection, false},
-    {"packets without keys", 20, NULL, keyless, NULL, false},
-    {"forged packets", 20, NULL, forged_packets, NULL, false},
-    {"close storm", 20, closed_ones, to_closed, judge_closed, false},
-    {"stream churn", 10, NULL, churn, NULL, true},
+    {"noise", 20, NULL, noise, NULL, false, NULL},
+    {"forged hellos", 4, forged_hellos, send_hello, judge_guarded, false, NULL},
+    {"proven hellos", 2, proven_hellos, send_hello, NULL, false, NULL},
+    {"unknown versions", 20, NULL, unknown_version, judge_reflection, false, NULL},
+    {"unknown IDs", 20, NULL, unknown_id, judge_reflection, false, NULL},
+    {"packets without keys", 20, NULL, keyless, NULL, false, NULL},
+    {"forged packets", 20, NULL, forged_packets, NULL, false, NULL},
+    {"close storm", 20, closed_ones, to_closed, judge_closed, false, NULL},
+    {"stream churn", 10, NULL, churn, NULL, true, NULL},
+    {"slow readers", 10, NULL, slow_reader, NULL, true, NULL},
+    {"slow writers", 10, NULL, slow_writer, NULL, true, NULL},
+    {"come and go", 1, NULL, come_and_go, judge_struck, true, NULL},
+    {"PING", 2, NULL, NULL, judge_glitched, true, put_ping},
+    {"PATH_CHALLENGE", 2, NULL, NULL, judge_glitched, true, put_challenge},
+    {"NEW_CONNECTION_ID", 2, NULL, NULL, judge_struck, true, put_cid},
+    {"RETIRE_CONNECTION_ID", 2, NULL, NULL, judge_struck, true, put_retire},
+    {"a byte a frame", 2, NULL, NULL, judge_glitched, true, put_tiny},
+    {"holes in streams", 2, NULL, NULL, judge_glitched, true, put_hole},
+    {"CRYPTO gaps", 2, NULL, NULL, judge_struck, true, put_gap},
+    {"control frames", 2, NULL, NULL, judge_glitched, true, put_control},
+    {"ACK ranges", 2, NULL, NULL, judge_struck, true, put_ranges},
+    {"optimistic ACKs", 2, NULL, NULL, judge_optimistic, true, put_optimistic},
 };
 
 /* Each seed is one of the attacks. */

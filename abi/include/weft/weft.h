@@ -1069,7 +1069,7 @@ typedef struct weft_conn_stats {
     uint64_t streams_opened_local, streams_opened_remote, key_updates, flow_blocked;
     uint64_t datagram_frames_sent, datagram_frames_received, datagram_frames_lost, datagram_frames_dropped;
     uint64_t ecn_marked, ecn_ce, ecn_failures, mtu_black_holes;
-    uint64_t glitches, acks_optimistic, paths_refused, qlog_dropped;
+    uint64_t glitches, acks_optimistic, paths_refused, qlog_dropped, writes_limited;
 } weft_conn_stats;
 
 typedef struct weft_engine_stats {

@@ -149,6 +149,7 @@ static PyObject *weft_conn_stats_dict(const weft_conn_stats *s) {
     put_number(dict, "acks_optimistic", s->acks_optimistic);
     put_number(dict, "paths_refused", s->paths_refused);
     put_number(dict, "qlog_dropped", s->qlog_dropped);
+    put_number(dict, "writes_limited", s->writes_limited);
     if (PyErr_Occurred()) {
         Py_DECREF(dict);
         return NULL;

@@ -218,6 +218,60 @@ START_TEST(a_writer_hears_when_there_is_room)
 }
 END_TEST
 
+START_TEST(all_streams_together_hold_so_much)
+{
+    static struct world w;
+    world_init(&w, 1);
+    world_start(&w);
+    struct side *c = &w.client;
+    static uint8_t data[30000];
+    static const uint16_t expected[] = {20000, 20000, 5536, 4096};
+    uint64_t ids[4];
+    c->options.connection_send_buffer = 45536;
+    for (unsigned i = 0; i < 4; i++) {
+        struct quic_stream *s = must_open(c, true);
+        ids[i] = s->id;
+        fill(s->id, 0, data, sizeof data);
+        ck_assert_int_eq(quic_stream_write(s, data, 30000, false), expected[i]); /* one that is empty takes a little */
+        ck_assert_int_eq(quic_stream_write(s, data, 1, false), 0);
+        c->streams[s->id].to_write = 30000;
+        c->streams[s->id].written = expected[i];
+    }
+    ck_assert_uint_eq(c->set.pools.buffered, 45536 + 4096);
+    ck_assert_uint_eq(c->stats.writes_limited, 4); /* the first two were full by themselves */
+    world_run(&w);                                 /* they hear of room, all the same */
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert(c->streams[ids[i]].closed);
+        ck_assert_uint_eq(w.server.streams[ids[i]].read, 30000);
+    }
+    ck_assert_uint_eq(c->set.pools.buffered, 0);
+    world_clear(&w);
+}
+END_TEST
+
+/* With a budget for memory, an eighth of it; but a stream alone may be filled. */
+START_TEST(a_budget_bounds_what_streams_hold)
+{
+    static struct world w;
+    world_init(&w, 1);
+    world_start(&w);
+    struct side *c = &w.client;
+    static uint8_t data[30000];
+    c->options.stream_send_buffer = 30000;
+    c->options.connection_send_buffer = 1 << 20;
+    c->mem.limit = 8 * 40000;
+    ck_assert_int_eq(quic_stream_write(must_open(c, true), data, 30000, false), 30000);
+    ck_assert_int_eq(quic_stream_write(must_open(c, true), data, 30000, false), 10000);
+    c->mem.limit = c->mem.used + 100000;
+    ck_assert_int_eq(quic_stream_write(must_open(c, true), data, 30000, false), 4096);
+    c->set.pools.buffered -= 44096; /* as if the stream were alone */
+    ck_assert_int_eq(quic_stream_write(must_open(c, true), data, 30000, false), 30000);
+    c->set.pools.buffered += 44096;
+    c->mem.limit = 0;
+    world_clear(&w);
+}
+END_TEST
+
 START_TEST(a_closed_connection_tells_every_stream_last)
 {
     static struct world w;
@@ -308,6 +362,8 @@ Suite *unit_suite(void) {
                             warm_requests_do_not_allocate,
                             a_long_lived_stream_lets_the_window_move_on,
                             a_writer_hears_when_there_is_room,
+                            all_streams_together_hold_so_much,
+                            a_budget_bounds_what_streams_hold,
                             a_closed_connection_tells_every_stream_last,
                             any_allocation_may_fail};
     return TOOLKIT_SUITE("quic/stream", tests);

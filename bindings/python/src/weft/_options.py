@@ -51,6 +51,10 @@ class Options(TypedDict, total=False):
     """Bytes a stream holds for sending before writes are refused until it drains. Allowed: 1KiB to 1TiB; unless
     set: 1MiB."""
 
+    connection_send_buffer: int | str
+    """The same for all streams of a connection together; an eighth of the engine's memory budget at most. Allowed:
+    64KiB to 1TiB; unless set: 32MiB."""
+
     ack_delay_exponent: int
     """Scale of the ACK Delay field we send (transport parameter). Allowed: 0 to 20; unless set: 3."""
 

@@ -1,0 +1,67 @@
+/* `weft qlog`: whatever a file holds, it is read to its end or to a message, its curves fit together and its picture can be drawn.
+ * The first byte says in which pieces the input comes, which trace is wanted, and in which colours it is drawn. */
+#include <assert.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../abi/cli/qlog.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct input {
+    const uint8_t *data;
+    size_t left, piece;
+};
+
+static long give(void *user, void *to, size_t len) {
+    struct input *input = user;
+    size_t now = input->left < input->piece ? input->left : input->piece;
+    now = now < len ? now : len;
+    if (now)
+        memcpy(to, input->data, now);
+    input->data += now;
+    input->left -= now;
+    return (long)now;
+}
+
+static void check(const struct qlog_trace *trace, size_t size) {
+    (void)size; /* without asserts */
+    for (unsigned i = 0; i < QLOG_CURVES; i++) {
+        const struct qlog_curve *curve = &trace->curves[i];
+        assert(curve->count <= size); /* each point was told by something in the file */
+        for (size_t n = 1; n < curve->count; n++)
+            assert(curve->time[n] >= curve->time[n - 1]);
+    }
+    assert(trace->end >= trace->start);
+    assert(memchr(trace->title, 0, sizeof trace->title) && memchr(trace->closed, 0, sizeof trace->closed));
+    assert(memchr(trace->role, 0, sizeof trace->role) && memchr(trace->group, 0, sizeof trace->group));
+}
+
+static void draw(const struct qlog_trace *trace, enum qlog_theme theme) {
+    char *svg = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&svg, &len);
+    assert(out);
+    qlog_svg(trace, theme, out);
+    fclose(out);
+    assert(len > 6 && memcmp(svg + len - 7, "</svg>\n", 7) == 0 && !strstr(svg, "nan") && !strstr(svg, "inf "));
+    free(svg);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (!size)
+        return 0;
+    struct input input = {data + 1, size - 1, (size_t)(data[0] & 31) * 40 + 1};
+    struct qlog_trace trace = {.seen = false};
+    char why[200];
+    unsigned traces = qlog_read_from(give, &input, 1 + (data[0] >> 7), &trace, why, sizeof why);
+    (void)traces;
+    assert(traces || *why);
+    assert(!trace.damaged == !*why || !traces);
+    check(&trace, size);
+    if (trace.seen)
+        draw(&trace, (enum qlog_theme)(data[0] >> 5 & 1));
+    qlog_trace_free(&trace);
+    return 0;
+}
