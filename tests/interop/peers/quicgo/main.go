@@ -156,6 +156,7 @@ func (o *options) tlsConfig() (*tls.Config, error) {
 func (o *options) quicConfig() (*quic.Config, error) {
 	config := &quic.Config{
 		MaxIdleTimeout:                 o.idleTimeout,
+		HandshakeIdleTimeout:           o.idleTimeout, // without it ten seconds are all that a handshake may take
 		InitialStreamReceiveWindow:     o.streamWindow,
 		InitialConnectionReceiveWindow: o.connectionWindow,
 		InitialPacketSize:              uint16(o.packetSize),
