@@ -264,6 +264,8 @@ bool crypto_tls_config_tickets(struct crypto_tls_config *config, const uint8_t s
     memcpy(config->ticket_secret, secret, sizeof config->ticket_secret);
     config->ticket_lifetime_s = lifetime_s;
     config->tickets = true;
+    if (!tls_ticket_secret_set(config))
+        return tls_error(error, "the secret of the session tickets cannot be used");
     return apply_all(config, error);
 }
 

@@ -84,6 +84,7 @@ struct tls_pin {
     uint8_t sha256[32];
 };
 
+#define TLS_TICKET_ID 8u   /* of the 16 bytes of a ticket's name: 8 name the secret, 8 the epoch */
 #define TLS_STRIKES 16384u /* tickets remembered against replay: 128 KiB, for about a thousand resumptions a second */
 
 struct crypto_tls_config {
@@ -100,7 +101,8 @@ struct crypto_tls_config {
     bool verify, early_data, tickets;
     uint32_t ticket_lifetime_s;
     uint8_t ticket_secret[32];
-    _Atomic uint64_t *strikes; /* TLS_STRIKES of them; see tls_ticket.c */
+    uint8_t ticket_id[TLS_TICKET_ID]; /* names the secret, in tickets */
+    _Atomic uint64_t *strikes;        /* TLS_STRIKES of them; see tls_ticket.c */
     struct tls_pin *pins;
     crypto_verify_cb verify_cb;
     void *verify_user;
@@ -206,6 +208,8 @@ void tls_session_resume(struct crypto_tls *tls, const uint8_t *bytes, size_t len
 extern const WOLFSSL_QUIC_METHOD tls_method;
 int tls_on_secret(WOLFSSL *ssl, int id, const unsigned char *secret, int len, void *user);
 int tls_on_verify(int ok, WOLFSSL_X509_STORE_CTX *store);
+/* The configuration has a new secret for tickets. */
+bool tls_ticket_secret_set(struct crypto_tls_config *config);
 /* wolfSSL's ticket hook. */
 int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
                   unsigned char *ticket, int in_len, int *out_len, void *user);

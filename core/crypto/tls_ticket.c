@@ -23,7 +23,6 @@
 #include <wolfssl/wolfcrypt/hash.h>
 #include <wolfssl/wolfcrypt/hmac.h>
 
-#define NAME_ID 8u /* of the 16 bytes of a ticket's name: 8 name the secret, 8 the epoch */
 #define EXTRA \
     (CRYPTO_TICKET_DATA + 1) /* the application's bytes and their number, behind wolfSSL's; always all of them */
 #define STRIKE_WAYS 8u
@@ -51,6 +50,10 @@ static bool derive(const struct crypto_tls_config *config, const char *label, co
         memcpy(info + 16 + WOLFSSL_TICKET_NAME_SZ, nonce, WOLFSSL_TICKET_IV_SZ);
     return wc_HKDF_Expand(WC_SHA256, config->ticket_secret, sizeof config->ticket_secret, info, sizeof info, out,
                           (word32)len) == 0;
+}
+
+bool tls_ticket_secret_set(struct crypto_tls_config *config) {
+    return derive(config, "weft ticket id", NULL, NULL, config->ticket_id, sizeof config->ticket_id);
 }
 
 static uint64_t epoch_now(const struct crypto_tls_config *config) { return tls_now_s() / config->ticket_lifetime_s; }
@@ -90,10 +93,10 @@ static int seal_ticket(struct crypto_tls *tls, uint8_t *name, uint8_t *iv, uint8
     WC_RNG *rng = wolfSSL_GetRNG(tls->ssl);
     uint8_t with[48];
     Aes aes;
-    if (!rng || wc_RNG_GenerateBlock(rng, iv, WOLFSSL_TICKET_IV_SZ) != 0 ||
-        !derive(config, "weft ticket id", NULL, NULL, name, NAME_ID))
+    if (!rng || wc_RNG_GenerateBlock(rng, iv, WOLFSSL_TICKET_IV_SZ) != 0)
         return WOLFSSL_TICKET_RET_FATAL;
-    put_u64(name + NAME_ID, epoch_now(config));
+    memcpy(name, config->ticket_id, TLS_TICKET_ID);
+    put_u64(name + TLS_TICKET_ID, epoch_now(config));
     bound(tls, name, with);
     fill(tls, ticket + len - EXTRA);
     memset(mac, 0, WOLFSSL_TICKET_MAC_SZ);
@@ -135,10 +138,9 @@ static bool first_in_fleet(const struct crypto_tls_config *config, const uint8_t
 static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_t *iv, const uint8_t *mac,
                        uint8_t *ticket, int len) {
     struct crypto_tls_config *config = tls->config;
-    uint8_t id[NAME_ID], with[48];
-    uint64_t now = epoch_now(config), epoch = get_u64(name + NAME_ID);
-    if (!derive(config, "weft ticket id", NULL, NULL, id, sizeof id) || !crypto_equal(id, name, sizeof id) ||
-        (epoch != now && epoch + 1 != now))
+    uint8_t with[48];
+    uint64_t now = epoch_now(config), epoch = get_u64(name + TLS_TICKET_ID);
+    if (!crypto_equal(config->ticket_id, name, sizeof config->ticket_id) || (epoch != now && epoch + 1 != now))
         return WOLFSSL_TICKET_RET_REJECT;
     bound(tls, name, with);
     uint8_t tag[CRYPTO_TAG_SIZE];

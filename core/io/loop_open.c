@@ -15,11 +15,13 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "crypto/keys.h"
 #include "io/loop_impl.h"
 #include "tables/errors.h"
 
@@ -44,8 +46,7 @@ static uint64_t system_wall_clock(void *user) {
     return read_clock(CLOCK_REALTIME);
 }
 
-static void system_random(void *user, uint8_t *out, size_t len) {
-    (void)user;
+static void draw(uint8_t *out, size_t len) {
     while (len) {
         ssize_t got = getrandom(out, len, 0);
         if (got < 0 && errno != EINTR)
@@ -55,6 +56,22 @@ static void system_random(void *user, uint8_t *out, size_t len) {
             len -= (size_t)got;
         }
     }
+}
+
+/* A connection wants a few bytes a dozen times: one call to the system does for several of them. */
+static void system_random(void *user, uint8_t *out, size_t len) {
+    struct io_loop *loop = (struct io_loop *)user;
+    if (len > sizeof loop->drawn / 4) {
+        draw(out, len);
+        return;
+    }
+    if (len > loop->drawn_left) {
+        draw(loop->drawn, sizeof loop->drawn);
+        loop->drawn_left = sizeof loop->drawn;
+    }
+    loop->drawn_left -= (uint32_t)len;
+    memcpy(out, loop->drawn + loop->drawn_left, len);
+    crypto_wipe(loop->drawn + loop->drawn_left, len);
 }
 
 /* ---- the timer ---- */
@@ -181,15 +198,17 @@ static void clear_core(struct io_loop *loop) {
     base_bufpool_clear(&loop->bufs);
     base_free(loop->mem, loop->train_data, QUIC_TRAIN_SIZE);
     loop->train_data = NULL;
+    crypto_wipe(loop->drawn, sizeof loop->drawn);
 }
 
-static void set_defaults(struct io_loop_open *open) {
+static void set_defaults(struct io_loop *loop) {
+    struct io_loop_open *open = &loop->open;
     if (!open->clock)
         open->clock = system_clock;
     if (!open->wall_clock)
         open->wall_clock = system_wall_clock;
     if (!open->random.fill)
-        open->random = (struct base_random){.fill = system_random};
+        open->random = (struct base_random){.fill = system_random, .user = loop};
     if (!open->receive_buffer)
         open->receive_buffer = LOOP_BUFFER;
     if (!open->send_buffer)
@@ -224,7 +243,7 @@ int io_loop_init(struct io_loop *loop, const struct io_loop_open *open, struct c
     memset(loop, 0, sizeof *loop);
     loop->mem = open->mem;
     loop->open = *open;
-    set_defaults(&loop->open);
+    set_defaults(loop);
     loop->external = open->external;
     loop->owns_uv = !open->external && !open->uv;
     loop->timer_fd = -1;

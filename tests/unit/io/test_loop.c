@@ -77,6 +77,29 @@ START_TEST(test_external)
 }
 END_TEST
 
+static int by_value(const void *a, const void *b) { return memcmp(a, b, 8); }
+
+/* Drawn from the system in advance: nothing is given twice, and what was given away is not kept. */
+START_TEST(test_random)
+{
+    open_loop(EXTERNAL);
+    static uint64_t got[10000];
+    const struct base_random *random = &loop.endpoint.random;
+    for (unsigned i = 0; i < 10000; i++) {
+        uint8_t other[100];
+        got[i] = base_random_u64(random);
+        base_random_fill(random, other, 1 + i % sizeof other);
+        ck_assert_uint_le(loop.drawn_left, IO_LOOP_DRAWN);
+        for (uint32_t at = loop.drawn_left; at < IO_LOOP_DRAWN; at++)
+            ck_assert_uint_eq(loop.drawn[at], 0);
+    }
+    qsort(got, 10000, sizeof got[0], by_value);
+    for (unsigned i = 1; i < 10000; i++)
+        ck_assert_uint_ne(got[i], got[i - 1]);
+    close_loop();
+}
+END_TEST
+
 /* The external way is for external loops only. */
 START_TEST(test_no_input_beside_sockets)
 {
@@ -351,6 +374,7 @@ Suite *unit_suite(void) {
     TCase *tc = tcase(suite, "turn");
     tcase_add_loop_test(tc, test_answer, 0, EXTERNAL);
     tcase_add_test(tc, test_external);
+    tcase_add_test(tc, test_random);
     tcase_add_test(tc, test_no_input_beside_sockets);
     tcase_add_test(tc, test_fd_tells_all);
     tcase_add_loop_test(tc, test_no_reentry, 0, DRIVERS);
