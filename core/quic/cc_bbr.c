@@ -23,6 +23,9 @@
 #define BBR_STARTUP_LOSS_RANGES 6u
 #define BBR_DRAIN_ROUNDS 3u
 #define BBR_PROBE_RTT_DURATION (200 * BASE_MS)
+/* In the first round after ProbeRTT the flight grows again; samples of what was sent then tell of what was in flight, not of
+ * the path. */
+#define BBR_HELD_ROUNDS 2u
 #define BBR_PROBE_WAIT (2 * BASE_SEC)
 #define BBR_PROBE_ROUNDS_MOST 63u
 #define BBR_PROBE_UP_ROUNDS_MOST 30u
@@ -111,7 +114,7 @@ static void check_startup_done(struct quic_cc *cc, const struct quic_cc_ack *ack
     if (b->state != BBR_STARTUP)
         return;
     if (!b->full_bw_reached && b->in_recovery && b->loss_round_start && b->loss_ranges >= BBR_STARTUP_LOSS_RANGES &&
-        bbr_is_too_high(ack->sample_lost, ack->sample_in_flight))
+        bbr_is_too_high(cc, ack->sample_lost, ack->sample_in_flight))
         end_startup(cc);
     if (b->full_bw_reached)
         enter_drain(b);
@@ -171,7 +174,7 @@ static bool adapt_longterm(struct quic_cc *cc, const struct quic_cc_ack *ack) {
             return true;
         }
     }
-    if (bbr_is_too_high(ack->sample_lost, ack->sample_in_flight) || b->inflight_longterm == BBR_INFINITY)
+    if (bbr_is_too_high(cc, ack->sample_lost, ack->sample_in_flight) || b->inflight_longterm == BBR_INFINITY)
         return false;
     b->inflight_longterm = bbr_max(b->inflight_longterm, ack->sample_in_flight);
     if (b->state == BBR_PROBE_UP)
@@ -256,6 +259,7 @@ static void check_probe_rtt(struct quic_cc *cc, const struct quic_cc_ack *ack) {
         bbr_start_round(b, ack->delivered);
     }
     if (b->state == BBR_PROBE_RTT) {
+        b->held_rounds = BBR_HELD_ROUNDS;
         if (b->probe_rtt_done_at == 0 && ack->bytes_in_flight <= bbr_probe_rtt_window(cc)) {
             b->probe_rtt_done_at = ack->now + BBR_PROBE_RTT_DURATION;
             b->probe_rtt_round_done = false;
@@ -267,7 +271,6 @@ static void check_probe_rtt(struct quic_cc *cc, const struct quic_cc_ack *ack) {
         }
     }
     cc->holds_back = b->state == BBR_PROBE_RTT;
-    b->held_back |= cc->holds_back;
     if (b->delivered > 0)
         b->idle_restart = false;
 }
@@ -345,7 +348,7 @@ static void bbr_on_lost(struct quic_cc *cc, const struct quic_cc_lost *lost) {
     note_congestion(cc, lost->sent_at, lost->delivered);
     b->loss_ranges += lost->number != b->last_lost + 1;
     b->last_lost = lost->number;
-    if (b->bw_probe_sample && bbr_is_too_high(lost->lost, lost->in_flight))
+    if (b->bw_probe_sample && bbr_is_too_high(cc, lost->lost, lost->in_flight))
         handle_too_high(cc, inflight_at_loss(lost), lost->app_limited, lost->now, lost->delivered);
 }
 

@@ -26,11 +26,12 @@ enum bbr_state {
 enum bbr_acks { BBR_ACKS_INIT = 0, BBR_ACKS_REFILLING, BBR_ACKS_STARTING, BBR_ACKS_FEEDBACK, BBR_ACKS_STOPPING };
 
 struct bbr {
-    uint8_t state;            /* enum bbr_state */
-    uint8_t ack_phase;        /* enum bbr_acks */
-    uint8_t undo_state;       /* BBR_STARTUP or BBR_PROBE_UP: what losses ended; BBR_STATES = nothing */
-    uint8_t loss_round_state; /* when the round of losses began */
+    uint8_t state;                /* enum bbr_state */
+    uint8_t ack_phase;            /* enum bbr_acks */
+    uint8_t undo_state;           /* BBR_STARTUP or BBR_PROBE_UP: what losses ended; BBR_STATES = nothing */
+    uint8_t loss_round_states[2]; /* when the round of losses began; when the one before did */
     uint8_t full_bw_count, probe_up_rounds;
+    uint8_t held_rounds; /* rounds until samples are not about a flight that ProbeRTT kept low */
     bool round_start, loss_round_start;
     bool full_bw_reached, full_bw_now;
     bool loss_in_round;   /* or ECN-CE */
@@ -38,7 +39,6 @@ struct bbr {
     bool prev_probe_too_high, prev_probe_precautionary;
     bool idle_restart, probe_rtt_expired, probe_rtt_round_done;
     bool in_recovery, rtt_seen;
-    bool held_back;                   /* samples are still about what ProbeRTT kept low */
     bool limited_now, limited_before; /* the window was full in this round trip, in the one before */
 
     /* rounds */
@@ -85,8 +85,12 @@ static inline uint64_t bbr_scale(uint64_t a, double gain) {
 static inline bool bbr_in_probe_bw(const struct bbr *b) {
     return b->state >= BBR_PROBE_DOWN && b->state <= BBR_PROBE_UP;
 }
-static inline bool bbr_is_too_high(uint64_t lost, uint64_t in_flight) {
-    return (double)lost > (double)in_flight * BBR_LOSS_THRESH;
+/* More than the threshold, and more than chance makes of it: of n packets that are lost with a chance of p each, n * p are, give
+ * or take the root of that. A path that loses 1 % by itself loses 2 % of one flight in twenty; with two such deviations
+ * it is one in some thousands, while a queue that overflows loses half of what is too much and is found all the same. */
+static inline bool bbr_is_too_high(const struct quic_cc *cc, uint64_t lost, uint64_t in_flight) {
+    double expected = (double)in_flight * BBR_LOSS_THRESH, beyond = (double)lost - expected;
+    return beyond > 0.0 && beyond * beyond > 4.0 * expected * (double)cc->mtu;
 }
 static inline uint64_t bbr_min_pipe(const struct quic_cc *cc) { return BBR_MIN_PIPE_PACKETS * (uint64_t)cc->mtu; }
 

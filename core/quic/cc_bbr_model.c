@@ -60,6 +60,7 @@ static void model_update_round(struct bbr *b, const struct quic_cc_ack *ack) {
     bbr_start_round(b, ack->delivered);
     b->round_count++;
     b->rounds_since_probe_up++;
+    b->held_rounds -= b->held_rounds > 0;
     b->limited_before = b->limited_now;
     b->limited_now = false;
 }
@@ -97,11 +98,21 @@ void bbr_reset_shortterm(struct bbr *b) { b->bw_shortterm = b->inflight_shortter
 
 static void model_update_latest(struct bbr *b, const struct quic_cc_ack *ack) {
     b->loss_round_start = ack->packet_delivered >= b->loss_round_delivered;
-    b->held_back &= ack->sample_app_limited;
     b->bw_latest = bbr_max(b->bw_latest, b->rate_with_noise);
     b->inflight_latest = bbr_max(b->inflight_latest, b->delivered_with_noise);
     if (b->loss_round_start)
         b->loss_round_delivered = ack->delivered;
+}
+
+/* The least that rates measured now may owe to our own pacing. A sample is about what was acknowledged after a packet was sent,
+ * and that was sent up to a round before it: what is acknowledged in this round tells of the last two. */
+static double model_least_gain(const struct bbr *b) {
+    const uint8_t states[] = {b->state, b->loss_round_states[0], b->loss_round_states[1]};
+    double least = 1.0;
+    for (unsigned i = 0; i < sizeof states; i++)
+        if (bbr_states[states[i]].pacing_gain < least)
+            least = bbr_states[states[i]].pacing_gain;
+    return least;
 }
 
 /* Once in a round with losses: towards what the path delivers now, not further than by Beta. Where the draft takes the
@@ -113,8 +124,7 @@ static void model_lower_bounds(struct quic_cc *cc) {
         b->bw_shortterm = b->max_bw;
     if (b->inflight_shortterm == BBR_INFINITY)
         b->inflight_shortterm = cc->window;
-    double now = bbr_states[b->state].pacing_gain, before = bbr_states[b->loss_round_state].pacing_gain;
-    double least = now < before ? now : before, gain = BBR_PACING_MARGIN * (least < 1.0 ? least : 1.0);
+    double gain = BBR_PACING_MARGIN * model_least_gain(b);
     uint64_t latest = bbr_min(bbr_scale(b->bw_latest, 1.0 / gain), b->bw_shortterm);
     b->bw_shortterm = bbr_max(latest, bbr_scale(b->bw_shortterm, BBR_BETA));
     b->inflight_shortterm = bbr_max(b->inflight_latest, bbr_scale(b->inflight_shortterm, BBR_BETA));
@@ -125,7 +135,8 @@ void bbr_model_advance(struct bbr *b) {
         b->bw_latest = b->rate_with_noise;
         b->inflight_latest = b->delivered_with_noise;
         b->loss_ranges = 0;
-        b->loss_round_state = b->state;
+        b->loss_round_states[1] = b->loss_round_states[0];
+        b->loss_round_states[0] = b->state;
     }
     b->bw = bbr_min(b->max_bw, b->bw_shortterm);
 }
@@ -153,8 +164,9 @@ static void model_update_extra_acked(struct quic_cc *cc, const struct quic_cc_ac
 
 /* Losses up to the threshold are noise to a probe, and must be noise between probes too: they count as delivered there,
  * or a path that loses one packet in a hundred would bring the short-term bounds down round by round. */
-static void model_take_sample(struct bbr *b, const struct quic_cc_ack *ack) {
-    uint64_t noise = bbr_is_too_high(ack->sample_lost, ack->sample_in_flight) ? 0 : ack->sample_lost;
+static void model_take_sample(const struct quic_cc *cc, const struct quic_cc_ack *ack) {
+    struct bbr *b = bbr_of(cc);
+    uint64_t noise = bbr_is_too_high(cc, ack->sample_lost, ack->sample_in_flight) ? 0 : ack->sample_lost;
     bool sampled = ack->sample_interval != 0;
     double rate = sampled ? (double)BASE_SEC / (double)ack->sample_interval : 0.0;
     b->rate = bbr_scale(ack->sample_delivered, rate);
@@ -165,12 +177,12 @@ static void model_take_sample(struct bbr *b, const struct quic_cc_ack *ack) {
 
 void bbr_model_on_ack(struct quic_cc *cc, const struct quic_cc_ack *ack) {
     struct bbr *b = bbr_of(cc);
-    model_take_sample(b, ack);
+    model_take_sample(cc, ack);
     model_update_latest(b, ack);
     model_update_round(b, ack);
     model_update_max_bw(b, ack);
     if (b->loss_round_start) {
-        if (b->loss_in_round && !bbr_is_probing_bw(b) && !b->held_back)
+        if (b->loss_in_round && !bbr_is_probing_bw(b) && b->held_rounds == 0)
             model_lower_bounds(cc);
         b->loss_in_round = false;
     }

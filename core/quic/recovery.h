@@ -22,6 +22,14 @@
 #define QUIC_PACKET_THRESHOLD 3u     /* kPacketThreshold (RFC 9002 6.1.1) */
 #define QUIC_PERSISTENT_THRESHOLD 3u /* kPersistentCongestionThreshold (7.6.1) */
 
+/* How far packets overtake each other on a path (RFC 9002 6.1; RFC 8985 6.2 step 4). All zero: not more than is usual, and
+ * the thresholds are those of RFC 9002 6.1.1 and 6.1.2. */
+struct quic_reordering {
+    uint32_t packets; /* so many may be acknowledged above a packet that still comes; 0: QUIC_PACKET_THRESHOLD - 1 */
+    base_time time;   /* it may come so much later than the RTT says; 0: an eighth of the RTT */
+    uint8_t persist;  /* congestion events until this is forgotten */
+};
+
 struct quic_path_control {
     struct quic_rtt rtt;
     struct quic_cc cc;
@@ -39,6 +47,7 @@ struct quic_path_control {
     uint32_t event_lost; /* its lost packets that were not acknowledged after all */
     uint16_t event;      /* its number, never 0 once there was one */
     bool event_sure;     /* ECN-CE or persistent congestion: there is nothing to undo */
+    struct quic_reordering reordering;
 };
 
 /* PTO periods grow by backoff up to this. */

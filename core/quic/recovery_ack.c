@@ -34,8 +34,19 @@ struct ack_walk {
     bool eliciting; /* something ack-eliciting is newly acknowledged */
     const struct quic_sent_packet *newest;
     uint64_t number;
+    uint64_t largest_before; /* what was acknowledged before this frame */
+    base_time now;
     struct ack_tally paths[QUIC_PATHS + 1];
 };
+
+/* Later packets were acknowledged before this one. */
+static void ack_late(struct ack_walk *w, uint64_t number, const struct quic_sent_packet *packet) {
+    struct quic_path_control *path = quic_recovery_path_of(w->r, packet);
+    if (!path || !packet->in_flight || !path->rtt.sampled)
+        return;
+    base_time due = packet->sent_at + base_time_max(path->rtt.smoothed, path->rtt.latest);
+    quic_recovery_on_late(path, w->largest_before - number, w->now > due ? w->now - due : 0);
+}
 
 static void ack_packet(struct ack_walk *w, uint64_t number, struct quic_sent_packet *packet) {
     struct quic_recovery *r = w->r;
@@ -53,6 +64,8 @@ static void ack_packet(struct ack_walk *w, uint64_t number, struct quic_sent_pac
             tally->spurious += path && packet->event && packet->event == path->event;
         }
     }
+    if (number < w->largest_before)
+        ack_late(w, number, packet);
     tally->marked += packet->ecn == QUIC_ECT0;
     quic_sent_settle(w->log, packet, QUIC_SENT_ACKED);
     w->eliciting |= packet->eliciting;
@@ -263,12 +276,13 @@ enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space sp
     struct quic_sent *log = &r->spaces[space];
     if (ack->largest >= log->next)
         return QUIC_PROTOCOL_VIOLATION;
-    bool advances = log->largest_acked == QUIC_NO_NUMBER || ack->largest > log->largest_acked;
+    uint64_t before = log->largest_acked == QUIC_NO_NUMBER ? 0 : log->largest_acked;
+    bool advances = log->largest_acked == QUIC_NO_NUMBER || ack->largest > before;
     if (advances)
         log->largest_acked = ack->largest;
     r->handshake_acked |= space == QUIC_HANDSHAKE;
 
-    struct ack_walk w = {.r = r, .log = log, .space = space};
+    struct ack_walk w = {.r = r, .log = log, .space = space, .largest_before = before, .now = now};
     for (unsigned i = 0; i < QUIC_PATHS; i++)
         w.paths[i].fresh_after = r->paths[i] ? r->paths[i]->cc.recovery_start : 0;
     r->ack_result = QUIC_ACK_NEWS;

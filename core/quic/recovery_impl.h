@@ -46,6 +46,17 @@ static inline base_time quic_recovery_forget_before(const struct quic_recovery *
     return now > kept ? now - kept : 0;
 }
 
+/* 6.1.2: what has not come so long after it was sent is lost, with something later acknowledged: 9/8 of the larger of the smoothed
+ * and the latest RTT; more where reordering takes longer, to twice the RTT at most (RFC 8985 6.2 step 4). */
+static inline base_time quic_recovery_loss_delay(const struct quic_path_control *path) {
+    base_time rtt = base_time_max(path->rtt.smoothed, path->rtt.latest);
+    base_time late = base_time_max(rtt / 8, base_time_min(path->reordering.time, rtt));
+    return base_time_max(rtt + late, QUIC_GRANULARITY);
+}
+
+/* A packet was acknowledged, so late that the thresholds of 6.1 alone would have given it up, or did. */
+void quic_recovery_on_late(struct quic_path_control *path, uint64_t overtaken_by, base_time late);
+
 /* RFC 9002 A.10: declares what is lost in this space by now and tells the controllers. `lost_bytes` (one a path, may be
  * NULL) is added to. */
 void quic_recovery_detect_lost(struct quic_recovery *r, enum quic_space space, base_time now, uint64_t *lost_bytes);

@@ -5,7 +5,8 @@
  *
  * The hot question, "what below the largest acknowledged number is still outstanding", is answered from log->oldest:
  * everything below it is settled, and everything more than the packet threshold below the largest acknowledged becomes
- * lost at once, so each call looks at a handful of packets whatever the window is.
+ * lost at once, so each call looks at a handful of packets whatever the window is. On a path that reorders the threshold
+ * goes up, within a bound (REORDERING_MOST), and what is acknowledged in between is jumped over.
  *
  * The invariant that matters: a packet is declared lost at most once, and leaves the flight when it is. One that is
  * remembered as LOST carries the number of the congestion event it belongs to, so that an event whose losses all prove
@@ -24,10 +25,31 @@ struct loss_tally {
     bool congestion; /* something that speaks of congestion: no MTU probe, nothing out of flight */
 };
 
-/* 6.1.2: 9/8 of the larger of the smoothed and the latest RTT. */
-static base_time loss_delay(const struct quic_rtt *rtt) {
-    base_time rtt_now = base_time_max(rtt->smoothed, rtt->latest);
-    return base_time_max(rtt_now + rtt_now / 8, QUIC_GRANULARITY);
+/* RFC 8985 6.2 step 4: what reordering there was is believed for so many recoveries more. */
+#define REORDERING_PERSIST 16u
+/* A peer may choose what it acknowledges: so many holes it can make us look at with each ACK, not a window full. */
+#define REORDERING_MOST 1024u
+
+/* 6.1.1: that many packets acknowledged above one prove it lost, or as many more as have overtaken one that came. */
+static uint32_t loss_packet_threshold(const struct quic_path_control *path) {
+    return path->reordering.packets >= QUIC_PACKET_THRESHOLD ? path->reordering.packets + 1 : QUIC_PACKET_THRESHOLD;
+}
+
+/* A quarter more than was seen: the next one may be later. */
+static uint64_t loss_with_margin(uint64_t seen) { return seen + seen / 4; }
+
+void quic_recovery_on_late(struct quic_path_control *path, uint64_t overtaken_by, base_time late) {
+    struct quic_reordering *seen = &path->reordering;
+    base_time usual = base_time_max(path->rtt.smoothed, path->rtt.latest) / 8;
+    if (overtaken_by < QUIC_PACKET_THRESHOLD && late <= usual)
+        return;
+    uint64_t packets = loss_with_margin(overtaken_by);
+    if (packets > REORDERING_MOST)
+        packets = REORDERING_MOST;
+    if (packets > seen->packets)
+        seen->packets = (uint32_t)packets;
+    seen->time = base_time_max(seen->time, loss_with_margin(late));
+    seen->persist = REORDERING_PERSIST;
 }
 
 static void loss_tell_packet(struct quic_path_control *path, uint64_t number, const struct quic_sent_packet *packet,
@@ -61,6 +83,8 @@ void quic_recovery_congestion(struct quic_recovery *r, struct quic_path_control 
     }
     r->stats->congestion_events += path->cc.events - events;
     path->stats.congestion_events += path->cc.events - events;
+    if (path->reordering.persist > 0 && --path->reordering.persist == 0)
+        path->reordering = (struct quic_reordering){0};
     path->event = loss_next_event(path);
     path->event_lost = fresh;
     path->event_sure = loss->ecn;
@@ -192,8 +216,10 @@ static uint64_t loss_scan(struct quic_recovery *r, enum quic_space space, uint64
         }
         if (packet->state == QUIC_SENT_OUTSTANDING) {
             const struct quic_path_control *path = quic_recovery_path_of(r, packet);
-            base_time lost_at = packet->sent_at + loss_delay(&(path ? path : r->paths[r->active])->rtt);
-            if (log->largest_acked - number >= QUIC_PACKET_THRESHOLD || lost_at <= now) {
+            if (!path)
+                path = r->paths[r->active];
+            base_time lost_at = packet->sent_at + quic_recovery_loss_delay(path);
+            if (log->largest_acked - number >= loss_packet_threshold(path) || lost_at <= now) {
                 loss_declare(r, space, number, packet, now, &tallies[quic_recovery_index_of(r, packet)]);
             } else {
                 if (oldest == QUIC_NO_NUMBER)

@@ -167,6 +167,114 @@ START_TEST(losses_of_an_older_event_undo_nothing)
 }
 END_TEST
 
+/* ---- reordering ---- */
+
+START_TEST(what_came_late_raises_the_packet_threshold)
+{
+    struct fixture *f = confirmed();
+    for (int i = 0; i < 10; i++)
+        app(f, START);
+    acked(f, 8, 8, START + 100 * BASE_MS);
+    ck_assert_uint_eq(f->stats.packets_lost, 6); /* 0 to 5 */
+    acked(f, 0, 9, START + 101 * BASE_MS);
+    ck_assert_uint_eq(f->stats.packets_spurious, 6);
+    ck_assert_uint_eq(f->path.reordering.packets, 10); /* 8 had overtaken the first, and a quarter more */
+    for (int i = 0; i < 20; i++)
+        app(f, START + 200 * BASE_MS);
+    acked(f, 20, 20, START + 300 * BASE_MS);
+    ck_assert_uint_eq(f->stats.packets_lost, 6);
+    acked(f, 21, 21, START + 300 * BASE_MS);
+    ck_assert_uint_eq(f->stats.packets_lost, 7);
+    ck_assert_uint_eq(state_of(f, 10), QUIC_SENT_LOST);
+    ck_assert_uint_eq(state_of(f, 11), QUIC_SENT_OUTSTANDING);
+    teardown(f);
+}
+END_TEST
+
+/* Two packets, the second acknowledged a round trip after it was sent, the first `late` after its round trip. */
+static base_time late_pair(struct fixture *f, base_time at, base_time late) {
+    uint64_t first = app(f, at);
+    app(f, at);
+    acked(f, first + 1, first + 1, at + 100 * BASE_MS);
+    base_time lost_at = quic_recovery_deadline(&f->r, at + 100 * BASE_MS);
+    quic_recovery_on_timeout(&f->r, lost_at);
+    acked(f, first, first + 1, at + 100 * BASE_MS + late);
+    return lost_at - at;
+}
+
+START_TEST(what_came_late_raises_the_time_threshold)
+{
+    struct fixture *f = confirmed();
+    ck_assert_uint_eq(late_pair(f, START, 40 * BASE_MS), 112500 * BASE_US);
+    ck_assert_uint_eq(f->stats.packets_spurious, 1);
+    ck_assert_uint_eq(late_pair(f, START + BASE_SEC, 50 * BASE_MS), 150 * BASE_MS); /* and a quarter more */
+    ck_assert_uint_eq(late_pair(f, START + 2 * BASE_SEC, 180 * BASE_MS), 162500 * BASE_US);
+    ck_assert_uint_eq(f->stats.packets_spurious, 3);
+    ck_assert_uint_eq(late_pair(f, START + 3 * BASE_SEC, 10 * BASE_MS), 200 * BASE_MS); /* an RTT more at most */
+    ck_assert_uint_eq(f->path.reordering.packets, 1);
+    teardown(f);
+}
+END_TEST
+
+/* Else a peer that acknowledges every other packet could have us look at half a window with each ACK. */
+START_TEST(the_packet_threshold_is_bounded)
+{
+    struct fixture *f = confirmed();
+    for (int i = 0; i < 3000; i++)
+        app(f, START);
+    acked(f, 2000, 2000, START + 100 * BASE_MS);
+    acked(f, 0, 2000, START + 100 * BASE_MS);
+    ck_assert_uint_eq(f->path.reordering.packets, 1024);
+    teardown(f);
+}
+END_TEST
+
+/* It need not have been given up: what came just before is a warning. */
+START_TEST(nearly_late_raises_the_thresholds_too)
+{
+    struct fixture *f = confirmed();
+    (void)late_pair(f, START, 40 * BASE_MS);
+    (void)late_pair(f, START + BASE_SEC, 49 * BASE_MS);
+    ck_assert_uint_eq(f->path.reordering.time, 61250 * BASE_US);
+    teardown(f);
+}
+END_TEST
+
+START_TEST(usual_reordering_changes_nothing)
+{
+    struct fixture *f = confirmed();
+    for (int i = 0; i < 3; i++)
+        app(f, START);
+    acked(f, 2, 2, START + 100 * BASE_MS);
+    acked(f, 0, 1, START + 112 * BASE_MS);
+    ck_assert_uint_eq(f->stats.packets_lost, 0);
+    ck_assert_uint_eq(f->path.reordering.packets, 0);
+    ck_assert_uint_eq(f->path.reordering.time, 0);
+    teardown(f);
+}
+END_TEST
+
+START_TEST(reordering_is_forgotten_after_sixteen_recoveries)
+{
+    struct fixture *f = confirmed();
+    for (int i = 0; i < 10; i++)
+        app(f, START);
+    acked(f, 8, 8, START + 100 * BASE_MS);
+    acked(f, 0, 9, START + 101 * BASE_MS);
+    for (base_time i = 1; i <= 16; i++) {
+        ck_assert_uint_eq(f->path.reordering.packets, 10);
+        uint64_t first = f->r.spaces[QUIC_APPLICATION].next;
+        for (int k = 0; k < 30; k++)
+            app(f, START + i * BASE_SEC);
+        acked(f, first + 20, first + 29, START + i * BASE_SEC + 100 * BASE_MS);
+        quic_recovery_on_timeout(&f->r, quic_recovery_deadline(&f->r, START + i * BASE_SEC));
+    }
+    ck_assert_uint_eq(f->path.reordering.packets, 0);
+    ck_assert_uint_eq(f->path.reordering.time, 0);
+    teardown(f);
+}
+END_TEST
+
 START_TEST(lost_packets_are_forgotten_after_three_pto)
 {
     struct fixture *f = confirmed();
@@ -369,6 +477,12 @@ Suite *unit_suite(void) {
                                   mtu_probes_are_no_congestion,
                                   spurious_losses_are_counted_and_undone,
                                   losses_of_an_older_event_undo_nothing,
+                                  what_came_late_raises_the_packet_threshold,
+                                  what_came_late_raises_the_time_threshold,
+                                  the_packet_threshold_is_bounded,
+                                  nearly_late_raises_the_thresholds_too,
+                                  usual_reordering_changes_nothing,
+                                  reordering_is_forgotten_after_sixteen_recoveries,
                                   lost_packets_are_forgotten_after_three_pto,
                                   persistent_congestion_needs_the_whole_period,
                                   persistent_congestion_needs_eliciting_packets,
