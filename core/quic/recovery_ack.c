@@ -39,10 +39,11 @@ struct ack_walk {
     struct ack_tally paths[QUIC_PATHS + 1];
 };
 
-/* Later packets were acknowledged before this one. */
-static void ack_late(struct ack_walk *w, uint64_t number, const struct quic_sent_packet *packet) {
+/* The first packet of the frame, which is the lowest: what was acknowledged before it came, and how late is it? The others of
+ * the frame came less late. */
+static void ack_judge_order(struct ack_walk *w, uint64_t number, const struct quic_sent_packet *packet) {
     struct quic_path_control *path = quic_recovery_path_of(w->r, packet);
-    if (!path || !packet->in_flight || !path->rtt.sampled)
+    if (number >= w->largest_before || !path || !packet->in_flight || !path->rtt.sampled)
         return;
     base_time due = packet->sent_at + base_time_max(path->rtt.smoothed, path->rtt.latest);
     quic_recovery_on_late(path, w->largest_before - number, w->now > due ? w->now - due : 0);
@@ -64,11 +65,11 @@ static void ack_packet(struct ack_walk *w, uint64_t number, struct quic_sent_pac
             tally->spurious += path && packet->event && packet->event == path->event;
         }
     }
-    if (number < w->largest_before)
-        ack_late(w, number, packet);
     tally->marked += packet->ecn == QUIC_ECT0;
     quic_sent_settle(w->log, packet, QUIC_SENT_ACKED);
     w->eliciting |= packet->eliciting;
+    if (!w->newest)
+        ack_judge_order(w, number, packet);
     if (!w->newest || number > w->number) {
         w->newest = packet;
         w->number = number;
