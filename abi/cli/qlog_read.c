@@ -16,7 +16,8 @@
 #include "qlog.h"
 
 #define SPACES 3
-#define NUMBER_MOST 9007199254740992.0 /* 2^53: beyond it a double is no packet number */
+#define NUMBER_MOST 9007199254740992.0 /* 2^53: beyond it a double is no packet number, and no time in milliseconds */
+#define VALUE_MOST 1e18                /* no window, amount or round trip is larger */
 
 struct packet { /* neither acknowledged nor lost, unless bytes is 0 */
     uint64_t number;
@@ -80,7 +81,7 @@ static const struct cli_json_node *get(const struct reader *r, const struct cli_
 
 static double number(const struct reader *r, const struct cli_json_node *node, const char *name, double otherwise) {
     double value;
-    return cli_json_real_of(&r->tree, get(r, node, name), &value) && isfinite(value) ? value : otherwise;
+    return cli_json_real_of(&r->tree, get(r, node, name), &value) && fabs(value) < VALUE_MOST ? value : otherwise;
 }
 
 static const char *text(const struct reader *r, const struct cli_json_node *node, const char *name) {
@@ -236,6 +237,8 @@ static bool set_time(struct reader *r, const struct cli_json_node *event) {
     if (!cli_json_real_of(&r->tree, get(r, event, "time"), &time) || !isfinite(time))
         return false;
     time = r->deltas ? r->last + time * r->unit : time * r->unit;
+    if (!(fabs(time) < NUMBER_MOST))
+        return false;
     if (!r->trace->seen)
         r->trace->start = time;
     r->trace->seen = true;

@@ -110,6 +110,8 @@ static void write_style(FILE *out, enum qlog_theme theme) {
 
 /* ---- axes ---- */
 
+#define LINES_MOST 50u /* where numbers are so large that a step is lost in them, this ends the row */
+
 /* A step of 1, 2 or 5 times a power of ten (of `unit`), so that about `lines` of them fit. */
 static double nice_step(double span, double unit, double lines) {
     double rough = span / unit / lines, power = pow(10, floor(log10(rough)));
@@ -245,14 +247,16 @@ static double most_of(const struct qlog_trace *trace, const struct panel *panel)
 static void draw_grid(FILE *out, const struct axis *times, const struct axis *axis, bool bytes, double top,
                       bool bottom) {
     char text[32];
-    for (double v = 0; v <= axis->to; v += axis->step) {
+    for (unsigned i = 0; i < LINES_MOST && i * axis->step <= axis->to; i++) {
+        double v = i * axis->step;
         double y = floor(y_of(v, axis, top)) + 0.5;
         value_text(v, axis, bytes, text);
         fprintf(out, "<line class=\"grid\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, LEFT + COLUMNS, y,
                 y);
         fprintf(out, "<text class=\"end faint\" x=\"%.0f\" y=\"%.1f\">%s</text>\n", LEFT - 8, y + 4.5, text);
     }
-    for (double t = times->from; t <= times->to + times->step / 1000; t += times->step) {
+    for (unsigned i = 0; i < LINES_MOST && times->from + i * times->step <= times->to + times->step / 1000; i++) {
+        double t = times->from + i * times->step;
         double x = floor(x_of(t, times)) + 0.5;
         fprintf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.0f\" y2=\"%.0f\"/>\n", x, x, top,
                 top + PANEL);
