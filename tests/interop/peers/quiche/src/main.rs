@@ -491,9 +491,10 @@ impl Downloader<'_> {
             if done && (!want_session || self.connection.session().is_some()) {
                 self.connection.close(true, 0, b"").ok();
                 self.wire.send(&mut self.connection);
+                self.wire.flush();
                 while !self.wire.waiting.is_empty() {
-                    self.wire.flush();
                     self.wire.wait(None)?;
+                    self.wire.flush();
                 }
                 return Ok(established); // without its closing period: three time-outs, which losses have made long
             }
