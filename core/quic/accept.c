@@ -157,7 +157,8 @@ static void accept_create(struct quic_endpoint *endpoint, const struct quic_data
         return;
     }
     quic_rx_datagrams(conn, datagram, 1, now);
-    base_list_push_back(&endpoint->touched, &conn->touched);
+    if (!base_node_linked(&conn->touched))
+        base_list_push_back(&endpoint->touched, &conn->touched);
     if (conn->stats.packets_received == 0) { /* noise, or corrupted on the way: the client will send it again */
         conn->detached = true;
         quic_conn_free(conn);

@@ -238,6 +238,8 @@ void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
 void quic_conn_mark_dirty(struct quic_conn *conn) {
     if (!base_node_linked(&conn->dirty))
         base_list_push_back(&conn->endpoint->dirty, &conn->dirty);
+    if (!base_node_linked(&conn->touched))
+        base_list_push_back(&conn->endpoint->touched, &conn->touched);
 }
 
 base_time quic_conn_three_pto(const struct quic_conn *conn) {

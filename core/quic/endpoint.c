@@ -266,11 +266,12 @@ static void conn_settle(struct quic_conn *conn) {
         quic_datagrams_compact(conn->datagrams);
 }
 
-/* Whoever had a turn is in one of the two lists: input, timers and output touch, calls of the application make dirty. */
+/* Whoever had a turn is in the list: input, timers and output touch, calls of the application make dirty and touch. Those
+ * that were dirty before and still wait for their turn to send are not looked at again: there may be thousands. */
 void quic_endpoint_settle(struct quic_endpoint *endpoint) {
-    struct base_node *node;
-    while ((node = base_list_pop_front(&endpoint->touched)) != NULL)
-        conn_settle(BASE_CONTAINER(node, struct quic_conn, touched));
-    for (node = base_list_first(&endpoint->dirty); node; node = base_list_next(&endpoint->dirty, node))
-        conn_settle(BASE_CONTAINER(node, struct quic_conn, dirty));
+    for (struct base_node *node = base_list_first(&endpoint->touched); node;
+         node = base_list_next(&endpoint->touched, node))
+        conn_settle(BASE_CONTAINER(node, struct quic_conn, touched)); /* which may touch it again: it is there still */
+    while (base_list_pop_front(&endpoint->touched))
+        continue;
 }

@@ -609,6 +609,23 @@ START_TEST(output_is_round_robin)
 }
 END_TEST
 
+/* Who has much to send and waits for a turn is settled when there was something new, not each time: an engine with
+ * thousands of these would do nothing else. */
+START_TEST(those_who_wait_are_settled_once)
+{
+    struct quic_conn *conn = dial(NULL, 0);
+    carry();
+    quic_endpoint_settle(&client.endpoint);
+    for (int round = 0; round < 2; round++) {
+        quic_conn_mark_dirty(conn); /* also when it waits already, as in the second round */
+        ck_assert(base_node_linked(&conn->touched));
+        quic_endpoint_settle(&client.endpoint);
+        ck_assert(base_node_linked(&conn->dirty));
+        ck_assert(!base_node_linked(&conn->touched) && base_list_empty(&client.endpoint.touched));
+    }
+}
+END_TEST
+
 /* A server that accepts within budgets of all sizes. */
 START_TEST(out_of_memory_while_accepting)
 {
@@ -666,6 +683,7 @@ Suite *unit_suite(void) {
         &period_over_waits_for_the_application,
         &detached_goes_by_itself,
         &output_is_round_robin,
+        &those_who_wait_are_settled_once,
         &out_of_memory_while_accepting,
     };
     Suite *suite = suite_create("quic/endpoint");
