@@ -344,7 +344,8 @@ class Connection:
         return opened
 
     def send_replies(self, replies: Sequence[tuple[int, Buffer]]) -> list[int]:
-        """Writes (handle, message) to streams and ends them, in one crossing: the handles of those that are gone."""
+        """Writes (handle, message) to streams and ends them, in one crossing: the handles of those that are gone.
+        Errors: ConnectionClosed."""
         self._alive()
         failed = _core.batch_write(self._engine.glue, replies)
         self._engine.touch()
@@ -401,7 +402,7 @@ class Connection:
         self._engine.touch()
 
     async def datagram_room(self) -> None:
-        """After BlockedError: waits until datagrams may be sent again."""
+        """After BlockedError: waits until datagrams may be sent again. Errors: ConnectionClosed."""
         self._alive()
         await self._wait("room")
         self._alive()
@@ -474,6 +475,7 @@ class Connection:
 
     @property
     def remote_address(self) -> str | None:
+        """The peer's, in the same form; it changes when the peer moves (RFC 9000 9)."""
         return self.info.get("remote")
 
     @property
@@ -488,6 +490,7 @@ class Connection:
 
     @property
     def cipher(self) -> str:
+        """The cipher suite, "TLS_AES_128_GCM_SHA256" (RFC 8446 B.4); "" before it is known."""
         return str(self.info.get("cipher", ""))
 
     @property
@@ -539,7 +542,8 @@ class Connection:
             await self._wait("connected")
 
     async def wait_confirmed(self) -> None:
-        """Waits until the peer is known to have completed the handshake too (RFC 9001 4.1.2)."""
+        """Waits until the peer is known to have completed the handshake too (RFC 9001 4.1.2). Errors: as for
+        wait_connected."""
         while not self.confirmed:
             self._alive()
             await self._wait("connected")
@@ -604,6 +608,7 @@ class Connection:
 
     @property
     def closed(self) -> bool:
+        """It has ended, for whatever reason: `close_error` has it."""
         return self._error is not None
 
     def _finished_one(self) -> None:

@@ -184,6 +184,7 @@ class Server:
 
     @property
     def port(self) -> int:
+        """The UDP port it listens on, also when the system has chosen it."""
         return int(self.address.rpartition(":")[2])
 
     @property

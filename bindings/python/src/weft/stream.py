@@ -90,6 +90,7 @@ class Stream:
 
     @property
     def is_bidirectional(self) -> bool:
+        """Bytes go both ways (RFC 9000 2.1); else only from the side that opened it."""
         return not self.id & 2
 
     @property
@@ -495,7 +496,8 @@ class Stream:
     # ---- both ----
 
     def set_priority(self, urgency: int = 3, incremental: bool = True) -> None:
-        """0 (first) to 7 (last); streams of one urgency share if incremental (RFC 9218)."""
+        """0 (first) to 7 (last); streams of one urgency share if incremental (RFC 9218). It is for this side's sending
+        alone. Errors: ValueNotAllowedError, StreamClosedError, ConnectionClosed."""
         _core.weft_stream_set_priority(self._live(), urgency, int(incremental))
 
     def set_deadline(self, seconds: float | None, code: int = 0) -> None:
