@@ -210,8 +210,8 @@ def test_programs_for_aioquic(certificate, tmp_path, server, client):
     chain, key = certificate
     on = {"weft": ["-m", "weft.compat.aioquic"], "aioquic": []}
     words = [sys.executable, *on[server], tmp_path / "server.py", chain, key]
-    # Not a Retry to aioquic's client: it answers one with new packet number spaces (QuicConnection._connect), and what it
-    # had sent in 0-RTT is forgotten with the old ones: never sent again, as RFC 9000 17.2.5.3 asks it to be.
+    # Not a Retry to aioquic's client: it answers one with new packet number spaces (QuicConnection._connect).
+    # What it had sent in 0-RTT is forgotten with the old ones: never sent again, as RFC 9000 17.2.5.3 asks it to be.
     words.append("retry" if client == "weft" else "")
     with subprocess.Popen(list(map(str, words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         port = process.stdout.readline().strip()
