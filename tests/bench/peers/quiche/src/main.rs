@@ -335,7 +335,7 @@ impl Asker {
 fn load(port: u16, ca: String, load: Load) {
     let mut config = config();
     config.load_verify_locations_from_file(&ca).unwrap();
-    config.verify_peer(true);
+    config.verify_peer(false); // BoringSSL wants the anchor to be an authority, which this certificate is not
     let (mut wire, server) = (Wire::open(0), SocketAddr::from(([127, 0, 0, 1], port)));
     if let Load::Handshakes(count) = load {
         let _measured = Measured::begin();
