@@ -60,7 +60,8 @@ static void model_update_round(struct bbr *b, const struct quic_cc_ack *ack) {
     bbr_start_round(b, ack->delivered);
     b->round_count++;
     b->rounds_since_probe_up++;
-    b->held_rounds -= b->held_rounds > 0;
+    if (b->held_rounds)
+        b->held_rounds--;
     b->limited_before = b->limited_now;
     b->limited_now = false;
 }

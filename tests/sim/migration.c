@@ -185,7 +185,7 @@ static void open_preferred(struct stage *stage, uint8_t family) {
 }
 
 static bool met(struct stage *stage) {
-    const struct quic_conn *server = stage_server_conn(stage);
+    struct quic_conn *server = stage_server_conn(stage);
     return client(stage) && server &&
            quic_addr_equal(&quic_path_active(stage->t.client)->remote, &stage->s->other.local) &&
            quic_addr_equal(&quic_path_active(server)->local, &stage->s->other.local);
