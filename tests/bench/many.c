@@ -4,8 +4,8 @@
  *     bench_many client PORT COUNT KEEP-ALIVE [RATE]
  *
  * The client opens COUNT connections, a few at a time, and says "open COUNT". Each then says something every
- * KEEP-ALIVE (an option's text: "30s", or "0" for silence). With RATE, bytes a second, each also sends one request of a
- * tenth of that ten times a second and waits for its echo; "latency p50 NS p99 NS" is printed every five seconds. Who
+ * KEEP-ALIVE (an option's text: "30s", or "0" for silence). With RATE, bytes a second, each also sends one request of
+ * so many bytes every second and waits for its echo; "latency p50 NS p99 NS" is printed every five seconds. Who
  * measures (./scale) looks at the two processes from outside. */
 #include <poll.h>
 #include <stdbool.h>
@@ -84,7 +84,7 @@ static void begin(struct link *link);
 static void begin_one(void);
 
 static void ask(struct link *link) {
-    size_t len = rate / 10 < sizeof message ? (size_t)(rate / 10) : sizeof message;
+    size_t len = rate < sizeof message ? (size_t)rate : sizeof message;
     link->asked_at = now_ns();
     check(weft_stream_write(link->stream, message, len, 0), "ask");
 }
@@ -164,9 +164,9 @@ static void report(void) {
     memset(histogram, 0, sizeof histogram);
 }
 
-/* The connections take turns: in a tenth of a second each has asked once. */
+/* The connections take turns: in a second each has asked once. */
 static void pace(uint64_t began) {
-    uint64_t due = (now_ns() - began) * wanted / UINT64_C(100000000);
+    uint64_t due = (now_ns() - began) * wanted / UINT64_C(1000000000);
     for (; next_turn_of < due; next_turn_of++) {
         struct link *link = &links[next_turn_of % wanted];
         if (!link->asked_at)

@@ -75,7 +75,7 @@ def scale_as_text(scale):
         lines.append(f"  a keep-alive each 30 s takes {idle['server_core_share']:.1%} of a core in the server, "
                      f"{idle['client_core_share']:.1%} in the client that sends them")
     if active := scale.get("active"):
-        lines.append(f"\n{active['connections']:,} active connections, 1 KiB/s each in ten requests a second")
+        lines.append(f"\n{active['connections']:,} active connections, each asks for the echo of 1 KiB every second")
         lines.append(f"  p50 {active['p50_ms']:.2f} ms, p99 {active['p99_ms']:.2f} ms; "
                      f"{active['requests_per_second']:,.0f} requests a second")
     return lines
