@@ -88,39 +88,7 @@
     | {atom(), binary()}
     | atom().
 
-%% Asks an engine, and waits for the answer. Ref is made here so that the receive need not look at older messages.
--define(ASK(Ref, Call),
-    begin
-        Ref = make_ref(),
-        case Call of
-            ok ->
-                receive
-                    {Ref, Answer__} -> Answer__
-                end;
-            closed ->
-                {error, closed};
-            error ->
-                {error, nomem}
-        end
-    end
-).
-%% The same with a time-out: then the question is taken back, unless it was answered meanwhile.
--define(ASK_FOR(Ref, Timeout, Call, Cancel),
-    begin
-        Ref = make_ref(),
-        case Call of
-            ok ->
-                receive
-                    {Ref, Answer__} -> Answer__
-                after Timeout -> take_back(Ref, Cancel)
-                end;
-            closed ->
-                {error, closed};
-            error ->
-                {error, nomem}
-        end
-    end
-).
+-include("weft_ask.hrl").
 
 take_back(Ref, ok) ->
     receive
@@ -145,86 +113,14 @@ connect(Host, Port) -> connect(Host, Port, #{}).
 %% connection is returned at once, for early data; {@link handshake/1} waits for the rest.
 -spec connect(inet:hostname() | inet:ip_address() | binary(), inet:port_number(), options()) ->
     {ok, conn()} | {error, reason()}.
-connect(Host, Port, Options) ->
-    case weft_options:parse(connect, Options, client) of
-        {ok, Ops, Api} -> connect_parsed(Host, Port, Ops, Api, maps:get(timeout, Api));
-        Error -> Error
-    end.
+connect(Host, Port, Options) -> weft_open:connect(Host, Port, Options, undefined).
 
 %% @doc The same, with a time-out in milliseconds in place of the option `timeout'. Errors: `{options, Text}'; `{Name,
 %% Text}' with a name of docs/errors.md, when the system or TLS refuses to begin; `{closed, Close}' when the handshake
 %% fails, and how; `timeout', after which nothing of the attempt is left; `closed' when weft_nif does not run.
 -spec connect(inet:hostname() | inet:ip_address() | binary(), inet:port_number(), options(), timeout()) ->
     {ok, conn()} | {error, reason()}.
-connect(Host, Port, Options, Timeout) ->
-    case weft_options:parse(connect, Options, client) of
-        {ok, Ops, Api} -> connect_parsed(Host, Port, Ops, Api, Timeout);
-        Error -> Error
-    end.
-
-connect_parsed(Host, Port, Ops, Api, Timeout) ->
-    case {config(client, Ops), engine(Api)} of
-        {{ok, Config}, {ok, Engine}} ->
-            #{session := Session, token := Token, wait := Wait} = Api,
-            Texts = {host(Host), maps:get(server_name, Api, <<>>), Session, Token},
-            Params = {
-                Wait, family(Api), maps:get(active, Api), maps:get(stream_active, Api), maps:get(high_watermark, Api),
-                maps:get(low_watermark, Api), datagram_bytes(Api), datagram_count(Api)
-            },
-            Ref = make_ref(),
-            case weft_nif:connect(Engine, Config, Texts, Port, Params, Ref) of
-                {ok, Conn} -> connect_wait(Conn, Ref, Timeout);
-                closed -> {error, closed};
-                error -> {error, nomem}
-            end;
-        {{ok, _}, Error} ->
-            Error;
-        {Error, _} ->
-            Error
-    end.
-
-connect_wait(Conn, Ref, Timeout) ->
-    receive
-        {Ref, ok} -> {ok, Conn};
-        {Ref, Error} -> Error
-    after Timeout ->
-        _ = weft_nif:conn_close(Conn, 0, <<>>, 0, undefined),
-        receive
-            {Ref, ok} -> {error, timeout};
-            {Ref, {error, {closed, #{cause := local}}}} -> {error, timeout};
-            {Ref, Error} -> Error
-        end
-    end.
-
-config(Role, Ops) ->
-    case weft_engines:config(Role, Ops) of
-        {ok, Config} -> {ok, Config};
-        {error, {Name, Op, Text}} -> {error, {options, <<(op_name(Op))/binary, ": ", Text/binary, (named(Name))/binary>>}};
-        Error -> Error
-    end.
-
-op_name(Op) when element(1, Op) =:= set -> element(2, Op);
-op_name(Op) -> atom_to_binary(element(1, Op)).
-
-named(Name) -> <<" (", (atom_to_binary(Name))/binary, ")">>.
-
-engine(#{engine := next}) -> weft_engines:pick();
-engine(#{engine := N}) ->
-    case weft_engines:all() of
-        [] -> {error, closed};
-        All -> {ok, lists:nth(1 + N rem length(All), All)}
-    end.
-
-host(Ip) when is_tuple(Ip) -> list_to_binary(inet:ntoa(Ip));
-host(Name) when is_atom(Name) -> atom_to_binary(Name);
-host(Name) -> unicode:characters_to_binary(Name).
-
-family(#{family := inet}) -> 4;
-family(#{family := inet6}) -> 6;
-family(_) -> 0.
-
-datagram_bytes(Api) -> maps:get(datagram_receive_queue, Api, element(2, maps:get(datagram_receive_queue, weft_options:table()))).
-datagram_count(Api) -> maps:get(datagram_queue_count, Api, element(2, maps:get(datagram_queue_count, weft_options:table()))).
+connect(Host, Port, Options, Timeout) -> weft_open:connect(Host, Port, Options, Timeout).
 
 %% @equiv handshake(Conn, infinity)
 -spec handshake(conn()) -> {ok, conn()} | {error, reason()}.
@@ -247,37 +143,7 @@ handshake(Conn, Timeout) ->
 %% `stream_active' (what its connections and their streams begin with), `backlog', `accept' (`connected', or `handshake'
 %% to be given connections whose handshake has only begun), `ipv6_only', `reuse_port', watermarks as in connect.
 -spec listen(inet:port_number() | address(), options()) -> {ok, listener()} | {error, reason()}.
-listen({Ip, Port}, Options) ->
-    case weft_options:parse(listen, Options, server) of
-        {ok, Ops, Api} -> listen_parsed(Port, Ops, Api#{ip => Ip});
-        Error -> Error
-    end;
-listen(Port, Options) ->
-    case weft_options:parse(listen, Options, server) of
-        {ok, Ops, Api} -> listen_parsed(Port, Ops, Api);
-        Error -> Error
-    end.
-
-listen_parsed(Port, Ops, Api) ->
-    case {config(server, Ops), engine(Api)} of
-        {{ok, Config}, {ok, Engine}} -> listen_at(Engine, Config, Port, listen_flags(Api), Api, undefined);
-        {{ok, _}, Error} -> Error;
-        {Error, _} -> Error
-    end.
-
-listen_at(Engine, Config, Port, Flags, Api, First) ->
-    Params = {
-        maps:get(backlog, Api), maps:get(accept, Api) =:= handshake, maps:get(active, Api),
-        maps:get(accept_active, Api), maps:get(stream_active, Api), maps:get(high_watermark, Api),
-        maps:get(low_watermark, Api), datagram_bytes(Api), datagram_count(Api), First
-    },
-    Address = listen_address(maps:get(ip, Api), Port),
-    case ?ASK(Ref, weft_nif:listen(Engine, Config, Address, Flags, Params, Ref)) of
-        {ok, {Listener, _}} -> {ok, Listener};
-        Error -> Error
-    end.
-
-listen_flags(Api) -> bit(1, reuse_port, Api) bor bit(2, ipv6_only, Api).
+listen(Where, Options) -> weft_open:listen(Where, Options).
 
 %% @doc Listens on one port with all engines (application variable `engines'): one listener for each, in a list, so that
 %% a server uses as many cores. The system spreads clients over them, and hands a connection's datagrams to its engine
@@ -287,56 +153,7 @@ listen_flags(Api) -> bit(1, reuse_port, Api) bor bit(2, ipv6_only, Api).
 %% any more: sockets of one port must close together. Options are those of {@link listen/2}; `backlog' and the mode
 %% `active' are for each; `engine' is not among them. Either all listen or none.
 -spec listen_all(inet:port_number() | address(), options()) -> {ok, [listener(), ...]} | {error, reason()}.
-listen_all({Ip, Port}, Options) ->
-    case weft_options:parse(listen, Options, server) of
-        {ok, Ops, Api} -> listen_all_parsed(Port, Ops, Api#{ip => Ip});
-        Error -> Error
-    end;
-listen_all(Port, Options) ->
-    case weft_options:parse(listen, Options, server) of
-        {ok, Ops, Api} -> listen_all_parsed(Port, Ops, Api);
-        Error -> Error
-    end.
-
-listen_all_parsed(_, _, #{engine := N}) when is_integer(N) ->
-    {error, {options, <<"engine: listen_all uses all of them">>}};
-listen_all_parsed(Port, Ops, Api) ->
-    case {config(server, Ops), weft_engines:all()} of
-        {{ok, _}, []} -> {error, closed};
-        {{ok, Config}, Engines} -> listen_each(Engines, Config, Port, listen_flags(Api) bor 5, Api, []);
-        {Error, _} -> Error
-    end.
-
-%% In the order of the engines' numbers: that is how the system finds an engine's socket.
-listen_each([], _, _, _, _, Listeners) ->
-    {ok, lists:reverse(Listeners)};
-listen_each([Engine | Engines], Config, Port, Flags, Api, Listeners) ->
-    First = if Listeners =:= [] -> undefined; true -> lists:last(Listeners) end,
-    case listen_at(Engine, Config, Port, Flags, Api, First) of
-        {ok, Listener} ->
-            {ok, {_, Bound}} = sockname(Listener),
-            listen_each(Engines, Config, Bound, Flags, Api, [Listener | Listeners]);
-        Error ->
-            _ = stop(Listeners),
-            Error
-    end.
-
-bit(Bit, Name, Api) ->
-    case maps:get(Name, Api) of
-        true -> Bit;
-        false -> 0
-    end.
-
-listen_address(any, Port) -> iolist_to_binary(io_lib:format("[::]:~b", [Port]));
-listen_address(loopback, Port) -> iolist_to_binary(io_lib:format("127.0.0.1:~b", [Port]));
-listen_address(Ip, Port) when tuple_size(Ip) =:= 4 -> iolist_to_binary(io_lib:format("~s:~b", [inet:ntoa(Ip), Port]));
-listen_address(Ip, Port) when tuple_size(Ip) =:= 8 -> iolist_to_binary(io_lib:format("[~s]:~b", [inet:ntoa(Ip), Port]));
-listen_address(Text, Port) ->
-    Bin = unicode:characters_to_binary(Text),
-    case binary:match(Bin, <<":">>) of
-        nomatch -> iolist_to_binary(io_lib:format("~ts:~b", [Bin, Port]));
-        _ -> iolist_to_binary(io_lib:format("[~ts]:~b", [Bin, Port]))
-    end.
+listen_all(Where, Options) -> weft_open:listen_all(Where, Options).
 
 %% @equiv accept(Listener, infinity)
 -spec accept(listener()) -> {ok, conn()} | {error, reason()}.
@@ -359,7 +176,7 @@ accept(Listener, Timeout, Active) ->
 reload(Listener, Options) ->
     case weft_options:parse(reload, Options, server) of
         {ok, Ops, _} ->
-            case config(server, Ops) of
+            case weft_open:config(server, Ops) of
                 {ok, Config} -> ?ASK(Ref, weft_nif:listener_reload(Listener, Config, Ref));
                 Error -> Error
             end;
@@ -883,7 +700,7 @@ migrate(Conn, Local) -> do(Conn, migrate, local(Local), 0, 0).
 probe(Conn, Local) -> do(Conn, probe, local(Local), 0, 0).
 
 local(Text) when is_binary(Text) -> Text;
-local({Ip, Port}) when is_tuple(Ip) -> listen_address(Ip, Port);
+local({Ip, Port}) when is_tuple(Ip) -> weft_open:address(Ip, Port);
 local(Ip) -> list_to_binary(inet:ntoa(Ip)).
 
 %% @doc Begins a key update (RFC 9001 6). Errors: `state' while the last one is under way, or before the handshake is
@@ -935,7 +752,7 @@ version() -> weft_nif:version().
 fingerprint(Options) ->
     case weft_options:parse(listen, Options, server) of
         {ok, Ops, _} ->
-            case config(server, Ops) of
+            case weft_open:config(server, Ops) of
                 {ok, Config} -> weft_nif:config_fingerprint(Config);
                 Error -> Error
             end;
