@@ -6,24 +6,9 @@
 #include <string.h>
 
 #include "../../abi/cli/json_read.c"
+#include "pieces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *data;
-    size_t left, piece;
-};
-
-static long give(void *user, void *to, size_t len) {
-    struct input *input = user;
-    size_t now = input->left < input->piece ? input->left : input->piece;
-    now = now < len ? now : len;
-    if (now)
-        memcpy(to, input->data, now);
-    input->data += now;
-    input->left -= now;
-    return (long)now;
-}
 
 static void walk(const struct cli_json_tree *tree) {
     for (uint32_t i = 1; i < tree->count; i++) {

@@ -6,24 +6,9 @@
 #include <string.h>
 
 #include "../../abi/cli/qlog.h"
+#include "pieces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *data;
-    size_t left, piece;
-};
-
-static long give(void *user, void *to, size_t len) {
-    struct input *input = user;
-    size_t now = input->left < input->piece ? input->left : input->piece;
-    now = now < len ? now : len;
-    if (now)
-        memcpy(to, input->data, now);
-    input->data += now;
-    input->left -= now;
-    return (long)now;
-}
 
 static void check(const struct qlog_trace *trace, size_t size) {
     (void)size; /* without asserts */
