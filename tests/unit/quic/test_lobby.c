@@ -1,0 +1,284 @@
+/* The lobby: hellos wait as one, each network in its lane, and nobody longer than the place, the socket and the memory
+ * last. */
+#include "gate_kit.h"
+#include "quic/lobby.h"
+
+/* A network that comes with hundreds at once holds up nobody else: lanes are served one after the other. */
+START_TEST(a_network_gets_its_share_of_the_turn)
+{
+    make_initials(CLIENTS);
+    options->half_open_limit = 1000;
+    options->handshakes_per_turn = 8;
+    for (unsigned i = 0; i < CLIENTS - 4; i++)
+        engine_input(&server, initials[i].data, initials[i].len,
+                     (struct quic_addr){.family = 4, .ip = {198, 51, 100, (uint8_t)i}, .port = 7});
+    ck_assert_uint_eq(server.endpoint.conn_count, 8);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, CLIENTS - 4 - 8);
+    for (unsigned i = CLIENTS - 4; i < CLIENTS; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    turn(); /* hundreds wait before them, but all four have their turn */
+    ck_assert_uint_eq(server.endpoint.conn_count, 8 + 8);
+    uint64_t crowd =
+        quic_gate_prefix(&server.endpoint, options, &(struct quic_addr){.family = 4, .ip = {198, 51, 100}});
+    unsigned others = 0;
+    for (struct base_node *node = base_list_first(&server.endpoint.conns); node;
+         node = base_list_next(&server.endpoint.conns, node))
+        others += BASE_CONTAINER(node, struct quic_conn, all)->prefix != crowd;
+    ck_assert_uint_eq(others, 4);
+    for (unsigned i = 0; i < 100 && server.endpoint.gate.waiting_count; i++)
+        turn();
+    ck_assert_uint_eq(server.endpoint.conn_count, CLIENTS);
+    ck_assert_uint_eq(stats->retries_sent + stats->initials_dropped, 0);
+}
+END_TEST
+
+/* A network fills half of the lobby at most; then it is asked for a Retry, and who comes with a token is not answered. */
+START_TEST(a_network_gets_its_share_of_the_lobby)
+{
+    make_initials(1);
+    options->half_open_limit = 100000;
+    options->handshakes_per_turn = 1;
+    options->prefix_share = 25;
+    uint8_t *data = initials[0].data;
+    engine_input(&server, data, initials[0].len, stranger(1)); /* this turn's */
+    for (unsigned i = 0; i < QUIC_LOBBY_HELLOS / 2 + 10; i++) {
+        base_store_u16(data + 6, (uint16_t)i); /* another ID: nothing authentic, but that is not known yet */
+        engine_input(&server, data, initials[0].len, engine_addr(20, 5000));
+    }
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, QUIC_LOBBY_HELLOS / 2);
+    ck_assert_uint_eq(stats->retries_sent, 10);
+    for (unsigned i = 0; i < 10; i++) { /* others are let in */
+        base_store_u16(data + 6, (uint16_t)i);
+        engine_input(&server, data, initials[0].len, stranger(i));
+    }
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, QUIC_LOBBY_HELLOS / 2 + 10);
+    options->address_validation = QUIC_VALIDATE_NEVER;
+    base_store_u16(data + 6, 0xffff);
+    engine_input(&server, data, initials[0].len, engine_addr(20, 5000));
+    ck_assert_uint_eq(stats->initials_dropped, 1);
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+/* The lobby holds no more than its share of the memory, and nothing when all have gone. */
+START_TEST(the_lobby_is_as_large_as_memory_allows)
+{
+    make_initials(1);
+    options->half_open_limit = 100000;
+    options->handshakes_per_turn = 1;
+    uint8_t *data = initials[0].data;
+    engine_input(&server, data, initials[0].len, stranger(1));
+    while (engine_output(&server))
+        continue;
+    server.mem.limit = 8u << 20;
+    uint64_t before = server.mem.used;
+    for (unsigned i = 0; i < 1000; i++) {
+        base_store_u16(data + 6, (uint16_t)i);
+        engine_input(&server, data, initials[0].len, stranger(i));
+        while (engine_output(&server))
+            continue;
+    }
+    ck_assert_uint_gt(server.endpoint.gate.waiting_count, 200);
+    ck_assert_uint_lt(server.endpoint.gate.waiting_count, 400);
+    ck_assert_uint_lt(server.mem.used - before, (8u << 20) / 16 + (64u << 10)); /* and tables */
+    server.mem.limit = 0;
+    pass(20 * BASE_SEC); /* who has waited for longer than a handshake may take has gone */
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 0);
+    ck_assert_ptr_null(server.endpoint.gate.lobby);
+}
+END_TEST
+
+/* The ClientHello of a client in two datagrams, at `from`, in the order given; the first stays in client.train. */
+static struct quic_conn *dial_two(struct quic_addr from, bool swapped) {
+    struct crypto_error why;
+    ck_assert(crypto_tls_config_groups(client_tls, "X25519MLKEM768", &why));
+    struct quic_conn *conn = dial(from);
+    uint8_t data[2][1500];
+    size_t len[2];
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert(engine_output(&client));
+        memcpy(data[i], client.train.data, len[i] = client.train.len);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        engine_input(&server, data[i ^ swapped], len[i ^ swapped], from);
+    memcpy(client.train.data, data[0], client.train.len = len[0]);
+    return conn;
+}
+
+/* Both datagrams of a hello wait together, and what is sent again does not wait twice without end. */
+START_TEST(a_hello_waits_as_one)
+{
+    make_initials(1);
+    options->handshakes_per_turn = 1;
+    engine_input(&server, initials[0].data, initials[0].len, stranger(1));
+    struct quic_conn *conn = dial_two(engine_addr(9, 5000), false);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 1);
+    ck_assert_uint_eq(stats->initials_deferred, 1);
+    for (unsigned i = 0; i < 5; i++)
+        engine_input(&server, client.train.data, client.train.len, engine_addr(9, 5000));
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 1);
+    ck_assert_uint_eq(stats->initials_dropped, 2 + 5 - QUIC_HELLO_DATAGRAMS);
+    turn();
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 0);
+    ck_assert_uint_eq(server.endpoint.conn_count, 2);
+    const struct base_node *newest = server.endpoint.conns.head.prev;
+    ck_assert_ptr_nonnull(BASE_CONTAINER(newest, struct quic_conn, all)->tls); /* the hello was whole */
+    carry(engine_addr(9, 5000));
+    ck_assert(conn->handshake_complete && !conn->retried);
+    ck_assert_uint_eq(stats->retries_sent, 0);
+}
+END_TEST
+
+/* A hello of two datagrams gets one Retry, and the second makes no connection of its own; sent again it is answered. */
+START_TEST(a_hello_is_turned_away_as_one)
+{
+    options->address_validation = QUIC_VALIDATE_ALWAYS;
+    dial_two(engine_addr(9, 5000), false);
+    ck_assert_uint_eq(stats->retries_sent, 1);
+    options->address_validation = QUIC_VALIDATE_NEVER;
+    engine_input(&server, client.train.data, client.train.len, engine_addr(9, 5000));
+    ck_assert_uint_eq(server.endpoint.conn_count, 0);
+    server.now += 20 * BASE_MS;
+    engine_input(&server, client.train.data, client.train.len, engine_addr(9, 5000));
+    ck_assert_uint_eq(server.endpoint.conn_count, 1);
+    options->max_handshakes = 1;
+    dial_two(engine_addr(9, 5001), true);
+    ck_assert_uint_eq(stats->initials_dropped, 1);
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+/* Who has waited while the engine began to guard gets his Retry then. */
+START_TEST(who_waits_is_judged_again)
+{
+    make_initials(30);
+    options->handshakes_per_turn = 4;
+    options->half_open_limit = 8;
+    for (unsigned i = 0; i < 30; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 26);
+    turn();
+    turn();
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 0);
+    ck_assert_uint_eq(server.endpoint.conn_count, 8);
+    ck_assert_uint_eq(stats->retries_sent, 22);
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+/* While too many replies wait nobody is dropped: he waits for his Retry. */
+START_TEST(retries_wait_for_room)
+{
+    make_initials(1);
+    options->address_validation = QUIC_VALIDATE_ALWAYS;
+    uint8_t *data = initials[0].data;
+    for (unsigned i = 0; i < QUIC_REPLIES + 50; i++) {
+        base_store_u16(data + 6, (uint16_t)i);
+        engine_input(&server, data, initials[0].len, stranger(i));
+    }
+    ck_assert_uint_eq(server.endpoint.reply_count, QUIC_REPLIES);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 50);
+    while (engine_output(&server))
+        continue;
+    turn();
+    ck_assert_uint_eq(stats->retries_sent, QUIC_REPLIES + 50);
+    ck_assert_uint_eq(stats->initials_dropped + stats->datagrams_refused, 0);
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+/* 0-RTT packets wait with their hello. */
+START_TEST(early_packets_wait_with_their_hello)
+{
+    make_initials(2);
+    options->early_data = 1;
+    options->handshakes_per_turn = 1;
+    engine_input(&server, initials[0].data, initials[0].len, stranger(0));
+    engine_input(&server, initials[1].data, initials[1].len, stranger(1));
+    uint8_t packet[1200] = {0xd0, 0, 0, 0, 1, 8};
+    memcpy(packet + 6, initials[1].data + 6, 8); /* the ID */
+    packet[15] = 0x44;
+    packet[16] = 0x9f;
+    ck_assert_uint_eq(initials[1].data[5], 8);
+    engine_input(&server, packet, sizeof packet, stranger(1));
+    ck_assert_ptr_null(server.endpoint.orphans);
+    engine_input(&server, packet, sizeof packet, stranger(2)); /* and this one is not his */
+    ck_assert_ptr_nonnull(server.endpoint.orphans);
+    turn();
+    ck_assert_uint_eq(server.endpoint.conn_count, 2);
+    const struct base_node *newest = server.endpoint.conns.head.prev;
+    ck_assert_uint_eq(BASE_CONTAINER(newest, struct quic_conn, all)->stats.datagrams_received, 2 + 1);
+}
+END_TEST
+
+/* The application is asked once about a client, however long he waits. */
+static unsigned asked;
+static enum quic_admit ask(const struct quic_admission *admission, enum quic_token_kind kind,
+                           const struct quic_addr *remote, const uint8_t *token, size_t len) {
+    (void)admission, (void)kind, (void)remote, (void)token, (void)len;
+    asked++;
+    return QUIC_ADMIT_PROVEN;
+}
+
+START_TEST(the_application_is_asked_once)
+{
+    static const struct quic_admission admission = {.judge = ask};
+    make_initials(6);
+    options->handshakes_per_turn = 1;
+    server.config.admission = &admission;
+    asked = 0;
+    for (unsigned i = 0; i < 6; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    for (unsigned i = 0; i < 6; i++)
+        turn();
+    ck_assert_uint_eq(asked, 6);
+    ck_assert_uint_eq(server.endpoint.conn_count, 6);
+    ck_assert_uint_eq(server.endpoint.gate.half_open, 0); /* what was said of them holds */
+    server.config.admission = NULL;
+}
+END_TEST
+
+/* What waits is freed with the endpoint, and goes with its listener. */
+START_TEST(what_waits_can_be_left)
+{
+    make_initials(4);
+    options->handshakes_per_turn = 1;
+    for (unsigned i = 0; i < 4; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 3);
+    server.socket.listener = NULL;
+    turn();
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 0);
+    ck_assert_uint_eq(server.endpoint.conn_count, 1);
+    server.socket.listener = &server.listener;
+    for (unsigned i = 1; i < 4; i++)
+        engine_input(&server, initials[i].data, initials[i].len, stranger(i));
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 2);
+}
+END_TEST
+
+Suite *unit_suite(void) {
+    static const TTest *const *const tests[] = {
+        &a_network_gets_its_share_of_the_turn,
+        &a_network_gets_its_share_of_the_lobby,
+        &the_lobby_is_as_large_as_memory_allows,
+        &a_hello_waits_as_one,
+        &a_hello_is_turned_away_as_one,
+        &who_waits_is_judged_again,
+        &retries_wait_for_room,
+        &early_packets_wait_with_their_hello,
+        &the_application_is_asked_once,
+        &what_waits_can_be_left,
+    };
+    Suite *suite = suite_create("quic/lobby");
+    TCase *tcase = tcase_create("lobby");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+        tcase_add_test(tcase, *tests[i]);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
