@@ -90,6 +90,11 @@
 
 -include("weft_ask.hrl").
 
+%% The same with a time-out: then the question is taken back, unless it was answered meanwhile.
+-define(ASK_FOR(Ref, Timeout, Call, Cancel),
+    ?ASKED(Ref, Call, receive {Ref, Answer__} -> Answer__ after Timeout -> take_back(Ref, Cancel) end)
+).
+
 take_back(Ref, ok) ->
     receive
         {Ref, Answer} -> Answer
