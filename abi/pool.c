@@ -1,7 +1,8 @@
 /* pool.c - several engines, each on a thread of its own, that may share a port.
  *
  * Knows the threads, in which order they begin and how they end. Everything else is the engines': a pool calls
- * weft_engine_new, _run and _free as a program would, and moves work between threads with weft_engine_post.
+ * weft_engine_new, _run and _free as a program would, moves work between threads with weft_engine_post, and gives the
+ * engines a place where they leave each other's datagrams (core/io/handover.h).
  *
  * The order matters: engine k must be the k-th to bind a shared port, because that is how the system is told where
  * connection IDs belong (core/io/steer.c). So engines are set up one after the other, and weft_pool_listen goes round
@@ -15,6 +16,8 @@
 #include "abi.h"
 
 #include <sched.h>
+
+#include "io/handover.h"
 
 #define POOL_MOST 256u /* what the engine's number in connection IDs can tell apart */
 
@@ -39,7 +42,8 @@ struct abi_pool {
     bool stopped;              /* under the lock */
     pthread_mutex_t listening; /* one weft_pool_listen at a time: the order of binding is the order of engines */
     pthread_mutex_t joining;
-    bool joined; /* under joining */
+    bool joined;                  /* under joining */
+    struct io_exchange *exchange; /* datagrams that reached the wrong engine */
     weft_engine_params engine_params;
     uint8_t fleet_secret[32];
     int32_t (*setup)(void *user, weft_pool pool, uint32_t index, weft_engine engine);
@@ -67,6 +71,7 @@ static void pool_put(struct abi_pool *pool) {
     pthread_mutex_destroy(&pool->listening);
     pthread_mutex_destroy(&pool->joining);
     pthread_cond_destroy(&pool->changed);
+    io_exchange_free(pool->exchange);
     struct base_mem mem = pool->mem;
     base_free(&mem, pool, pool_bytes(pool->wanted));
 }
@@ -117,7 +122,9 @@ static int32_t worker_begin(struct abi_worker *worker) {
     int32_t error = weft_engine_new(&params, &worker->engine);
     if (error)
         return error;
-    io_loop_stay(&abi_engine_get(worker->engine, &error)->loop);
+    struct io_loop *loop = &abi_engine_get(worker->engine, &error)->loop;
+    io_loop_stay(loop);
+    io_exchange_join(pool->exchange, loop);
     return pool->setup ? pool->setup(pool->user, (weft_pool){pool->handle}, worker->index, worker->engine) : WEFT_OK;
 }
 
@@ -231,6 +238,14 @@ static int32_t params_check(weft_pool_params *p, weft_engine_params *engine) {
     return WEFT_OK;
 }
 
+static int32_t exchange_new(struct abi_pool *pool) {
+    uint8_t secret[16];
+    if (!abi_start() || !crypto_random(secret, sizeof secret))
+        return WEFT_E_INTERNAL;
+    pool->exchange = io_exchange_new(pool->wanted, secret);
+    return pool->exchange ? WEFT_OK : WEFT_E_NOMEM;
+}
+
 /* One secret for all: an engine must believe the address tokens that another one gave. */
 static int32_t fleet_secret(struct abi_pool *pool) {
     uint8_t *secret = pool->fleet_secret;
@@ -278,6 +293,8 @@ int32_t weft_pool_new(const weft_pool_params *params, weft_pool *pool) {
         return WEFT_E_NOMEM;
     made->handle = abi_registry_add(ABI_POOL, made);
     error = made->handle ? fleet_secret(made) : WEFT_E_NOMEM;
+    if (!error)
+        error = exchange_new(made);
     for (uint32_t i = 0; i < made->wanted && !error && !is_set(made, &made->stopped); i++)
         error = worker_start(made, i);
     if (!error) {

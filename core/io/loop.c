@@ -91,6 +91,7 @@ static base_time soonest(const struct io_loop *loop, base_time now) {
 /* Sleeps as long as it may. */
 static void plan(struct io_loop *loop) {
     base_time now = io_loop_now(loop), when = soonest(loop, now);
+    loop->turned_at = now;
     if (when <= now || when - now <= LOOP_SPIN) {
         io_loop_want_turn(loop);
         return;
@@ -202,8 +203,10 @@ void io_loop_wake(struct io_loop *loop) {
 }
 
 void io_loop_touch(struct io_loop *loop) {
-    if (!loop->in_turn) /* a turn under way looks for output anyway */
-        io_loop_want_turn(loop);
+    if (loop->in_turn) /* it looks for output anyway */
+        return;
+    loop->turned_at = BASE_NEVER;
+    io_loop_want_turn(loop);
 }
 
 base_time io_loop_now(struct io_loop *loop) { return loop->open.clock(loop->open.clock_user); }

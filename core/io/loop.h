@@ -34,6 +34,7 @@ struct io_loop_open {
 };
 
 struct io_socket; /* an io_udp watched by the loop */
+struct io_seat;   /* among the engines of a pool: handover.h */
 struct io_loop;
 
 /* Something io itself has to do at a time. Fires once, within a turn, before dispatch; may set itself again. */
@@ -50,13 +51,15 @@ struct io_loop {
     uint32_t drawn_left;          /* at its beginning */
     uv_loop_t *uv, own;
     bool owns_uv, external, in_turn, running, stopping, closing;
-    bool due;           /* a turn is wanted now */
-    bool worked;        /* the last turn had work */
-    bool unapplied;     /* libuv has yet to tell the kernel what it watches: its fd is not to be trusted */
-    bool starved;       /* no receive buffer was left: sockets rest until `resume_at` */
-    bool timer_fired;   /* timer_fd is readable */
-    _Atomic bool woken; /* external: io_loop_wake was called */
-    int timer_fd;       /* -1: this system has none, `coarse` is used */
+    bool due;             /* a turn is wanted now */
+    bool worked;          /* the last turn had work */
+    bool unapplied;       /* libuv has yet to tell the kernel what it watches: its fd is not to be trusted */
+    bool starved;         /* no receive buffer was left: sockets rest until `resume_at` */
+    bool timer_fired;     /* timer_fd is readable */
+    struct io_seat *seat; /* NULL: it has no siblings */
+    base_time turned_at;  /* the last turn ended; BASE_NEVER: its owner has called since */
+    _Atomic bool woken;   /* external: io_loop_wake was called */
+    int timer_fd;         /* -1: this system has none, `coarse` is used */
     uv_poll_t timer;
     uv_timer_t coarse;
     uv_async_t async;

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "crypto/keys.h"
+#include "io/handover.h"
 #include "io/loop_impl.h"
 #include "tables/errors.h"
 
@@ -247,7 +248,7 @@ int io_loop_init(struct io_loop *loop, const struct io_loop_open *open, struct c
     loop->external = open->external;
     loop->owns_uv = !open->external && !open->uv;
     loop->timer_fd = -1;
-    loop->armed_for = BASE_NEVER;
+    loop->armed_for = loop->turned_at = BASE_NEVER;
     atomic_init(&loop->woken, false);
     int result = open_core(loop);
     if (result == 0 && !loop->external) {
@@ -267,6 +268,7 @@ int io_loop_init(struct io_loop *loop, const struct io_loop_open *open, struct c
 
 void io_loop_close(struct io_loop *loop, void (*on_closed)(void *user), void *user) {
     assert(!loop->in_turn && !loop->running && !loop->closing && loop->timer_count == 0);
+    io_exchange_leave(loop);
     loop->closing = true;
     loop->on_closed = on_closed;
     loop->closed_user = user;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "io/addr.h"
+#include "io/handover.h"
 #include "io/loop_impl.h"
 #include "quic/conn.h"
 #include "tables/errors.h"
@@ -91,12 +92,16 @@ static void resume(struct io_loop *loop) {
     watch_all(loop);
 }
 
-unsigned io_sockets_receive(struct io_loop *loop) {
-    if (loop->starved) {
-        if (io_loop_now(loop) < loop->resume_at)
-            return 0;
-        resume(loop);
-    }
+/* What siblings have received for us; it has a budget of its own, so that neither keeps the other waiting. */
+static unsigned receive_mail(struct io_loop *loop) {
+    bool fed;
+    unsigned received = io_seat_deliver(loop, &fed);
+    if (!fed)
+        starve(loop);
+    return received;
+}
+
+static unsigned receive_own(struct io_loop *loop) {
     unsigned received = 0;
     struct base_node *node;
     while (received < RECEIVE_BUDGET && !loop->starved && (node = base_list_pop_front(&loop->readable)) != NULL) {
@@ -111,6 +116,20 @@ unsigned io_sockets_receive(struct io_loop *loop) {
     }
     if (!base_list_empty(&loop->readable) && !loop->starved)
         loop->due = true;
+    return received;
+}
+
+unsigned io_sockets_receive(struct io_loop *loop) {
+    if (loop->starved) {
+        if (io_loop_now(loop) < loop->resume_at)
+            return 0;
+        resume(loop);
+    }
+    if (!loop->seat)
+        return receive_own(loop);
+    unsigned received = receive_mail(loop);
+    received += receive_own(loop);
+    io_seat_wake_others(loop);
     return received;
 }
 

@@ -17,8 +17,9 @@
  * there is no call that puts a socket at a place, and extended BPF with a map of sockets wants privileges. So a pool's
  * listeners are closed together.
  *
- * The invariant that matters: what the filter says is a hint. An engine drops what is not its own; it never answers
- * for another one (stateless.c sends resets for IDs with its own number alone).
+ * The invariant that matters: what the filter says is a hint. An engine gives what is not its own to the one of its pool
+ * that the ID names (handover.h), or drops it; it never answers for another one (stateless.c sends resets for IDs with
+ * its own number alone).
  */
 #include <linux/filter.h>
 #include <string.h>

@@ -153,10 +153,26 @@ static bool endpoint_take_reset(struct quic_endpoint *endpoint, const struct qui
     return true;
 }
 
+/* Another engine may own the datagram, which the system gave to us because its client has moved. Of packets with long
+ * headers only the Handshake's have an ID that is certainly of a server's making, as in io's filter. */
+static bool endpoint_hand_over(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                               const uint8_t *dcid, size_t dcid_len, bool is_long) {
+    struct quic_header header;
+    if (!endpoint->siblings)
+        return false;
+    if (is_long && (!quic_header_parse(datagram->data, datagram->len, endpoint->cid_len, &header) ||
+                    header.type != QUIC_PACKET_HANDSHAKE))
+        return false;
+    int number = quic_endpoint_sibling_of(endpoint, dcid, dcid_len);
+    return number >= 0 && endpoint->siblings->hand_over(endpoint->siblings, (unsigned)number, datagram);
+}
+
 /* No connection owns the datagram. */
 static void endpoint_input_unknown(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                                    const uint8_t *dcid, size_t dcid_len, bool is_long, base_time now) {
     if (!is_long && endpoint_take_reset(endpoint, datagram, now))
+        return;
+    if (endpoint_hand_over(endpoint, datagram, dcid, dcid_len, is_long))
         return;
     endpoint->stats.datagrams_unknown++;
     struct quic_header header;

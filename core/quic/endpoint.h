@@ -109,6 +109,12 @@ struct quic_datagram {    /* received */
     uint8_t ecn;                    /* enum quic_ecn */
 };
 
+/* Engines that share ports with this one, by the numbers in connection IDs (handover.h implements it). */
+struct quic_siblings {
+    /* The datagram's ID names another one. False: it must not go there; else it was copied, or is lost. */
+    bool (*hand_over)(struct quic_siblings *siblings, unsigned number, const struct quic_datagram *datagram);
+};
+
 #define QUIC_TRAIN_SIZE 65536u
 #define QUIC_TRAIN_SEGMENTS 64u
 
@@ -139,6 +145,7 @@ struct quic_endpoint {
     struct base_events *events;
     struct base_bufpool *bufs;
     struct crypto_fleet *fleet;
+    struct quic_siblings *siblings; /* NULL: it is alone */
     struct quic_cid_codec codec;
     struct base_map initial_cids; /* IDs that clients chose -> connection handle */
     struct base_map reset_tokens; /* of the peers' IDs in use -> connection handle */
@@ -218,6 +225,9 @@ bool quic_endpoint_owns_cid(struct quic_endpoint *endpoint, const uint8_t *id, s
 /* RETIRE_CONNECTION_ID: quic_local_cids_retire, and nothing leads here by it any more. */
 enum quic_error quic_endpoint_retire_cid(struct quic_endpoint *endpoint, struct quic_conn *conn, uint64_t sequence,
                                          const struct quic_cid *arrived_on);
+/* The number of the engine beside this one that could have; -1: none. Of load balancers' IDs that is the server ID's last
+ * byte, when the rest of it is ours. */
+int quic_endpoint_sibling_of(struct quic_endpoint *endpoint, const uint8_t *id, size_t len);
 /* Registers a connection's new local ID (fills it in and adds it to local_cids); false when all entries are used. */
 bool quic_endpoint_issue_cid(struct quic_endpoint *endpoint, struct quic_conn *conn);
 /* The ID a client chose (or was given by Retry) leads to this connection until it is removed. False: out of memory. */

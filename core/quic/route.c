@@ -76,18 +76,36 @@ enum quic_error quic_endpoint_retire_cid(struct quic_endpoint *endpoint, struct 
     return error;
 }
 
+/* The server ID in an ID of one of our configurations, which tells what ours is. NULL: there is none. */
+static const struct quic_lb_config *route_server_id(struct quic_endpoint *endpoint, const uint8_t *id, size_t len,
+                                                    uint8_t server_id[QUIC_LB_SERVER_MAX]) {
+    for (unsigned i = 0; i < QUIC_LB_ROTATIONS; i++)
+        if (endpoint->lb[i] && quic_lb_decode(endpoint->lb[i], id, len, server_id, NULL))
+            return quic_lb_config_of(endpoint->lb[i]);
+    return NULL;
+}
+
 bool quic_endpoint_owns_cid(struct quic_endpoint *endpoint, const uint8_t *id, size_t len) {
+    uint8_t server_id[QUIC_LB_SERVER_MAX];
     if (len != endpoint->cid_len)
         return false;
     if (!endpoint->lb_on)
         return id[0] == endpoint->codec.engine;
-    for (unsigned i = 0; i < QUIC_LB_ROTATIONS; i++) {
-        uint8_t server_id[QUIC_LB_SERVER_MAX];
-        struct quic_lb *lb = endpoint->lb[i];
-        if (lb && quic_lb_decode(lb, id, len, server_id, NULL))
-            return memcmp(server_id, quic_lb_config_of(lb)->server_id, quic_lb_config_of(lb)->server_id_len) == 0;
-    }
-    return false;
+    const struct quic_lb_config *config = route_server_id(endpoint, id, len, server_id);
+    return config && memcmp(server_id, config->server_id, config->server_id_len) == 0;
+}
+
+int quic_endpoint_sibling_of(struct quic_endpoint *endpoint, const uint8_t *id, size_t len) {
+    uint8_t server_id[QUIC_LB_SERVER_MAX];
+    if (len != endpoint->cid_len)
+        return -1;
+    if (!endpoint->lb_on)
+        return id[0] == endpoint->codec.engine ? -1 : id[0];
+    const struct quic_lb_config *config = route_server_id(endpoint, id, len, server_id);
+    if (!config || memcmp(server_id, config->server_id, config->server_id_len - 1u) != 0)
+        return -1;
+    uint8_t number = server_id[config->server_id_len - 1], own = config->server_id[config->server_id_len - 1];
+    return number == own ? -1 : number;
 }
 
 /* ---- load balancers ---- */

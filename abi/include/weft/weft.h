@@ -657,8 +657,8 @@ enum weft_listen_flag {
      * changed. It takes the engine's number, which is in connection IDs, for its place among the sockets of the port: so
      * the engines are numbered 0, 1, 2 ... in the order of their weft_listen, as those of a weft_pool are. Where the
      * system cannot do it, the addresses decide, as without. When one of these sockets closes the system moves the last
-     * into its place: so close all of them together, and listen anew in the same order; in between, connections of
-     * other engines may lose datagrams to the wrong one */
+     * into its place: so close all of them together, and listen anew in the same order; in between, what reaches the
+     * wrong engine is handed on by engines of a weft_pool, and lost by others */
     WEFT_LISTEN_STEER = 4
 };
 
@@ -1090,7 +1090,7 @@ typedef struct weft_engine_stats {
     uint64_t glitch_handshake_done, glitch_ack_frequency, glitch_immediate_ack, glitch_key_update;
     uint64_t handshakes_evicted, replies_suppressed, closings_cut, orphans_dropped, amplification_blocks;
     uint64_t sockets_connected, sockets_refused;
-    uint64_t connections_stalled;
+    uint64_t connections_stalled, datagrams_handed_over, datagrams_taken_over, handovers_dropped;
 } weft_engine_stats;
 
 /* Fills in as much of *stats as stats->size says: of the connection; of the engine and all its connections. */
@@ -1164,9 +1164,9 @@ typedef struct weft_quic_lb {
  * configuration of the same length, and the IDs that there are stay good. Copied. WEFT_E_INVALID: a field is out of its
  * range; WEFT_E_STATE: IDs of another length are in use.
  *
- * WEFT_LISTEN_STEER, used after this, steers by the last byte of the server ID, which must then be the place of the
- * engine in the pool. Encrypted IDs the system cannot read: give each engine a port of its own, and have the load
- * balancer send to it, or clients that move may be lost. */
+ * The last byte of the server ID tells engines that share a port apart and is then the engine's number: WEFT_LISTEN_STEER,
+ * used after this, steers by it. Encrypted IDs the system cannot read; engines of a weft_pool give datagrams of clients
+ * that moved to the one that the ID names. Without a pool, give each engine a port of its own, for the load balancer. */
 WEFT_API int32_t weft_engine_set_quic_lb(weft_engine engine, const weft_quic_lb *lb);
 /* For load balancers and their tests; any thread. Reads the server ID (server_id_len bytes) and, if nonce is not NULL,
  * the nonce (nonce_len bytes) from a connection ID; the lengths and the key of *lb say how; its server_id is not used.

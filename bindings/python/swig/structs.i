@@ -215,6 +215,9 @@ static PyObject *weft_engine_stats_dict(const weft_engine_stats *s) {
     put_number(dict, "sockets_connected", s->sockets_connected);
     put_number(dict, "sockets_refused", s->sockets_refused);
     put_number(dict, "connections_stalled", s->connections_stalled);
+    put_number(dict, "datagrams_handed_over", s->datagrams_handed_over);
+    put_number(dict, "datagrams_taken_over", s->datagrams_taken_over);
+    put_number(dict, "handovers_dropped", s->handovers_dropped);
     if (PyErr_Occurred()) {
         Py_DECREF(dict);
         return NULL;

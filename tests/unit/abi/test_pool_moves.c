@@ -1,6 +1,8 @@
-/* Tests of pool.c and of steering: clients whose address changes, by their own will or a NAT's, while several engines share
- * the server's port. The system would hand a new address to any of them; the connection ID must bring it to the one that
- * knows the connection. An engine that gets a datagram of another's counts it as unknown, and there must be none. */
+/* Tests of pool.c, of steering and of handing over: clients whose address changes, by their own will or a NAT's, while
+ * several engines share the server's port. The system would hand a new address to any of them; the connection ID must
+ * bring it to the one that knows the connection: by the system's filter, or, where that can read nothing or is not
+ * asked, by the engine that got it. An engine that gets a datagram of another's and does not know what to do with it
+ * counts it as unknown, and there must be none. */
 #include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
@@ -17,16 +19,43 @@
 static weft_config server_config, client_config;
 static weft_pool pool;
 static weft_addr bound;
-static _Atomic uint64_t server_moves, unknown, accepted_by[ENGINES];
+static _Atomic uint64_t server_moves, unknown, accepted_by[ENGINES], handed_over, taken_over, handovers_dropped;
 static weft_engine engines[ENGINES];
+
+static enum {
+    STEERED,   /* the system reads the engine's number */
+    ENCRYPTED, /* it cannot: QUIC-LB with a key */
+    UNSTEERED, /* it is not asked to */
+} way;
 
 /* ---- the server: echoes, on whatever engine ---- */
 
+static weft_listen_params server_params(void);
+
 static int32_t on_setup(void *user, weft_pool of, uint32_t index, weft_engine engine) {
+    const weft_quic_lb lb = {.size = sizeof lb,
+                             .rotation = 1,
+                             .server_id_len = 3,
+                             .nonce_len = 6,
+                             .encode_length = 1,
+                             .encrypted = 1,
+                             .server_id = {0x77, 0x11, (uint8_t)index},
+                             .key = {1, 2, 3}};
+    weft_listen_params params = server_params();
+    weft_listener listener;
+    char address[WEFT_ADDR_TEXT] = "127.0.0.1:0";
     (void)user;
     (void)of;
     engines[index] = engine;
-    return 0;
+    if (way == ENCRYPTED)
+        ck_assert_int_eq(weft_engine_set_quic_lb(engine, &lb), 0);
+    if (way != UNSTEERED)
+        return 0;
+    params.flags = WEFT_LISTEN_REUSE_PORT;
+    if (index)
+        ck_assert_int_gt(weft_addr_format(&bound, address, sizeof address), 0);
+    ck_assert_int_eq(weft_listen(engine, server_config, address, &params, &listener), 0);
+    return weft_listener_address(listener, &bound);
 }
 
 static void on_teardown(void *user, weft_pool of, uint32_t index, weft_engine engine) {
@@ -37,6 +66,9 @@ static void on_teardown(void *user, weft_pool of, uint32_t index, weft_engine en
     /* the first of a connection belongs to none yet */
     atomic_fetch_add(&unknown, stats.datagrams_unknown - stats.connections_accepted);
     atomic_store(&accepted_by[index], stats.connections_accepted);
+    atomic_fetch_add(&handed_over, stats.datagrams_handed_over);
+    atomic_fetch_add(&taken_over, stats.datagrams_taken_over);
+    atomic_fetch_add(&handovers_dropped, stats.handovers_dropped);
 }
 
 static void on_server_path(void *user, weft_conn conn) {
@@ -56,11 +88,15 @@ static void on_server_data(void *user, weft_stream stream, const weft_slice *sli
 static const weft_conn_callbacks server_conn = {.size = sizeof server_conn, .on_path = on_server_path};
 static const weft_stream_callbacks server_stream = {.size = sizeof server_stream, .on_data = on_server_data};
 
+static weft_listen_params server_params(void) {
+    return (weft_listen_params){
+        .size = sizeof(weft_listen_params), .conn_callbacks = &server_conn, .stream_callbacks = &server_stream};
+}
+
 static void setup(void) {
     uint8_t sha256[32];
     weft_pool_params params = {.size = sizeof params, .engines = ENGINES, .setup = on_setup, .teardown = on_teardown};
-    weft_listen_params listen = {
-        .size = sizeof listen, .conn_callbacks = &server_conn, .stream_callbacks = &server_stream};
+    weft_listen_params listen = server_params();
     ck_assert_int_eq(weft_config_new(WEFT_SERVER, &server_config), 0);
     ck_assert_int_eq(weft_config_set_alpn(server_config, "test"), 0);
     ck_assert_int_eq(weft_config_self_signed(server_config, "example.test", 10), 0);
@@ -69,7 +105,18 @@ static void setup(void) {
     ck_assert_int_eq(weft_config_set_alpn(client_config, "test"), 0);
     ck_assert_int_eq(weft_config_add_pin(client_config, sha256), 0);
     ck_assert_int_eq(weft_pool_new(&params, &pool), 0);
-    ck_assert_int_eq(weft_pool_listen(pool, server_config, "127.0.0.1:0", &listen, &bound), 0);
+    if (way != UNSTEERED)
+        ck_assert_int_eq(weft_pool_listen(pool, server_config, "127.0.0.1:0", &listen, &bound), 0);
+}
+
+static void setup_encrypted(void) {
+    way = ENCRYPTED;
+    setup();
+}
+
+static void setup_unsteered(void) {
+    way = UNSTEERED;
+    setup();
 }
 
 /* Ends everything; the engines have told what they counted. */
@@ -82,6 +129,9 @@ static void finish(void) {
         used += accepted_by[i] > 0;
     ck_assert_uint_ge(used, 2); /* else there was nothing to steer */
     ck_assert_uint_eq(unknown, 0);
+    ck_assert_uint_eq(handovers_dropped, 0);
+    ck_assert_uint_eq(taken_over, handed_over);
+    ck_assert(way == STEERED ? handed_over == 0 : handed_over > CLIENTS);
 }
 
 /* ---- a client that asks, moves, and asks again ---- */
@@ -247,11 +297,17 @@ END_TEST
 
 Suite *unit_suite(void) {
     Suite *suite = suite_create("abi_pool_moves");
-    TCase *cases = tcase_create("moves");
-    tcase_set_timeout(cases, 120);
-    tcase_add_checked_fixture(cases, setup, NULL);
-    tcase_add_test(cases, clients_move_at_will);
-    tcase_add_test(cases, a_nat_forgets);
-    suite_add_tcase(suite, cases);
+    static const struct {
+        const char *name;
+        void (*setup)(void);
+    } ways[] = {{"steered", setup}, {"encrypted", setup_encrypted}, {"unsteered", setup_unsteered}};
+    for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
+        TCase *cases = tcase_create(ways[i].name);
+        tcase_set_timeout(cases, 120);
+        tcase_add_checked_fixture(cases, ways[i].setup, NULL);
+        tcase_add_test(cases, clients_move_at_will);
+        tcase_add_test(cases, a_nat_forgets);
+        suite_add_tcase(suite, cases);
+    }
     return suite;
 }

@@ -211,6 +211,39 @@ START_TEST(resets_for_its_own_ids_only)
 }
 END_TEST
 
+static int sibling_of(struct quic_lb_config config, uint8_t at, uint8_t value) {
+    static const uint8_t nonce[6] = {1, 2, 3, 4, 5, 6};
+    struct quic_cid cid;
+    config.server_id[at] = value;
+    struct quic_lb *lb = quic_lb_new(&server.mem, &config);
+    quic_lb_encode(lb, nonce, 0, &cid);
+    quic_lb_free(&server.mem, lb);
+    ck_assert_int_eq(quic_endpoint_sibling_of(&server.endpoint, cid.id, cid.len - 1u), -1);
+    return quic_endpoint_sibling_of(&server.endpoint, cid.id, cid.len);
+}
+
+/* Which engine of a pool an ID names: its first byte, or the last of a server ID that is ours but for that. */
+START_TEST(the_sibling_that_an_id_names)
+{
+    uint8_t id[QUIC_LOCAL_CID_LEN] = {server.endpoint.codec.engine};
+    ck_assert_int_eq(quic_endpoint_sibling_of(&server.endpoint, id, sizeof id), -1);
+    id[0] ^= 5;
+    ck_assert_int_eq(quic_endpoint_sibling_of(&server.endpoint, id, sizeof id), id[0]);
+    ck_assert_int_eq(quic_endpoint_sibling_of(&server.endpoint, id, sizeof id - 1), -1);
+    ck_assert_int_eq(quic_endpoint_set_lb(&server.endpoint, &behind), 0);
+    ck_assert_int_eq(sibling_of(behind, 2, behind.server_id[2]), -1);
+    ck_assert_int_eq(sibling_of(behind, 2, 200), 200);
+    ck_assert_int_eq(sibling_of(behind, 0, 7), -1); /* another machine's */
+    ck_assert_int_eq(sibling_of(behind, 1, 7), -1);
+    struct quic_lb_config next = behind;
+    next.rotation = 3;
+    ck_assert_int_eq(sibling_of(next, 2, 200), -1); /* a configuration that is not known */
+    ck_assert_int_eq(quic_endpoint_set_lb(&server.endpoint, &next), 0);
+    ck_assert_int_eq(sibling_of(next, 2, 200), 200);
+    ck_assert_int_eq(sibling_of(behind, 2, 200), 200); /* that of before still is */
+}
+END_TEST
+
 /* A Retry gives the client an ID that leads it to the same server. */
 START_TEST(a_retry_can_be_routed)
 {
@@ -243,6 +276,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tcase, an_engine_issues_them);
     tcase_add_test(tcase, the_configuration_rotates);
     tcase_add_test(tcase, resets_for_its_own_ids_only);
+    tcase_add_test(tcase, the_sibling_that_an_id_names);
     tcase_add_test(tcase, a_retry_can_be_routed);
     suite_add_tcase(suite, tcase);
     return suite;
