@@ -25,15 +25,21 @@ struct base_event {
 
 struct base_events {
     struct base_list line;
+    uint64_t joined; /* objects that ever joined the line */
 };
 
-static inline void base_events_init(struct base_events *events) { base_list_init(&events->line); }
+static inline void base_events_init(struct base_events *events) {
+    base_list_init(&events->line);
+    events->joined = 0;
+}
 
 /* Sets `bits`, joining the line at its end when the node is not in it yet. Raising no bits says nothing. */
 static inline void base_event_raise(struct base_events *events, struct base_event *event, uint32_t bits) {
     event->bits |= bits;
-    if (event->bits && !base_node_linked(&event->node))
+    if (event->bits && !base_node_linked(&event->node)) {
         base_list_push_back(&events->line, &event->node);
+        events->joined++;
+    }
 }
 
 /* Takes `bits` back. */

@@ -23,6 +23,12 @@
 #define LOOP_SPIN (50 * BASE_US)
 /* While a socket is blocked nothing can be sent: timers and the socket are looked at so often. */
 #define LOOP_BLOCKED_LOOK BASE_MS
+/* When so many objects have something to tell they are heard, and answered, before more is taken in: a peer that waits
+ * for answers has the first of them while we work on the others. They are counted every `step` datagrams, between these
+ * bounds; answers to fewer datagrams would not be worth a system call. */
+#define LOOP_MANY 24u
+#define LOOP_STEP_LEAST 2u
+#define LOOP_STEP_MOST 64u
 
 void io_loop_want_turn(struct io_loop *loop) {
     loop->due = true;
@@ -106,6 +112,33 @@ static void plan(struct io_loop *loop) {
         uv_unref((uv_handle_t *)&loop->check);
 }
 
+/* What was taken in is told, and what comes of it said. Trains sent. */
+static unsigned answer(struct io_loop *loop) {
+    if (loop->open.dispatch)
+        loop->open.dispatch(loop->open.user);
+    quic_endpoint_settle(&loop->endpoint);
+    loop->answered = loop->events.joined;
+    return io_sockets_send(loop);
+}
+
+/* The next step: what brings LOOP_MANY objects if it goes on like this; at most twice the last. */
+static void adapt_step(struct io_loop *loop, size_t datagrams, uint64_t objects) {
+    uint64_t fit = objects ? datagrams * LOOP_MANY / objects : LOOP_STEP_MOST, most = 2 * loop->step;
+    fit = fit < most ? fit : most;
+    loop->step = fit < LOOP_STEP_LEAST ? LOOP_STEP_LEAST : fit < LOOP_STEP_MOST ? (unsigned)fit : LOOP_STEP_MOST;
+}
+
+void io_loop_take_in(struct io_loop *loop, const struct quic_datagram *datagrams, size_t count) {
+    for (size_t at = 0, some; at < count; at += some) {
+        uint64_t before = loop->events.joined;
+        some = count - at < loop->step ? count - at : loop->step;
+        quic_endpoint_input(&loop->endpoint, datagrams + at, some, io_loop_now(loop));
+        adapt_step(loop, some, loop->events.joined - before);
+        if (at + some < count && loop->events.joined - loop->answered >= LOOP_MANY)
+            answer(loop);
+    }
+}
+
 static bool turn(struct io_loop *loop) {
     assert(!loop->in_turn && !loop->closing);
     loop->in_turn = true;
@@ -118,13 +151,10 @@ static bool turn(struct io_loop *loop) {
     quic_endpoint_tick(&loop->endpoint, now);
     work = fire_timers(loop, now) || work;
     work = has_events(loop) || work;
-    if (loop->open.dispatch)
-        loop->open.dispatch(loop->open.user);
-    quic_endpoint_settle(&loop->endpoint);
+    work = answer(loop) > 0 || work;
     if (loop->in_buf)
         base_buf_unref(loop->in_buf);
     loop->in_buf = NULL;
-    work = io_sockets_send(loop) > 0 || work;
     io_sockets_retire(loop);
 
     if (work)

@@ -1,7 +1,8 @@
 /* loop.h - one engine's turn: the only place where the core meets the operating system's clock, sockets and timers.
  *
  * A turn is always the same: receive (within a budget) -> timers -> dispatch (the owner's function: user code runs here
- * and nowhere else) -> settle -> send -> arm the timer. It is driven by libuv (a loop of our own, or one that the
+ * and nowhere else) -> settle -> send -> arm the timer. When what is received concerns many, they are told, settled and
+ * answered between one part of it and the next. It is driven by libuv (a loop of our own, or one that the
  * caller gives), by a caller who watches io_loop_fd and io_loop_deadline, or, with no sockets at all, by a caller who
  * moves datagrams himself (io_loop_input, io_loop_output).
  *
@@ -69,6 +70,8 @@ struct io_loop {
     struct quic_endpoint endpoint;
     struct base_slots slots;
     struct base_events events;
+    uint64_t answered; /* events.joined when they were last told, and answered */
+    unsigned step;     /* datagrams taken in before that is looked at */
     struct base_bufpool bufs;
     struct base_list sockets, readable;
     struct base_list released;    /* connected sockets that nobody uses any more */

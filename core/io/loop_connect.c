@@ -78,7 +78,7 @@ void io_connected_input(struct io_socket *own, const struct quic_datagram *datag
     while (same < count && quic_addr_equal(&datagrams[same].remote, &own->remote))
         same++;
     if (same == count)
-        quic_endpoint_input(&own->loop->endpoint, datagrams, count, io_loop_now(own->loop));
+        io_loop_take_in(own->loop, datagrams, count);
     else
         for (size_t i = 0; i < count; i++)
             hand_on(own, &datagrams[i]);

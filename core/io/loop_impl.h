@@ -26,6 +26,9 @@ void io_loop_on_check(uv_check_t *check);
 /* Ends the sleep of libuv until the next turn. */
 void io_loop_want_turn(struct io_loop *loop);
 
+/* Datagrams received go to the endpoint; within a turn. */
+void io_loop_take_in(struct io_loop *loop, const struct quic_datagram *datagrams, size_t count);
+
 /* --- loop_open.c --- */
 void io_loop_arm(struct io_loop *loop, base_time when, base_time now);
 

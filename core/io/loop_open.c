@@ -219,6 +219,7 @@ static void set_defaults(struct io_loop *loop) {
 static int open_core(struct io_loop *loop) {
     base_slots_init(&loop->slots, loop->mem, loop->open.handle_tag);
     base_events_init(&loop->events);
+    loop->step = 1;
     base_bufpool_init(&loop->bufs, loop->mem, LOOP_BUFFERS_KEPT, 0);
     base_list_init(&loop->sockets);
     base_list_init(&loop->readable);

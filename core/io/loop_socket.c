@@ -77,7 +77,7 @@ static void to_endpoint(void *user, const struct quic_datagram *datagrams, size_
         io_connected_input(socket, datagrams, count);
         return;
     }
-    quic_endpoint_input(&loop->endpoint, datagrams, count, io_loop_now(loop));
+    io_loop_take_in(loop, datagrams, count);
 }
 
 /* All receive buffers are held by streams nobody reads: sockets are not watched for a while, or we would spin. */

@@ -164,6 +164,73 @@ START_TEST(freed_in_the_midst_of_it)
 }
 END_TEST
 
+/* ---- many requests at once ---- */
+
+#define MANY 100
+
+static unsigned asked, run, longest_run; /* run: of requests heard, none of which is answered yet */
+static uint64_t calls;
+
+static uint64_t send_calls(weft_engine of) {
+    weft_engine_stats stats = {.size = sizeof stats};
+    ck_assert_int_eq(weft_engine_get_stats(of, &stats), 0);
+    return stats.send_calls;
+}
+
+static void many_data(void *user, weft_stream stream, const weft_slice *slices, uint32_t count, uint32_t flags) {
+    (void)user, (void)slices, (void)count;
+    if (!(flags & WEFT_FIN))
+        return; /* the rest is in the next datagram */
+    ck_assert_int_eq(weft_stream_finish(stream), 0);
+    uint64_t now = send_calls(engine);
+    run = now == calls ? run + 1 : 1;
+    calls = now;
+    longest_run = run > longest_run ? run : longest_run;
+    asked++;
+}
+
+static void many_connected(void *user, weft_conn conn) { *(weft_conn *)user = conn; }
+
+static const weft_stream_callbacks many_table = {.size = sizeof many_table, .on_data = many_data};
+static const weft_conn_callbacks many_conn = {.size = sizeof many_conn, .on_connected = many_connected};
+
+/* What came in one train is not taken in whole before the first of it is answered: the peer has something to do meanwhile. */
+START_TEST(many_are_answered_in_pieces)
+{
+    static const uint8_t message[100];
+    weft_engine client;
+    weft_conn conn = {0}, unused;
+    weft_listen_params listen = {.size = sizeof listen, .stream_callbacks = &many_table};
+    weft_connect_params connect = {
+        .size = sizeof connect, .server_name = "example.test", .callbacks = &many_conn, .user = &conn};
+    asked = run = longest_run = 0;
+    ck_assert_int_eq(weft_engine_new(NULL, &engine), 0);
+    ck_assert_int_eq(weft_engine_new(NULL, &client), 0);
+    ck_assert_int_eq(weft_listen(engine, server_config, "127.0.0.1:0", &listen, &listener), 0);
+    ck_assert_int_eq(weft_listener_address(listener, &address), 0);
+    ck_assert_int_eq(weft_connect(client, client_config, "127.0.0.1", address.port, &connect, &unused), 0);
+    while (!conn.id) {
+        weft_engine_turn(client);
+        weft_engine_turn(engine);
+    }
+    for (int i = 0; i < MANY; i++) {
+        weft_stream stream;
+        ck_assert_int_eq(weft_stream_open(conn, WEFT_BIDI, NULL, &stream), 0);
+        ck_assert_int_eq(weft_stream_write(stream, message, sizeof message, WEFT_FIN), sizeof message);
+    }
+    uint64_t quiet = 0;
+    while (quiet < 1000000) { /* until only an answer could make it say more */
+        weft_engine_turn(client);
+        ck_assert_int_eq(weft_engine_deadline(client, &quiet), 0);
+    }
+    weft_engine_turn(engine);
+    ck_assert_uint_ge(asked, MANY * 3 / 4);
+    ck_assert_uint_le(longest_run, MANY * 2 / 3);
+    ck_assert_int_eq(weft_engine_free(client), 0);
+    ck_assert_int_eq(weft_engine_free(engine), 0);
+}
+END_TEST
+
 /* ---- other threads ---- */
 
 static int order[100], posted;
@@ -238,6 +305,7 @@ Suite *unit_suite(void) {
                           on_a_loop_of_the_caller,
                           freed_in_its_own_callback,
                           freed_in_its_own_callback_on_a_loop_of_the_caller,
+                          many_are_answered_in_pieces,
                           posts_come_in_order,
                           ports_in_use_are_named,
                           parameters_that_do_not_go_together};
