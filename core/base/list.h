@@ -48,6 +48,10 @@ static inline struct base_node *base_list_first(const struct base_list *list) {
     return base_list_empty(list) ? NULL : list->head.next;
 }
 
+static inline struct base_node *base_list_last(const struct base_list *list) {
+    return base_list_empty(list) ? NULL : list->head.prev;
+}
+
 static inline struct base_node *base_list_pop_front(struct base_list *list) {
     struct base_node *node = base_list_first(list);
     if (node)

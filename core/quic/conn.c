@@ -64,7 +64,7 @@ struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct qui
     conn->role = (uint8_t)role;
     conn->version = conn->original_version = conn->first_version = version;
     conn->event.handle = conn->closed_event.handle = conn->handle;
-    conn->created_at = conn->last_received_at = now;
+    conn->created_at = now;
     for (unsigned i = 0; i < QUIC_TIMERS; i++)
         conn->deadlines[i] = BASE_NEVER;
     quic_local_cids_init(&conn->local_cids);
@@ -265,9 +265,8 @@ static void conn_restart_keep_alive(struct quic_conn *conn, base_time now) {
 }
 
 void quic_conn_on_received(struct quic_conn *conn, base_time now) {
-    conn->last_received_at = now;
     if (!conn->handshake_complete)
-        quic_gate_heard(conn);
+        quic_gate_heard(conn, now);
     conn->idle_restarted_by_send = false;
     conn_restart_idle(conn, now);
     conn_restart_keep_alive(conn, now);

@@ -200,7 +200,7 @@ struct quic_conn {
     size_t new_token_len;
 
     struct quic_close close;
-    base_time created_at, connected_at, last_received_at;
+    base_time created_at, connected_at;
     /* closing state: the packet we answer with, and how often */
     uint8_t *close_packet;
     uint16_t close_packet_len;
@@ -211,6 +211,7 @@ struct quic_conn {
     uint8_t gate;
     uint64_t prefix;
     struct base_node closing;    /* in the endpoint's list of closed ones */
+    base_time heard_at;          /* the gate's: since when its client is silent */
     struct base_node unfinished; /* in the gate's list */
 
     struct quic_stall stall;

@@ -248,10 +248,10 @@ void quic_endpoint_tick(struct quic_endpoint *endpoint, base_time now) {
 }
 
 base_time quic_endpoint_deadline(const struct quic_endpoint *endpoint) {
-    if (endpoint->reply_count || endpoint->gate.waiting_count || !base_list_empty(&endpoint->dirty))
+    if (endpoint->reply_count || !base_list_empty(&endpoint->dirty))
         return 0;
     const struct base_heap_entry *first = base_heap_first(&endpoint->timers);
-    return first ? first->key : BASE_NEVER;
+    return base_time_min(first ? first->key : BASE_NEVER, quic_gate_deadline(endpoint));
 }
 
 /* ---- output ---- */

@@ -9,8 +9,11 @@
  * that holds its share of all handshakes, or of the connections while memory is scarce, is not answered. While half of
  * the places are free nobody is too many: a crowd behind one address is served as long as it is alone.
  *
- * What a turn has no time for waits in the lobby (lobby.h), from where a turn takes no more than it can begin. Whoever
- * comes while others wait goes behind them, in the lane of his network.
+ * What a turn has no time for, or the engine no place, waits in the lobby (lobby.h), from where a turn takes no more than
+ * it can begin. Whoever comes while others wait goes behind them, in the lane of his network; when the lobby is full he
+ * takes the place of who came last to the fullest lane, if his own holds less. A place becomes free when a handshake
+ * ends, or when its client is silent for so long that it is given to the next: nobody can sit there by saying a little
+ * now and then, so the wait has an end.
  *
  * A hello of two datagrams gets one answer: what follows a datagram that was turned away, within the time that datagrams
  * of one flight are apart, is turned away without a word. It would make a connection that its client knows nothing of.
@@ -95,17 +98,32 @@ static uint64_t handshake_limit(const struct quic_endpoint *endpoint, const stru
 }
 
 #define PATIENCE (250 * BASE_MS) /* a client whose handshake goes on is heard of again within that */
+#define STAY BASE_SEC            /* and its handshake is over by then: what it says later wins it no more patience */
 
-/* All places are taken. Who has been silent for long gives his up, so that true clients get in between those who came to
- * sit; his connection ends without a word. */
-static bool make_room(struct quic_endpoint *endpoint, base_time now) {
-    struct base_node *node = base_list_first(&endpoint->gate.unfinished);
-    struct quic_conn *conn = node ? BASE_CONTAINER(node, struct quic_conn, unfinished) : NULL;
-    if (!conn || now - conn->last_received_at < PATIENCE)
+/* The unfinished handshake whose client has been silent longest, or NULL. */
+static struct quic_conn *most_silent(const struct quic_gate *gate) {
+    struct base_node *node = base_list_first(&gate->unfinished);
+    return node ? BASE_CONTAINER(node, struct quic_conn, unfinished) : NULL;
+}
+
+/* When there is a place for one more handshake, as far as is known: 0 now. */
+static base_time place_at(const struct quic_endpoint *endpoint, const struct options *options) {
+    const struct quic_conn *conn = most_silent(&endpoint->gate);
+    if (endpoint->gate.handshakes < handshake_limit(endpoint, options) || !conn)
+        return 0;
+    return base_time_add(conn->heard_at, PATIENCE);
+}
+
+/* A place for one more handshake. When all are taken, who has been silent for long gives his up, so that true clients
+ * get in between those who came to sit; his connection ends without a word. */
+static bool make_room(struct quic_endpoint *endpoint, const struct options *options, base_time now) {
+    if (place_at(endpoint, options) > now)
         return false;
+    if (endpoint->gate.handshakes < handshake_limit(endpoint, options))
+        return true;
     struct quic_close close = {.cause = QUIC_CAUSE_HANDSHAKE_TIMEOUT};
     endpoint->stats.handshakes_evicted++;
-    quic_close_silent(conn, &close, now);
+    quic_close_silent(most_silent(&endpoint->gate), &close, now);
     return true;
 }
 
@@ -166,9 +184,7 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
         stats->prefix_limited++;
         return QUIC_GATE_RETRY;
     }
-    if (!turn_has_room(gate, options, waited))
-        return QUIC_GATE_WAIT;
-    return gate->handshakes < handshakes || make_room(endpoint, now) ? QUIC_GATE_OPEN : QUIC_GATE_DROP;
+    return turn_has_room(gate, options, waited) && make_room(endpoint, options, now) ? QUIC_GATE_OPEN : QUIC_GATE_WAIT;
 }
 
 /* ---- what is counted ---- */
@@ -187,6 +203,7 @@ void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven) {
     conn->in_shares = gate->shares != NULL;
     conn->gate = (uint8_t)(GATE_CONN | GATE_HANDSHAKE | (proven ? 0 : GATE_HALF_OPEN));
     gate->handshakes++;
+    conn->heard_at = endpoint->now;
     base_list_push_back(&gate->unfinished, &conn->unfinished);
     gate->begun++;
     if (!proven) {
@@ -219,9 +236,10 @@ void quic_gate_proven(struct quic_conn *conn) {
     base_bucket_give(&gate->unproven, 1);
 }
 
-void quic_gate_heard(struct quic_conn *conn) {
-    if (!base_node_linked(&conn->unfinished))
+void quic_gate_heard(struct quic_conn *conn, base_time now) {
+    if (!base_node_linked(&conn->unfinished) || now - conn->created_at > STAY)
         return;
+    conn->heard_at = now;
     base_list_remove(&conn->unfinished);
     base_list_push_back(&conn->endpoint->gate.unfinished, &conn->unfinished);
 }
@@ -279,14 +297,29 @@ bool quic_gate_was_turned_away(const struct quic_endpoint *endpoint, uint64_t ke
 
 #define VISITS_MOST 64u /* hellos a turn looks at: to most of them it may have to say no */
 
+/* It waits no more. */
+static void leave_lobby(struct quic_endpoint *endpoint, struct quic_hello *hello, bool has_turn) {
+    quic_lobby_take(endpoint, hello, has_turn);
+    shares_add(&endpoint->gate, hello->prefix, HELD_WAITING, -1);
+}
+
+static void send_off(struct quic_endpoint *endpoint, struct quic_hello *hello) {
+    endpoint->stats.initials_dropped += hello->count;
+    quic_hello_free(endpoint, hello);
+}
+
 bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                     const struct quic_hello *hello, base_time now) {
     struct quic_gate *gate = &endpoint->gate;
     const struct options *options = &datagram->socket->listener->config->options;
     shares_open(endpoint);
-    if (!gate->shares ||
-        is_greedy(options, shares_of(gate, hello->prefix, HELD_WAITING), gate->waiting_count, QUIC_LOBBY_HELLOS))
+    if (!gate->shares || is_greedy(options, shares_of(gate, hello->prefix, HELD_WAITING), gate->waiting_count,
+                                   quic_lobby_places(endpoint)))
         return false;
+    for (struct quic_hello *last; (last = quic_lobby_surplus(endpoint, datagram, hello)) != NULL;) {
+        leave_lobby(endpoint, last, false);
+        send_off(endpoint, last);
+    }
     if (!quic_lobby_add(endpoint, datagram, hello, now))
         return false;
     shares_add(gate, hello->prefix, HELD_WAITING, 1);
@@ -294,15 +327,22 @@ bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *
     return true;
 }
 
-/* The next that waits, if this turn can begin one more. It is the caller's. */
-static struct quic_hello *next_hello(struct quic_endpoint *endpoint) {
-    struct quic_gate *gate = &endpoint->gate;
+base_time quic_gate_deadline(const struct quic_endpoint *endpoint) {
+    const struct quic_hello *hello = quic_lobby_first(endpoint);
+    if (!hello)
+        return BASE_NEVER;
+    const struct quic_listener *listener = hello->socket->listener;
+    return listener ? place_at(endpoint, &listener->config->options) : 0;
+}
+
+/* The next that waits, if this turn can begin one more and there is a place. It is the caller's. */
+static struct quic_hello *next_hello(struct quic_endpoint *endpoint, base_time now) {
     struct quic_hello *hello = quic_lobby_first(endpoint);
     const struct quic_listener *listener = hello ? hello->socket->listener : NULL;
-    if (!hello || (listener && gate->begun >= listener->config->options.handshakes_per_turn))
+    if (!hello || quic_gate_deadline(endpoint) > now ||
+        (listener && endpoint->gate.begun >= listener->config->options.handshakes_per_turn))
         return NULL;
-    quic_lobby_take(endpoint, hello);
-    shares_add(gate, hello->prefix, HELD_WAITING, -1);
+    leave_lobby(endpoint, hello, true);
     return hello;
 }
 
@@ -332,13 +372,14 @@ void quic_gate_turn(struct quic_endpoint *endpoint, base_time now) {
     struct quic_gate *gate = &endpoint->gate;
     gate->begun = 0;
     for (unsigned visits = 0; visits < VISITS_MOST; visits++) {
-        struct quic_hello *hello = next_hello(endpoint);
+        struct quic_hello *hello = next_hello(endpoint, now);
         if (!hello)
             return;
-        if (is_stale(hello, now))
-            endpoint->stats.initials_dropped += hello->count;
-        else
-            deliver(endpoint, hello, now);
+        if (is_stale(hello, now)) {
+            send_off(endpoint, hello);
+            continue;
+        }
+        deliver(endpoint, hello, now);
         quic_hello_free(endpoint, hello);
     }
 }

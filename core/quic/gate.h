@@ -3,8 +3,8 @@
  * An Initial may come from anywhere, with any source address, and asks for the most expensive thing a server does. So
  * what has not proven its address yet is counted: how many there are (half-open), how many of them a second never prove
  * it, and which network they come from. Beyond a budget the engine asks for a Retry, which costs it no memory at all;
- * beyond a second one it does not even answer. A turn begins only so many handshakes, for those who are connected wait
- * meanwhile; the others wait in a lobby (lobby.h).
+ * beyond a second one a client has to wait. A turn begins only so many handshakes, for those who are connected wait
+ * meanwhile; the others wait in a lobby (lobby.h), for a later turn or for a place.
  *
  * Networks are address prefixes (IPv4 /24, IPv6 /56 unless set otherwise). What each holds is kept in a table of fixed
  * size (a count-min sketch under a secret hash): an attacker who owns millions of prefixes cannot make it grow, and a
@@ -39,7 +39,7 @@ struct quic_gate {
     uint32_t half_open;          /* clients whose address is not proven */
     uint32_t handshakes;         /* of clients, proven or not, that are not complete */
     bool guarding;               /* every new client is asked for a Retry */
-    struct base_list unfinished; /* connections that are counted as handshakes; the one silent longest comes first */
+    struct base_list unfinished; /* connections that are counted as handshakes, by heard_at: the longest silent first */
     struct base_bucket unproven; /* clients that begin and never prove their address */
     struct quic_share *shares;   /* made with the first client */
     uint32_t begun;              /* handshakes of this turn */
@@ -60,7 +60,7 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
 void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven);
 void quic_gate_proven(struct quic_conn *conn);
 /* It said something. */
-void quic_gate_heard(struct quic_conn *conn);
+void quic_gate_heard(struct quic_conn *conn, base_time now);
 /* Its handshake is over, well or badly. */
 void quic_gate_leave(struct quic_conn *conn);
 /* It is gone. */
@@ -71,11 +71,13 @@ uint64_t quic_gate_key(const struct quic_endpoint *endpoint, const struct quic_c
 /* It was asked for a Retry or got no answer: the rest of its flight is not to be looked at. */
 void quic_gate_turn_away(struct quic_endpoint *endpoint, uint64_t key, base_time now);
 bool quic_gate_was_turned_away(const struct quic_endpoint *endpoint, uint64_t key, base_time now);
-/* The first datagram of a hello for which this turn has no more time; false: there is no room, or this network fills
- * its share of it. */
+/* The first datagram of a hello for which this turn has no more time, or the engine no place; false: there is no room,
+ * or this network fills its share of it. */
 bool quic_gate_wait(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                     const struct quic_hello *hello, base_time now);
 /* A new turn: it may begin handshakes again, and those who waited come first. */
 void quic_gate_turn(struct quic_endpoint *endpoint, base_time now);
+/* When those who wait need a turn: 0 at once, or when the next place may be free; BASE_NEVER: nobody waits. */
+base_time quic_gate_deadline(const struct quic_endpoint *endpoint);
 
 #endif

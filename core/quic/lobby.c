@@ -3,7 +3,8 @@
  * Everything is O(1): a hello is found by its client's key in a map, its lane by its network's hash, the next lane by a
  * bit mask. Two networks share a lane once in 32 times; each then gets half of its turns.
  *
- * The invariant that matters: `bytes` is what all hellos hold, and each stands in its lane and in the map.
+ * The invariant that matters: `bytes` is what all hellos hold, `held` what those of each lane do, and each hello stands
+ * in its lane and in the map.
  */
 #include "quic/lobby.h"
 
@@ -21,6 +22,7 @@ struct quic_lobby {
     uint64_t occupied; /* lanes that have hellos */
     uint8_t next;      /* the lane to look at first */
     uint64_t bytes;
+    uint32_t held[LANES]; /* bytes of each lane */
 };
 
 static struct quic_lobby *lobby_open(struct quic_endpoint *endpoint) {
@@ -51,11 +53,49 @@ static uint8_t lane_of(const struct quic_hello *hello) {
     return (uint8_t)((hello->prefix >> 48) % (LANES / 2) * 2 + (hello->token != 0));
 }
 
+static uint64_t bytes_most(const struct quic_endpoint *endpoint) {
+    uint64_t share = endpoint->mem->limit / 16;
+    return endpoint->mem->limit && share < QUIC_LOBBY_BYTES ? share : QUIC_LOBBY_BYTES;
+}
+
 static bool has_room(const struct quic_endpoint *endpoint, const struct quic_lobby *lobby, size_t more) {
-    uint64_t most = QUIC_LOBBY_BYTES, share = endpoint->mem->limit / 16;
-    if (endpoint->mem->limit && share < most)
-        most = share;
-    return lobby->bytes + more <= most;
+    return lobby->bytes + more <= bytes_most(endpoint);
+}
+
+#define HELLO_BYTES(len) (sizeof(struct quic_hello) + sizeof(struct quic_hello_part) + (len))
+
+uint64_t quic_lobby_places(const struct quic_endpoint *endpoint) {
+    uint64_t places = bytes_most(endpoint) / HELLO_BYTES(QUIC_MIN_INITIAL);
+    return places < QUIC_LOBBY_HELLOS ? places : QUIC_LOBBY_HELLOS;
+}
+
+static void count_bytes(struct quic_lobby *lobby, const struct quic_hello *hello, size_t size) {
+    lobby->bytes += size;
+    lobby->held[hello->lane] += (uint32_t)size;
+}
+
+/* All that a hello holds. */
+static void uncount_bytes(struct quic_lobby *lobby, const struct quic_hello *hello) {
+    uint64_t size = sizeof *hello;
+    for (const struct quic_hello_part *part = hello->parts; part; part = part->next)
+        size += sizeof *part + part->len;
+    lobby->bytes -= size;
+    lobby->held[hello->lane] -= (uint32_t)size;
+}
+
+struct quic_hello *quic_lobby_surplus(const struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
+                                      const struct quic_hello *hello) {
+    const struct quic_lobby *lobby = endpoint->gate.lobby;
+    size_t size = HELLO_BYTES(datagram->len);
+    if (!lobby || datagram->len > DATAGRAM_MOST ||
+        (endpoint->gate.waiting_count < QUIC_LOBBY_HELLOS && has_room(endpoint, lobby, size)))
+        return NULL;
+    unsigned fullest = 0;
+    for (unsigned lane = 1; lane < LANES; lane++)
+        fullest = lobby->held[lane] > lobby->held[fullest] ? lane : fullest;
+    if (lobby->held[lane_of(hello)] + size >= lobby->held[fullest])
+        return NULL;
+    return BASE_CONTAINER(base_list_last(&lobby->lanes[fullest]), struct quic_hello, node);
 }
 
 static bool add_part(struct quic_endpoint *endpoint, struct quic_hello *hello, const struct quic_datagram *datagram) {
@@ -73,7 +113,7 @@ static bool add_part(struct quic_endpoint *endpoint, struct quic_hello *hello, c
     *hello->last = part;
     hello->last = &part->next;
     hello->count++;
-    lobby->bytes += size;
+    count_bytes(lobby, hello, size);
     return true;
 }
 
@@ -107,12 +147,10 @@ bool quic_lobby_add(struct quic_endpoint *endpoint, const struct quic_datagram *
     own->lane = lane_of(own);
     own->parts = NULL;
     own->last = &own->parts;
-    lobby->bytes += sizeof *own;
+    count_bytes(lobby, own, sizeof *own);
     if (!add_part(endpoint, own, datagram) ||
         !base_map_put(&lobby->hellos, &own->key, sizeof own->key, (uint64_t)(uintptr_t)own)) {
-        for (struct quic_hello_part *part = own->parts; part; part = part->next)
-            lobby->bytes -= sizeof *part + part->len;
-        lobby->bytes -= sizeof *own;
+        uncount_bytes(lobby, own);
         quic_hello_free(endpoint, own);
         lobby_shut(endpoint);
         return false;
@@ -134,16 +172,15 @@ struct quic_hello *quic_lobby_first(const struct quic_endpoint *endpoint) {
     return BASE_CONTAINER(base_list_first(&lobby->lanes[lane]), struct quic_hello, node);
 }
 
-void quic_lobby_take(struct quic_endpoint *endpoint, struct quic_hello *hello) {
+void quic_lobby_take(struct quic_endpoint *endpoint, struct quic_hello *hello, bool has_turn) {
     struct quic_lobby *lobby = endpoint->gate.lobby;
     base_list_remove(&hello->node);
     base_map_remove(&lobby->hellos, &hello->key, sizeof hello->key);
     if (base_list_empty(&lobby->lanes[hello->lane]))
         lobby->occupied &= ~(1ull << hello->lane);
-    lobby->next = (uint8_t)NEXT_LANE(hello->lane);
-    for (const struct quic_hello_part *part = hello->parts; part; part = part->next)
-        lobby->bytes -= sizeof *part + part->len;
-    lobby->bytes -= sizeof *hello;
+    if (has_turn)
+        lobby->next = (uint8_t)NEXT_LANE(hello->lane);
+    uncount_bytes(lobby, hello);
     endpoint->gate.waiting_count--;
     lobby_shut(endpoint);
 }
@@ -158,7 +195,7 @@ void quic_hello_free(struct quic_endpoint *endpoint, struct quic_hello *hello) {
 
 void quic_lobby_clear(struct quic_endpoint *endpoint) {
     for (struct quic_hello *hello; (hello = quic_lobby_first(endpoint)) != NULL;) {
-        quic_lobby_take(endpoint, hello);
+        quic_lobby_take(endpoint, hello, true);
         quic_hello_free(endpoint, hello);
     }
 }

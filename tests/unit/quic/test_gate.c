@@ -85,14 +85,64 @@ START_TEST(proofs_give_back_what_beginnings_took)
 }
 END_TEST
 
-START_TEST(beyond_the_second_limit_there_is_no_answer)
+/* They wait without a turn of the loop for nothing: the next is due when the first place may be free. */
+START_TEST(beyond_the_second_limit_clients_wait)
 {
-    make_initials(12);
+    make_initials(14);
     options->max_handshakes = 10;
-    flood(0, 12);
+    base_time first = server.now;
+    for (unsigned i = 0; i < 12; i++, server.now += 10 * BASE_MS)
+        flood(i, i + 1);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 2);
+    ck_assert_uint_eq(stats->initials_deferred, 2);
     ck_assert_uint_eq(server.endpoint.conn_count, 10);
-    ck_assert_uint_eq(stats->initials_dropped, 2);
-    ck_assert_uint_eq(stats->retries_sent, 0);
+    ck_assert_uint_eq(quic_gate_deadline(&server.endpoint), first + 250 * BASE_MS);
+    server.now = first + 250 * BASE_MS - 1;
+    turn();
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 2);
+    server.now++;
+    turn();
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 1);
+    ck_assert_uint_eq(stats->handshakes_evicted, 1);
+    ck_assert_uint_eq(quic_gate_deadline(&server.endpoint), first + 260 * BASE_MS);
+    quic_conn_detach(BASE_CONTAINER(base_list_first(&server.endpoint.gate.unfinished), struct quic_conn, unfinished),
+                     server.now); /* somebody goes: a place is free at once */
+    ck_assert_uint_eq(quic_endpoint_deadline(&server.endpoint), 0);
+    turn();
+    ck_assert_uint_eq(quic_gate_deadline(&server.endpoint), BASE_NEVER);
+    ck_assert_uint_eq(stats->connections_accepted, 12);
+    ck_assert_uint_eq(stats->initials_deferred, 2);
+    ck_assert_uint_eq(stats->handshakes_evicted, 1);
+    ck_assert_uint_eq(stats->initials_dropped + stats->retries_sent, 0);
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+/* Who says a little now and then keeps his place for a second and the patience for the silent, and no longer. */
+START_TEST(nobody_sits_in_a_place)
+{
+    make_initials(4);
+    options->max_handshakes = 2;
+    flood(0, 2);
+    struct quic_conn *silent = BASE_CONTAINER(base_list_first(&server.endpoint.conns), struct quic_conn, all);
+    struct quic_conn *sitting = BASE_CONTAINER(base_list_last(&server.endpoint.conns), struct quic_conn, all);
+    base_time first = server.now;
+    for (; server.now < first + 3 * BASE_SEC; turn(), server.now += 100 * BASE_MS) { /* alone both may stay */
+        quic_conn_on_received(silent, server.now);
+        quic_conn_on_received(sitting, server.now);
+    }
+    ck_assert_uint_eq(server.endpoint.gate.handshakes, 2);
+    ck_assert_uint_eq(sitting->heard_at, first + BASE_SEC);
+    quic_conn_detach(silent, server.now);
+    flood(2, 3);
+    struct quic_conn *young = BASE_CONTAINER(base_list_last(&server.endpoint.conns), struct quic_conn, all);
+    quic_conn_on_received(sitting, server.now);
+    ck_assert_uint_eq(stats->handshakes_evicted, 0);
+    flood(3, 4);
+    ck_assert_uint_eq(stats->handshakes_evicted, 1);
+    ck_assert_uint_ge(sitting->state, QUIC_CONN_CLOSING);
+    ck_assert_uint_lt(young->state, QUIC_CONN_CLOSING);
 }
 END_TEST
 
@@ -107,9 +157,11 @@ START_TEST(the_silent_make_room)
     pass(100 * BASE_MS);
     flood(10, 24);
     ck_assert_uint_eq(stats->handshakes_evicted, 9);
-    ck_assert_uint_eq(stats->initials_dropped, 5);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 5);
     ck_assert_uint_eq(server.endpoint.gate.handshakes, 10);
     ck_assert_uint_lt(kept->state, QUIC_CONN_CLOSING);
+    ck_assert_uint_eq(quic_gate_deadline(&server.endpoint), kept->heard_at + 250 * BASE_MS);
+    ck_assert_uint_eq(stats->initials_dropped, 0);
 }
 END_TEST
 
@@ -399,7 +451,8 @@ Suite *unit_suite(void) {
         &the_guard_goes_home_late,
         &a_rate_of_strangers_is_seen_too,
         &proofs_give_back_what_beginnings_took,
-        &beyond_the_second_limit_there_is_no_answer,
+        &beyond_the_second_limit_clients_wait,
+        &nobody_sits_in_a_place,
         &the_silent_make_room,
         &never_asks_nobody_and_always_asks_all,
         &a_network_gets_its_share_of_the_places,

@@ -89,6 +89,134 @@ START_TEST(the_lobby_is_as_large_as_memory_allows)
 }
 END_TEST
 
+static unsigned lane_of(const struct quic_addr *addr) {
+    return (unsigned)(quic_gate_prefix(&server.endpoint, options, addr) >> 48) % 32;
+}
+
+/* A stranger whose network has this lane, or has not, the `nth` of them. */
+static struct quic_addr in_lane(unsigned lane, bool same, unsigned nth) {
+    for (unsigned i = 0;; i++) {
+        struct quic_addr addr = stranger(i);
+        if ((lane_of(&addr) == lane) == same && nth-- == 0)
+            return addr;
+    }
+}
+
+/* Says hello as the `number`th from `from`: nothing authentic, but that is not known yet. */
+static void knock(unsigned number, struct quic_addr from) {
+    uint8_t *data = initials[0].data;
+    base_store_u16(data + 6, (uint16_t)number);
+    engine_input(&server, data, initials[0].len, from);
+    while (engine_output(&server))
+        continue;
+}
+
+/* Places are taken, and a turn has no time. */
+static void fill_places(void) {
+    make_initials(1);
+    options->half_open_limit = 100000;
+    options->address_validation = QUIC_VALIDATE_NEVER;
+    options->max_handshakes = 1;
+    engine_input(&server, initials[0].data, initials[0].len, stranger(999));
+    while (engine_output(&server))
+        continue;
+    server.mem.limit = 8u << 20;
+}
+
+/* Nobody fills the lobby for those who come to another lane: the last of the fullest lane goes for them. Nor does he
+ * wait for all who came before him. */
+START_TEST(the_fullest_lane_makes_room)
+{
+    fill_places();
+    uint64_t places = quic_lobby_places(&server.endpoint);
+    struct quic_addr crowd = in_lane(0, true, 0), another = in_lane(0, false, 0);
+    unsigned come = 0;
+    while (stats->initials_dropped == 0)
+        knock(come++, crowd);
+    uint32_t full = server.endpoint.gate.waiting_count;
+    ck_assert_uint_eq(full, come - 1);
+    ck_assert_uint_le(full, places);
+    ck_assert_uint_ge(full, places - places / 8); /* their datagrams may be longer than the shortest */
+    knock(come++, in_lane(0, true, 1));           /* of another network, but the same lane */
+    ck_assert_uint_eq(stats->initials_dropped, 2);
+    for (unsigned i = 0; i < 5; i++)
+        knock(come++, another);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, full);
+    ck_assert_uint_eq(stats->initials_dropped, 2 + 5);
+    ck_assert_uint_eq(stats->initials_deferred, full + 5);
+    unsigned first_is_another = 0; /* who had to go did not have a turn: the first lane is the first still */
+    ck_assert_uint_eq(quic_lobby_first(&server.endpoint)->prefix, quic_gate_prefix(&server.endpoint, options, &crowd));
+    for (unsigned i = 0; i < 10; i++) { /* turn by turn */
+        struct quic_hello *hello = quic_lobby_first(&server.endpoint);
+        first_is_another += hello->prefix == quic_gate_prefix(&server.endpoint, options, &another);
+        quic_lobby_take(&server.endpoint, hello, true);
+        quic_hello_free(&server.endpoint, hello);
+    }
+    ck_assert_uint_eq(first_is_another, 5);
+    server.mem.limit = 0;
+}
+END_TEST
+
+/* A lane that was full and is empty counts for nothing. */
+START_TEST(an_empty_lane_is_not_the_fullest)
+{
+    fill_places();
+    struct quic_addr crowd = in_lane(0, true, 0), three[3];
+    unsigned come = 0;
+    for (unsigned i = 0, n = 0; n < 3; i++) {
+        three[n] = in_lane(0, false, i);
+        n += n == 0 || (lane_of(&three[n]) != lane_of(&three[0]) && lane_of(&three[n]) != lane_of(&three[n - 1]));
+    }
+    knock(come++, three[0]); /* so that the lobby stays open */
+    while (stats->initials_dropped == 0)
+        knock(come++, crowd);
+    while (server.endpoint.gate.waiting_count > 1) {
+        struct quic_hello *hello = quic_lobby_first(&server.endpoint);
+        quic_lobby_take(&server.endpoint, hello, false);
+        quic_hello_free(&server.endpoint, hello);
+    }
+    for (; stats->initials_dropped == 1; come++)
+        knock(come, three[come % 2]);
+    uint64_t deferred = stats->initials_deferred;
+    knock(come++, three[2]);
+    ck_assert_uint_eq(stats->initials_deferred, deferred + 1);
+    server.mem.limit = 0;
+}
+END_TEST
+
+/* Lanes that are as full as one another leave each other alone. */
+START_TEST(equal_lanes_make_no_room)
+{
+    fill_places();
+    struct quic_addr a = stranger(0), b = in_lane(lane_of(&a), false, 0);
+    unsigned come = 0;
+    for (; stats->initials_dropped == 0; come++)
+        knock(come, come % 2 ? a : b);
+    uint32_t full = server.endpoint.gate.waiting_count;
+    for (unsigned i = 0; i < 20; i++, come++)
+        knock(come, come % 2 ? a : b);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, full);
+    ck_assert_uint_le(stats->initials_deferred, full + 1); /* all the others were not let in */
+    server.mem.limit = 0;
+}
+END_TEST
+
+/* A lobby that a small budget makes small is shared by networks as a large one is. */
+START_TEST(a_network_gets_its_share_of_a_small_lobby)
+{
+    fill_places();
+    options->prefix_share = 25;
+    uint64_t places = quic_lobby_places(&server.endpoint);
+    struct quic_addr crowd = stranger(0);
+    ck_assert_uint_lt(places, QUIC_LOBBY_HELLOS / 4);
+    for (unsigned i = 0; i < places; i++)
+        knock(i, crowd);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, places / 2);
+    ck_assert_uint_eq(stats->initials_dropped, places - places / 2);
+    server.mem.limit = 0;
+}
+END_TEST
+
 /* The ClientHello of a client in two datagrams, at `from`, in the order given; the first stays in client.train. */
 static struct quic_conn *dial_two(struct quic_addr from, bool swapped) {
     struct crypto_error why;
@@ -130,6 +258,14 @@ START_TEST(a_hello_waits_as_one)
 }
 END_TEST
 
+static enum quic_admit drop(const struct quic_admission *admission, enum quic_token_kind kind,
+                            const struct quic_addr *remote, const uint8_t *token, size_t len) {
+    (void)admission, (void)kind, (void)remote, (void)token, (void)len;
+    return QUIC_ADMIT_DROP;
+}
+
+static const struct quic_admission nobody = {.judge = drop};
+
 /* A hello of two datagrams gets one Retry, and the second makes no connection of its own; sent again it is answered. */
 START_TEST(a_hello_is_turned_away_as_one)
 {
@@ -142,9 +278,10 @@ START_TEST(a_hello_is_turned_away_as_one)
     server.now += 20 * BASE_MS;
     engine_input(&server, client.train.data, client.train.len, engine_addr(9, 5000));
     ck_assert_uint_eq(server.endpoint.conn_count, 1);
-    options->max_handshakes = 1;
+    server.config.admission = &nobody;
     dial_two(engine_addr(9, 5001), true);
     ck_assert_uint_eq(stats->initials_dropped, 1);
+    server.config.admission = NULL;
     while (engine_output(&server))
         continue;
 }
@@ -266,6 +403,10 @@ Suite *unit_suite(void) {
         &a_network_gets_its_share_of_the_turn,
         &a_network_gets_its_share_of_the_lobby,
         &the_lobby_is_as_large_as_memory_allows,
+        &the_fullest_lane_makes_room,
+        &an_empty_lane_is_not_the_fullest,
+        &equal_lanes_make_no_room,
+        &a_network_gets_its_share_of_a_small_lobby,
         &a_hello_waits_as_one,
         &a_hello_is_turned_away_as_one,
         &who_waits_is_judged_again,

@@ -100,8 +100,8 @@ class Options(TypedDict, total=False):
 
     max_handshakes: int
     """Server: handshakes of clients under way in an engine, and in memory never more than half the budget; beyond,
-    the one that was silent longest makes room, or first packets are not answered. Allowed: 1 to 16000000; unless
-    set: 4096."""
+    first packets wait until one ends, or was silent for 250 ms and makes room. Allowed: 1 to 16000000; unless set:
+    4096."""
 
     handshakes_per_turn: int
     """Server: handshakes begun in one turn of the loop; others wait for the next, so that those who are connected
