@@ -1,7 +1,7 @@
 # libweft.so, libweft.a, the `weft` command, and what is installed with them.
 
 set(weft_map "${PROJECT_SOURCE_DIR}/abi/weft.map")
-set(weft_outside weft_wolfssl PkgConfig::LIBUV Threads::Threads)
+set(weft_outside weft_wolfssl weft_wide_aes PkgConfig::LIBUV Threads::Threads)
 
 # --- weft-core.o: all rooms, optimised as one; without LTO just their objects --------------------------------------------
 set(room_objects "")
@@ -50,17 +50,17 @@ if(EXISTS "${weft_map}")
     set_property(TARGET weft_shared PROPERTY LINK_DEPENDS "${weft_map}")
 endif()
 
-# --- libweft.a: all objects and the parts of wolfSSL they use become one object; then every name but weft_* is local,
+# --- libweft.a: all objects and the parts of wolfSSL and the ciphers they use become one object; then every name but weft_* is local,
 # so a program may link its own wolfSSL beside ours. libuv stays outside (weft.pc asks for it). -------------------------
 set(weft_archive "${CMAKE_CURRENT_BINARY_DIR}/libweft.a")
 set(weft_joined "${CMAKE_CURRENT_BINARY_DIR}/weft-joined.o")
 add_custom_command(OUTPUT "${weft_archive}"
-    COMMAND "${CMAKE_LINKER}" -r -o "${weft_joined}" ${weft_core_objects} ${WEFT_WOLFSSL_ARCHIVE}
+    COMMAND "${CMAKE_LINKER}" -r -o "${weft_joined}" ${weft_core_objects} ${WEFT_WOLFSSL_ARCHIVE} ${WEFT_WIDE_AES_ARCHIVE}
     COMMAND "${CMAKE_OBJCOPY}" --wildcard --keep-global-symbol=weft_* "${weft_joined}"
     COMMAND "${CMAKE_COMMAND}" -E rm -f "${weft_archive}"
     COMMAND "${CMAKE_AR}" rcs "${weft_archive}" "${weft_joined}"
     COMMAND "${CMAKE_COMMAND}" -E rm -f "${weft_joined}"
-    DEPENDS ${weft_core_objects} ${WEFT_WOLFSSL_ARCHIVE}
+    DEPENDS ${weft_core_objects} ${WEFT_WOLFSSL_ARCHIVE} ${WEFT_WIDE_AES_ARCHIVE}
     COMMENT "Joining libweft.a" COMMAND_EXPAND_LISTS VERBATIM)
 add_custom_target(weft_static ALL DEPENDS "${weft_archive}")
 

@@ -7,11 +7,7 @@
 # The prefix is $WEFT_CACHE/wolfssl-<version>-<hash of everything that shapes the build>; it appears by one rename when
 # all is done, so a prefix that exists is complete. A lock lets any number of builds ask at once; one does the work.
 #
-# The source archive comes from the first of these that has it, and is used only if its SHA-256 is one we pinned:
-#   1. the file named by WEFT_WOLFSSL_TARBALL        (a machine without network)
-#   2. upstream's release download
-#   3. the distribution's source archive, through apt, from the mirrors this machine is already configured for
-# 3 lets a machine build that reaches nothing but its own package mirror.
+# scripts/obtain.sh says where the source archive comes from; it is used only if its SHA-256 is one we pinned.
 #
 # Environment: WEFT_CACHE (default ~/.cache/weft), WEFT_WOLFSSL_TARBALL, WEFT_JOBS, CC, and for a cross build WEFT_HOST.
 set -euo pipefail
@@ -48,11 +44,8 @@ WOLF_CFLAGS='-O2 -g1 -fno-omit-frame-pointer -fstack-protector-strong
  -DWOLFSSL_TICKET_NONCE_MALLOC -DTIME_OVERRIDES -DHAVE_TIME_T_TYPE -DHAVE_TM_TYPE -DXTIME=time -DXGMTIME=gmtime_r'
 [ -n "${WEFT_HOST:-}" ] && FLAGS="$FLAGS --host=$WEFT_HOST"
 
-say() { printf 'wolfssl.sh: %s\n' "$*" >&2; }
-die() {
-    say "$*"
-    exit 1
-}
+# shellcheck source=scripts/obtain.sh
+. "$(dirname "$0")/obtain.sh"
 
 # One line each: the pins as "version sha256".
 pins() { printf '%s\n' "$PINS" | grep .; }
@@ -73,73 +66,6 @@ cached() {
             return 0
         fi
     done < <(pins)
-    return 1
-}
-
-has_sum() { # file sha256
-    [ -f "$1" ] && [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$2" ]
-}
-
-from_upstream() { # version sha256 file
-    local url="https://github.com/wolfSSL/wolfssl/archive/refs/tags/v$1-stable.tar.gz"
-    if command -v curl >/dev/null; then
-        curl -fsSL --connect-timeout 4 --speed-limit 1024 --speed-time 10 --max-time 300 -o "$3" "$url" 2>/dev/null || return 1
-    elif command -v wget >/dev/null; then
-        wget -q --tries=1 --connect-timeout=4 --read-timeout=10 -O "$3" "$url" 2>/dev/null || return 1
-    else
-        return 1
-    fi
-    has_sum "$3" "$2"
-}
-
-# The archive mirrors of this machine, from one-line and deb822 sources; mirror lists are opened.
-apt_mirrors() {
-    local uri
-    {
-        { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
-            sed -nE 's/^[[:space:]]*deb(-src)?[[:space:]]+(\[[^]]*\][[:space:]]*)?([^[:space:]]+).*/\3/p'
-        { cat /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } | sed -nE 's/^URIs:[[:space:]]*(.*)/\1/Ip' | tr -s ' \t' '\n\n'
-    } | while read -r uri; do
-        case $uri in
-            mirror+file:*) sed -nE 's/^[[:space:]]*([a-z]+:[^[:space:]]+).*/\1/p' "${uri#mirror+file:}" 2>/dev/null || true ;;
-            *) printf '%s\n' "$uri" ;;
-        esac
-    done | sed 's#/*$##' | awk 'NF && !seen[$0]++'
-}
-
-# The source index of a mirror knows where the archive lies, but is of no further use to us: the place follows from the
-# package's name, and the pin, not the index, says whether the bytes are right. So a stale or absent index cannot hurt.
-from_apt() { # version sha256 file
-    local helper=/usr/lib/apt/apt-helper mirror component
-    [ -x $helper ] || return 1
-    while read -r mirror; do
-        for component in main universe; do
-            if $helper -o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10 -o Acquire::Retries=1 -o APT::Sandbox::User= \
-                download-file "$mirror/pool/$component/w/wolfssl/wolfssl_$1.orig.tar.gz" "$3" "SHA256:$2" >/dev/null 2>&1 &&
-                has_sum "$3" "$2"; then
-                return 0
-            fi
-            rm -f "$3"
-        done
-    done < <(apt_mirrors)
-    return 1
-}
-
-# Leaves the archive of `version` in `file`; fails when no source has it.
-obtain() { # version sha256 file
-    if [ -n "${WEFT_WOLFSSL_TARBALL:-}" ]; then
-        has_sum "$WEFT_WOLFSSL_TARBALL" "$2" || return 1
-        cp -- "$WEFT_WOLFSSL_TARBALL" "$3"
-        return 0
-    fi
-    local source
-    for source in from_upstream from_apt; do
-        if $source "$1" "$2" "$3"; then
-            say "wolfSSL $1 ($source), SHA-256 as pinned"
-            return 0
-        fi
-        rm -f "$3"
-    done
     return 1
 }
 
@@ -187,7 +113,9 @@ main() {
     trap 'rm -rf "$CACHE/build.$$" "$CACHE/archive.$$"' EXIT
     archive=$CACHE/archive.$$
     while read -r version sha; do
-        obtain "$version" "$sha" "$archive" || continue
+        obtain wolfSSL "$version" "$sha" "$archive" "${WEFT_WOLFSSL_TARBALL:-}" \
+            "https://github.com/wolfSSL/wolfssl/archive/refs/tags/v$version-stable.tar.gz" \
+            "w/wolfssl/wolfssl_$version.orig.tar.gz" || continue
         prefix=$(prefix_of "$version")
         build "$version" "$archive" "$prefix" 9>&-
         printf '%s\n' "$prefix"

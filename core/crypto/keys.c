@@ -101,7 +101,8 @@ bool crypto_next_secret(enum crypto_version version, const struct crypto_secret 
 static bool is_aes(enum crypto_aead aead) { return aead != CRYPTO_CHACHA20_POLY1305; }
 
 static size_t key_size(const struct crypto_key *key) {
-    return is_aes(key->aead) && !key->packed ? sizeof *key : offsetof(struct crypto_key, aes);
+    size_t gcm = is_aes(key->aead) && !key->packed ? gcm_key_size(key->wide) : 0;
+    return offsetof(struct crypto_key, gcm) + gcm;
 }
 
 static size_t mask_key_size(const struct crypto_mask_key *key) {
@@ -115,7 +116,7 @@ void crypto_key_free(struct base_mem *mem, struct crypto_key *key) {
         return;
     size_t size = key_size(key);
     if (is_aes(key->aead) && !key->packed)
-        wc_AesFree(&key->aes);
+        gcm_clear(&key->gcm);
     crypto_wipe(key, size);
     base_free(mem, key, size);
 }
@@ -136,7 +137,7 @@ void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
 static struct crypto_key *key_room(struct base_mem *mem, const struct crypto_key *like) {
     struct crypto_key *key = base_zalloc(mem, key_size(like));
     if (key)
-        memcpy(key, like, offsetof(struct crypto_key, aes));
+        memcpy(key, like, offsetof(struct crypto_key, gcm));
     return key;
 }
 
@@ -148,8 +149,7 @@ static struct crypto_mask_key *mask_key_room(struct base_mem *mem, const struct 
 }
 
 static bool key_expand(struct crypto_key *key) {
-    return !is_aes(key->aead) || (wc_AesInit(&key->aes, NULL, INVALID_DEVID) == 0 &&
-                                  wc_AesGcmSetKey(&key->aes, key->raw, aeads[key->aead].key_size) == 0);
+    return !is_aes(key->aead) || gcm_set_key(&key->gcm, key->wide, key->raw, aeads[key->aead].key_size);
 }
 
 static bool mask_key_expand(struct crypto_mask_key *key) {
@@ -163,7 +163,7 @@ struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version vers
                                   const struct crypto_secret *secret) {
     const struct aead_facts *facts = &aeads[secret->aead];
     assert(secret->len == facts->hash_size);
-    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = secret->aead});
+    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = secret->aead, .wide = gcm_is_wide()});
     if (!key)
         return NULL;
     if (crypto_expand_label(secret, versions[version].key, key->raw, facts->key_size) &&

@@ -64,7 +64,7 @@ struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_ve
                                             const struct crypto_secret *secret);
 void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key);
 
-/* An expanded key takes some 900 bytes, what it is made of a tenth: a connection that waits keeps its keys packed. A packed key
+/* An expanded key takes 600 to 900 bytes, what it is made of a tenth: a connection that waits keeps its keys packed. A packed key
  * may be unpacked, packed again and freed, and nothing else. Packing gives back the key that takes the place of `key` (the
  * same, when memory is used up or nothing would be gained); unpacking too, or NULL when memory is used up: `key` then
  * stays as it is. */

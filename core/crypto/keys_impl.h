@@ -1,6 +1,6 @@
 /* keys_impl.h - what keys.c makes and protect.c uses. Nobody else includes this.
  *
- * AES keys live expanded, inside wolfCrypt's own structure. ChaCha20-Poly1305 has no schedule worth keeping: its key is
+ * AES keys live expanded, as gcm.h has them. ChaCha20-Poly1305 has no schedule worth keeping: its key is
  * its 32 bytes, and a block is made only as large as its cipher needs, so a ChaCha connection costs no AES tables. A packed
  * key is one of which only `raw` is left.
  */
@@ -13,9 +13,10 @@
 #include <wolfssl/wolfcrypt/aes.h>
 #include <wolfssl/wolfcrypt/chacha.h>
 
+#include "gcm.h"
 #include "keys.h"
 
-#define KEY_IV_SIZE 12u
+#define KEY_IV_SIZE GCM_NONCE_SIZE
 #define KEY_RAW_MAX 32u /* and the size of a ChaCha20 key */
 
 struct crypto_key {
@@ -23,7 +24,8 @@ struct crypto_key {
     bool packed;
     uint8_t iv[KEY_IV_SIZE];
     uint8_t raw[KEY_RAW_MAX];
-    Aes aes; /* not there when packed, nor for ChaCha20 */
+    bool wide;          /* which kind of gcm there is room for; stays when the key is packed */
+    struct gcm_key gcm; /* not there when packed, nor for ChaCha20; as large as its kind needs */
 };
 
 struct crypto_mask_key {

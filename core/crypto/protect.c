@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/cursor.h"
 #include "keys_impl.h"
 
 #include <wolfssl/wolfcrypt/chacha20_poly1305.h>
@@ -25,10 +26,9 @@
 #define SHORT_MASK 0x1fu
 
 /* 5.3: the packet number, left-padded to the IV's size, XOR the IV. */
-static void make_nonce(uint8_t nonce[KEY_IV_SIZE], const uint8_t iv[KEY_IV_SIZE], uint64_t number) {
-    memcpy(nonce, iv, KEY_IV_SIZE);
-    for (size_t i = 0; i < 8; i++)
-        nonce[KEY_IV_SIZE - 1 - i] ^= (uint8_t)(number >> (8 * i));
+static inline void make_nonce(uint8_t nonce[KEY_IV_SIZE], const uint8_t iv[KEY_IV_SIZE], uint64_t number) {
+    memcpy(nonce, iv, KEY_IV_SIZE - 8);
+    base_store_u64(nonce + KEY_IV_SIZE - 8, base_load_u64(iv + KEY_IV_SIZE - 8) ^ number);
 }
 
 static bool seal_one(struct crypto_key *key, const struct crypto_seal_item *item) {
@@ -40,10 +40,8 @@ static bool seal_one(struct crypto_key *key, const struct crypto_seal_item *item
     uint32_t len = item->len - header - CRYPTO_TAG_SIZE;
     uint8_t *text = item->packet + header;
     if (key->aead == CRYPTO_CHACHA20_POLY1305)
-        return wc_ChaCha20Poly1305_Encrypt(key->raw, nonce, item->packet, header, text, len, text, text + len) ==
-               0;
-    return wc_AesGcmEncrypt(&key->aes, text, text, len, nonce, KEY_IV_SIZE, text + len, CRYPTO_TAG_SIZE, item->packet,
-                            header) == 0;
+        return wc_ChaCha20Poly1305_Encrypt(key->raw, nonce, item->packet, header, text, len, text, text + len) == 0;
+    return gcm_seal(&key->gcm, nonce, item->packet, header, text, len);
 }
 
 /* Turns `count` samples into masks, in place; only the first 5 bytes of each mask mean anything. */
@@ -130,11 +128,8 @@ int32_t crypto_open(struct crypto_key *key, const struct crypto_open_item *item,
     make_nonce(nonce, key->iv, number);
     uint32_t len = item->len - header - CRYPTO_TAG_SIZE;
     uint8_t *text = item->packet + header;
-    int failed;
-    if (key->aead == CRYPTO_CHACHA20_POLY1305)
-        failed = wc_ChaCha20Poly1305_Decrypt(key->raw, nonce, item->packet, header, text, len, text + len, text);
-    else
-        failed = wc_AesGcmDecrypt(&key->aes, text, text, len, nonce, KEY_IV_SIZE, text + len, CRYPTO_TAG_SIZE,
-                                  item->packet, header);
-    return failed ? -1 : (int32_t)len;
+    bool ok = key->aead == CRYPTO_CHACHA20_POLY1305
+                  ? wc_ChaCha20Poly1305_Decrypt(key->raw, nonce, item->packet, header, text, len, text + len, text) == 0
+                  : gcm_open(&key->gcm, nonce, item->packet, header, text, len);
+    return ok ? (int32_t)len : -1;
 }

@@ -20,9 +20,10 @@ PARTS = [
     "abi",
     "cmake",
     "core",
+    "scripts/obtain.sh",
     "scripts/wolfssl.sh",
+    "scripts/aesgcm.sh",
     "scripts/libuv.sh",
-    "scripts/fetch.sh",
 ]
 
 

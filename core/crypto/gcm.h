@@ -1,0 +1,58 @@
+/* gcm.h - AES-GCM (NIST SP 800-38D) over one packet, in place, with the widest instructions that the processor has.
+ *
+ * Two implementations stand behind it, neither of them ours: wolfCrypt's, and on x86-64 processors with VAES and
+ * VPCLMULQDQ the one of BoringSSL (scripts/aesgcm.sh says where it is from), which does two blocks an instruction. Which
+ * of them works is decided when a key is set and stays with the key.
+ *
+ * Only keys.c and protect.c include this.
+ */
+#ifndef CRYPTO_GCM_H
+#define CRYPTO_GCM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <wolfssl/options.h>
+#include <wolfssl/wolfcrypt/settings.h>
+
+#include <wolfssl/wolfcrypt/aes.h>
+
+#define GCM_NONCE_SIZE 12u
+#define GCM_TAG_SIZE 16u
+
+/* A key as the wide instructions want it. */
+struct gcm_wide {
+    uint32_t schedule[60]; /* FIPS 197's round keys */
+    uint32_t rounds;       /* without the last; must lie here */
+    uint8_t powers[256];   /* of the GHASH key */
+};
+
+struct gcm_key {
+    bool wide;
+    union {
+        struct gcm_wide wide;
+        Aes narrow;
+    } u;
+};
+
+/* Whether keys are set for the wide instructions from now on. Asks the processor once. */
+bool gcm_is_wide(void);
+/* For tests: have the narrow implementation used although the processor could do more, or no longer. */
+void gcm_force_narrow(bool narrow);
+
+/* The bytes of a gcm_key that are used: a block of that size is enough for it. */
+size_t gcm_key_size(bool wide);
+/* Sets a key of 16 or 32 bytes in a block of gcm_key_size(wide) zeros. False when the cipher refuses it. */
+bool gcm_set_key(struct gcm_key *gcm, bool wide, const uint8_t *key, size_t key_len);
+/* To be called before the block is wiped. */
+void gcm_clear(struct gcm_key *gcm);
+
+/* Encrypts text[0..len) in place and writes the tag behind it. */
+bool gcm_seal(struct gcm_key *gcm, const uint8_t nonce[GCM_NONCE_SIZE], const uint8_t *aad, size_t aad_len,
+              uint8_t *text, size_t len);
+/* Decrypts text[0..len) in place if the tag behind it is right. If not, false, and the text is undefined. */
+bool gcm_open(struct gcm_key *gcm, const uint8_t nonce[GCM_NONCE_SIZE], const uint8_t *aad, size_t aad_len,
+              uint8_t *text, size_t len);
+
+#endif
