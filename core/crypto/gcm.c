@@ -139,7 +139,8 @@ static void mask_rest(const struct gcm_run *run, uint8_t *rest, size_t len) {
 }
 
 static void run_end(struct gcm_run *run, size_t aad_len, size_t len, uint8_t tag[GCM_TAG_SIZE]) {
-    __m128i bits = _mm_set_epi64x(_bswap64((long long)len * 8), _bswap64((long long)aad_len * 8));
+    __m128i bits = _mm_set_epi64x((long long)__builtin_bswap64(len * UINT64_C(8)),
+                                  (long long)__builtin_bswap64(aad_len * UINT64_C(8)));
     hash_block(run, (const uint8_t *)&bits);
     __m128i sum = _mm_xor_si128(_mm_loadu_si128((const __m128i *)run->hash), run->masks[0]);
     _mm_storeu_si128((__m128i *)tag, sum);
