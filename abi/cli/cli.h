@@ -90,6 +90,7 @@ bool cli_parse_host(const char *text, size_t len, char *host, uint16_t *port);
 #define CLI_UNIT_TEXT 32
 const char *cli_format_size(double bytes, char text[CLI_UNIT_TEXT]);
 const char *cli_format_time(double seconds, char text[CLI_UNIT_TEXT]);
+int cli_hex_digit(char c); /* its value; -1: it is none */
 void cli_format_hex(const uint8_t *bytes, size_t len, char *text);
 
 /* ---- setup.c ------------------------------------------------------------------------------------------------------- */
@@ -244,5 +245,6 @@ int perf_client_main(int argc, char **argv);
 int ping_main(int argc, char **argv);
 int options_main(int argc, char **argv);
 int qlog_main(int argc, char **argv);
+int cid_main(int argc, char **argv);
 
 #endif

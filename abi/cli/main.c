@@ -18,6 +18,7 @@ static const struct {
     {"perf", perf_main, "measure throughput, latency and CPU time between two machines"},
     {"ping", ping_main, "measure handshakes and round trips"},
     {"qlog", qlog_main, "draw what a connection did, from its qlog"},
+    {"cid", cid_main, "read and make connection IDs of a fleet behind a load balancer"},
     {"options", options_main, "list the library's options, for --set"},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])

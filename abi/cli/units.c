@@ -67,7 +67,7 @@ bool cli_parse_size(const char *text, uint64_t *bytes) {
 
 bool cli_parse_time(const char *text, uint64_t *ns) { return parse_unit(text, times, ns); }
 
-static int hex_digit(char c) {
+int cli_hex_digit(char c) {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'a' && c <= 'f' ? c - 'a' + 10
            : c >= 'A' && c <= 'F' ? c - 'A' + 10
@@ -80,8 +80,8 @@ bool cli_parse_sha256(const char *text, uint8_t sha256[32]) {
     for (size_t i = 0; i < 32; i++) {
         if (i && *text == ':')
             text++;
-        int high = hex_digit(text[0]);
-        int low = high < 0 ? -1 : hex_digit(text[1]);
+        int high = cli_hex_digit(text[0]);
+        int low = high < 0 ? -1 : cli_hex_digit(text[1]);
         if (low < 0)
             return false;
         sha256[i] = (uint8_t)(high << 4 | low);

@@ -283,11 +283,10 @@ WEFT_API int32_t weft_config_add_pin(weft_config config, const uint8_t sha256[32
 /* A congestion controller of one's own. Each path of a connection that is made with the configuration has one: `open`
  * begins it, `close` ends it, and in between it is told what becomes of what was sent and answers by setting `window`
  * and `pacing_rate`. How much is lost and when is found by the core, as RFC 9002 has it; how much may be sent is the
- * controller's business alone, with one exception: less than two datagrams are two.
- *
- * The functions are called on the thread of the engine, must not call weft (what they call gives WEFT_E_STATE), and
- * must not keep pointers they are given, but for what they put into `state`. Engines on several threads that share a
- * configuration call them at the same time, for different paths. Each but the size may be NULL. */
+ * controller's business alone, with one exception: less than two datagrams are two. The functions are called on the
+ * thread of the engine, must not call weft (what they call gives WEFT_E_STATE), and must not keep pointers they are
+ * given, but for what they put into `state`. Engines on several threads that share a configuration call them at the
+ * same time, for different paths. Each but the size may be NULL. */
 typedef struct weft_congestion_path {
     uint32_t size;
     uint32_t mtu;         /* told: largest datagram, bytes */
@@ -654,11 +653,11 @@ enum weft_listen_flag {
     WEFT_LISTEN_REUSE_PORT = 1, /* several engines on one port (SO_REUSEPORT) */
     WEFT_LISTEN_V6_ONLY = 2,    /* [::] does not take IPv4 too */
     /* Besides REUSE_PORT: the system hands a connection's datagrams to its engine even when the client's address has
-     * changed. It takes the engine's number, which is in connection IDs, for its place among the sockets of the port: so
-     * the engines are numbered 0, 1, 2 ... in the order of their weft_listen, as those of a weft_pool are. Where the
-     * system cannot do it, the addresses decide, as without. When one of these sockets closes the system moves the last
-     * into its place: so close all of them together, and listen anew in the same order; in between, what reaches the
-     * wrong engine is handed on by engines of a weft_pool, and lost by others */
+     * changed. It takes the engine's number, which is in connection IDs, for its place among the sockets of the port:
+     * so the engines are numbered 0, 1, 2 ... in the order of their weft_listen, as those of a weft_pool are. When one
+     * of these sockets closes the system moves the last into its place: close all of them together, and listen anew in
+     * the same order. What reaches the wrong engine all the same is handed on by those of a weft_pool, and lost by
+     * others */
     WEFT_LISTEN_STEER = 4
 };
 
@@ -1061,9 +1060,8 @@ WEFT_API int32_t weft_buffer_release(weft_buffer buffer);
 typedef struct weft_conn_stats {
     uint32_t size;
     uint32_t reserved;
-    uint64_t packets_sent, packets_received, packets_lost, packets_spurious, packets_dropped, packets_duplicate,
-        packets_reordered;
-    uint64_t bytes_sent, bytes_received, datagrams_sent, datagrams_received;
+    uint64_t packets_sent, packets_received, packets_lost, packets_spurious, packets_dropped, packets_duplicate;
+    uint64_t packets_reordered, bytes_sent, bytes_received, datagrams_sent, datagrams_received;
     uint64_t stream_bytes_sent, stream_bytes_retransmitted, stream_bytes_received;
     uint64_t acks_sent, acks_received, ptos, congestion_events, persistent_congestions;
     uint64_t streams_opened_local, streams_opened_remote, key_updates, flow_blocked;
@@ -1153,8 +1151,7 @@ typedef struct weft_quic_lb {
     uint8_t server_id_len; /* 1 to 15 bytes */
     uint8_t nonce_len;     /* at least 4, with server_id_len 19 at most. 2^(8 * nonce_len) IDs can be made: take 6 */
     uint8_t encode_length; /* 1: the first byte tells the length, for load balancers that need that */
-    uint8_t encrypted;     /* 1: by `key`; 0: anybody can read the server ID, and join what a client does from two
-                              addresses when few servers are there */
+    uint8_t encrypted;     /* 1: by `key`; 0: anybody can read the server ID, and may join a client's addresses by it */
     uint8_t reserved[7];
     uint8_t server_id[16]; /* server_id_len bytes; of this engine alone: engines of a pool have one each */
     uint8_t key[16];       /* AES-128 */
@@ -1162,17 +1159,21 @@ typedef struct weft_quic_lb {
 
 /* The engine's connection IDs are of this kind from now on. Before its first connection; later only to change to a
  * configuration of the same length, and the IDs that there are stay good. Copied. WEFT_E_INVALID: a field is out of its
- * range; WEFT_E_STATE: IDs of another length are in use.
- *
- * The last byte of the server ID tells engines that share a port apart and is then the engine's number: WEFT_LISTEN_STEER,
- * used after this, steers by it. Encrypted IDs the system cannot read; engines of a weft_pool give datagrams of clients
- * that moved to the one that the ID names. Without a pool, give each engine a port of its own, for the load balancer. */
+ * range; WEFT_E_STATE: IDs of another length are in use. The last byte of the server ID tells engines that share a port
+ * apart and is then the engine's number: WEFT_LISTEN_STEER, used after this, steers by it. Encrypted IDs the system
+ * cannot read; engines of a weft_pool give datagrams of clients that moved to the one that the ID names. Without a
+ * pool, give each engine a port of its own, for the load balancer. */
 WEFT_API int32_t weft_engine_set_quic_lb(weft_engine engine, const weft_quic_lb *lb);
 /* For load balancers and their tests; any thread. Reads the server ID (server_id_len bytes) and, if nonce is not NULL,
  * the nonce (nonce_len bytes) from a connection ID; the lengths and the key of *lb say how; its server_id is not used.
  * WEFT_E_VALUE: the ID is of another rotation, or too short; WEFT_E_INTERNAL: the TLS library does not start. */
 WEFT_API int32_t weft_quic_lb_decode(const weft_quic_lb *lb, const void *cid, size_t len, uint8_t *server_id,
                                      uint8_t *nonce);
+/* The other way: the ID of lb->server_id with this nonce; its length; `cid` has room for 20 bytes. WEFT_E_INTERNAL. */
+WEFT_API int32_t weft_quic_lb_encode(const weft_quic_lb *lb, const void *nonce, uint8_t *cid);
+/* The stateless reset token (16 bytes) that engines with this fleet_secret (32 bytes) give with a connection ID of 20
+ * bytes at most (RFC 9000 10.3.2). The empty ID's, which nobody issues, tells secrets apart. WEFT_E_INTERNAL. */
+WEFT_API int32_t weft_fleet_reset_token(const void *fleet_secret, const void *cid, size_t len, uint8_t *token);
 
 /* ---- pools: several engines on one port ------------------------------------------------------------------------ */
 
@@ -1208,8 +1209,7 @@ WEFT_API int32_t weft_pool_count(weft_pool pool, uint32_t *count);
 /* Engine `index`, which belongs to its thread and is freed by the pool: for weft_engine_post and weft_engine_wake.
  * WEFT_E_VALUE: there is none; WEFT_E_STATE: it is not set up yet. */
 WEFT_API int32_t weft_pool_engine(weft_pool pool, uint32_t index, weft_engine *engine);
-/* weft_engine_post for engine `index`: has function(arg) called on its thread; arg must be good until then.
- * WEFT_E_VALUE: there is none; WEFT_E_STATE: it is not set up yet. */
+/* weft_engine_post for engine `index`; arg must be good until its thread has called. Errors as for weft_pool_engine. */
 WEFT_API int32_t weft_pool_post(weft_pool pool, uint32_t index, void (*function)(void *arg), void *arg);
 /* Each engine leaves its loop after the turn it is in, is torn down and freed. Does not wait. To part with peers in a
  * good manner, post weft_listener_close first, and stop when LISTENER_CLOSED has come from all. Idempotent. */
