@@ -1,6 +1,6 @@
 # A thin front door: CMake builds, scripts/ does the rest. `make help` lists what there is.
 .DEFAULT_GOAL := build
-.PHONY: build debug asan coverage test demo soak fuzz interop bench python python-soak python-bench erlang-bench abi-check abi-record generated doc format tidy install clean help
+.PHONY: build profiled debug asan coverage test demo soak fuzz interop bench python python-soak python-bench erlang-bench abi-check abi-record generated doc format tidy install clean help
 
 BUILD := build/release
 
@@ -8,6 +8,11 @@ build: ## build libweft and the weft command (build/release)
 	@scripts/setup.sh build
 	@cmake --preset release -DWEFT_BUILD_TESTS=OFF
 	@cmake --build --preset release
+
+profiled: ## the same for what weft does at work: it is built twice, and works in between (build/profiled)
+	@scripts/setup.sh build
+	@cmake --preset profiled -DWEFT_BUILD_TESTS=OFF
+	@cmake --build --preset profiled
 
 debug: ## build for the debugger (build/debug)
 	@scripts/setup.sh test

@@ -19,7 +19,7 @@ if(WEFT_LTO_FLAGS)
     separate_arguments(weft_core_flags NATIVE_COMMAND "${CMAKE_C_FLAGS} ${CMAKE_C_FLAGS_RELEASE}")
     add_custom_command(OUTPUT "${weft_core_object}"
         COMMAND "${CMAKE_C_COMPILER}" ${weft_core_flags} -fPIC -fno-omit-frame-pointer -fstack-protector-strong
-            -flto=auto -flinker-output=nolto-rel -r -o "${weft_core_object}" ${room_objects}
+            -flto=auto -flinker-output=nolto-rel ${WEFT_PROFILE_FLAGS} -r -o "${weft_core_object}" ${room_objects}
         DEPENDS ${room_objects}
         COMMENT "Optimising weft-core.o" COMMAND_EXPAND_LISTS VERBATIM)
     add_custom_target(weft_core_target DEPENDS "${weft_core_object}")
