@@ -5,7 +5,9 @@
  * what the peer may open, datagrams by a queue of their own; news is one of a kind.
  *
  * The end comes from the core, once, after the end of every stream. Then whoever waits is answered with cause, code and
- * reason, and what is left of the object is the reason.
+ * reason, and what is left of the object is the reason - and, when the end was not our wish, what had arrived and nobody
+ * has taken yet: datagrams, and streams with their bytes. A stream that has ended and waits is the queue's, and refers
+ * to the connection only from when it is handed out: else neither would ever go.
  */
 #include "nif.h"
 
@@ -88,10 +90,37 @@ static struct stream *queue_take(struct conn *conn) {
     if (!conn->queue)
         conn->queue_last = NULL;
     stream->queued = false;
+    if (!stream->linked)
+        enif_keep_resource(conn);
     return stream;
 }
 
+void conn_queue_keep(struct conn *conn, struct stream *stream) {
+    enif_keep_resource(stream);
+    enif_release_resource(conn);
+}
+
+void conn_queue_clear(struct conn *conn) {
+    while (conn->queue) {
+        struct stream *stream = conn->queue;
+        conn->queue = stream->queue_next;
+        stream->conn = NULL;
+        enif_release_resource(stream);
+    }
+}
+
+/* What is left to do for a stream that has an owner now, and of which there are terms. */
+static void handed_out(struct engine *engine, struct stream *stream) {
+    stream_deliver(engine, stream);
+    if (stream->linked)
+        return;
+    owner_clear(&stream->owner, stream);
+    enif_release_resource(stream);
+}
+
 static void queue_return(struct conn *conn, struct stream *stream) {
+    if (!stream->linked)
+        enif_release_resource(conn);
     stream->queue_next = conn->queue;
     conn->queue = stream;
     if (!conn->queue_last)
@@ -125,7 +154,7 @@ static bool answer_stream(struct engine *engine, struct conn *conn) {
     if (waiter->has_mode)
         stream->mode = waiter->mode;
     waiter_answer(waiter, term_ok(waiter->env, term_stream(waiter->env, stream)));
-    stream_deliver(engine, stream);
+    handed_out(engine, stream);
     return true;
 }
 
@@ -141,7 +170,7 @@ static bool tell_stream(struct engine *engine, struct conn *conn) {
         engine, &conn->owner.pid,
         enif_make_tuple3(engine->env, AM(weft_stream), term_conn(engine->env, conn), term_stream(engine->env, stream)));
     spend(engine, conn);
-    stream_deliver(engine, stream);
+    handed_out(engine, stream);
     return true;
 }
 

@@ -206,7 +206,7 @@ NIF(nif_conn_wait) {
 
 static void run_accept_stream(struct engine *engine, struct command *command) {
     struct conn *conn = (struct conn *)command->object;
-    if (!conn->open) {
+    if (!conn->open && !conn->queue) {
         command_answer(command, term_closed(command->waiter->env, conn));
         return;
     }
@@ -310,7 +310,7 @@ NIF(nif_conn_cancel) {
 static void run_mode(struct engine *engine, struct command *command) {
     struct conn *conn = (struct conn *)command->object;
     bool passive;
-    if (!conn->open && !conn->untold && !conn->datagrams) {
+    if (!conn->open && !conn->untold && !conn->datagrams && !conn->queue) {
         command_answer(command, term_closed(command->waiter->env, conn));
         return;
     }

@@ -362,9 +362,8 @@ void owner_clear(struct owner *owner, void *object);
 bool owner_is(const struct owner *owner, const ErlNifPid *pid);
 typedef void owner_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor);
 owner_down owner_of_engine_down, owner_of_listener_down, owner_of_conn_down, owner_of_stream_down;
-/* The mode allows another counted message; `spend` takes it. True from `spend`: the mode is passive now. */
-bool mode_allows(const struct mode *mode);
 bool mode_is_active(const struct mode *mode);
+/* A counted message was sent. True: the mode is passive now. */
 bool mode_spend(struct mode *mode);
 /* inet's {active, N} adds up. False: out of range. *passive: it has come to 0. */
 bool mode_change(struct mode *mode, const struct mode *change, bool *passive);
@@ -376,6 +375,9 @@ void conn_accepted(struct engine *engine, const weft_event *event);
 struct conn *conn_new(struct engine *engine);
 void conn_link(struct engine *engine, struct conn *conn, weft_conn handle);
 void conn_queue_remove(struct conn *conn, struct stream *stream);
+/* A stream that has ended goes on waiting to be accepted. */
+void conn_queue_keep(struct conn *conn, struct stream *stream);
+void conn_queue_clear(struct conn *conn);
 /* Opens a stream for this waiter and answers. False: the peer allows no more now; the waiter is still the caller's. */
 bool conn_open_for(struct engine *engine, struct conn *conn, struct waiter *waiter, bool wait);
 term conn_blob(ErlNifEnv *env, const struct conn *conn, int64_t (*get)(weft_conn conn, void *out, size_t capacity));

@@ -74,6 +74,7 @@ static void conn_dtor(ErlNifEnv *env, void *object) {
     (void)env;
     COUNT(handles, -1);
     datagram_clear(conn);
+    conn_queue_clear(conn);
     if (conn->last_stats)
         nif_free(conn->last_stats);
     if (conn->engine)

@@ -47,9 +47,15 @@ void stream_ended(struct engine *engine, struct stream *stream) {
         return;
     if (conn->close.cause == WEFT_CAUSE_NONE)
         weft_conn_get_close(conn->handle, &conn->close);
-    stream_recv_rest(stream);
+    /* What has arrived stays there for who accepts it later, unless the connection is ours to end. */
+    bool kept = stream->queued && conn->close.cause != WEFT_CAUSE_NONE && conn->close.cause != WEFT_CAUSE_LOCAL;
+    if (stream->owner.set || kept)
+        stream_recv_rest(stream);
+    kept = kept && (stream->has_stash || stream->recv_fate == RECV_FIN);
     stream->open = stream->linked = false;
-    if (stream->queued)
+    if (kept)
+        conn_queue_keep(conn, stream);
+    else if (stream->queued)
         conn_queue_remove(conn, stream);
     stream_send_abandon(stream, SEND_CLOSED);
     stream_recv_end(engine, stream, RECV_CLOSED);

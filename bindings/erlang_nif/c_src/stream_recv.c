@@ -245,7 +245,7 @@ static bool stash_grow(struct stream *stream, size_t size) {
 void stream_recv_rest(struct stream *stream) {
     weft_stream_info info = {.size = sizeof info};
     uint32_t flags = 0;
-    if (stream->recv_fate != RECV_OPEN || !stream->owner.set || weft_stream_get_info(stream->handle, &info) != WEFT_OK)
+    if (stream->recv_fate != RECV_OPEN || weft_stream_get_info(stream->handle, &info) != WEFT_OK)
         return;
     size_t had = stream->has_stash ? stream->stash.size : 0;
     size_t rest = (size_t)(info.received - info.taken);

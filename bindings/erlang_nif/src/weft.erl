@@ -278,7 +278,8 @@ unknown(Name) -> {error, {options, iolist_to_binary(io_lib:format("unknown optio
 accept_stream(Conn) -> accept_stream(Conn, infinity).
 
 %% @doc The next stream the peer opens; the caller becomes its owner. Waits for at most Timeout milliseconds. Errors:
-%% `timeout', `{closed, Close}'. Streams that nobody has accepted when the connection ends are gone.
+%% `timeout', `{closed, Close}'. Streams that had arrived with data when the peer closed the connection, or went silent, can
+%% still be accepted and read; after `close/1' there are none.
 -spec accept_stream(conn(), timeout()) -> {ok, stream()} | {error, reason()}.
 accept_stream(Conn, Timeout) -> accept_stream(Conn, Timeout, undefined).
 

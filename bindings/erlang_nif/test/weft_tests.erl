@@ -88,6 +88,62 @@ received(S, Mode) ->
     after 5000 -> error(nothing)
     end.
 
+%% So is what had arrived on streams that nobody had accepted by then, when the end was not his own wish.
+t_accepted_after_close() ->
+    lists:foreach(
+        fun({Closer, Mode}) ->
+            P = #{client := C, server := A} = pair(),
+            Sent = [
+                begin
+                    {ok, S} = weft:open_stream(C, uni),
+                    ok = weft:send_fin(S, Data),
+                    ok = weft:await_finished(S, 5000),
+                    Data
+                end
+             || Data <- [<<"one">>, <<>>, crypto:strong_rand_bytes(100000)]
+            ],
+            {ok, Last} = weft:open_stream(C), %% nothing but its ID
+            ok = weft:reset(Last, 3),
+            ok = weft:close(maps:get(Closer, P), 7),
+            wait(fun() -> element(1, weft:info(A)) =:= error end),
+            case Closer of
+                client -> ?assertEqual(Sent, accepted_late(A, Mode));
+                server -> {error, {closed, #{cause := local}}} = weft:accept_stream(A, 5000)
+            end,
+            close(P),
+            receive {weft_confirmed, A} -> ok after 0 -> ok end
+        end,
+        [{client, false}, {client, true}, {client, once}, {server, false}]
+    ),
+    %% Those that nobody ever asks for go with their connection.
+    P = #{client := C, server := A} = pair(),
+    {ok, S} = weft:open_stream(C),
+    ok = weft:send_fin(S, <<"never read">>),
+    ok = weft:await_finished(S, 5000),
+    close(P),
+    wait(fun() -> element(1, weft:info(A)) =:= error end).
+
+accepted_late(A, false) ->
+    case weft:accept_stream(A, 5000) of
+        {ok, T} ->
+            [iolist_to_binary(rest(T)) | accepted_late(A, false)];
+        {error, {closed, #{cause := peer, code := 7}}} ->
+            []
+    end;
+accepted_late(A, Mode) ->
+    case weft:setopts(A, #{active => Mode}) of ok -> ok; {error, {closed, _}} -> ok end,
+    receive
+        {weft_stream, A, T} -> [iolist_to_binary(rest(T)) | accepted_late(A, Mode)];
+        {weft_closed, A, #{cause := peer, code := 7}} -> []
+    after 5000 -> error(nothing)
+    end.
+
+rest(T) ->
+    case weft:recv(T, 0, 5000) of
+        {ok, Data} -> [Data | rest(T)];
+        {error, fin} -> []
+    end.
+
 %% Three probe timeouts (RFC 9000 10.2), in each of which is the time that the peer may take to acknowledge.
 t_draining() ->
     Slow = #{client := C, server := A} = pair(#{max_ack_delay => 16000}, #{}),
