@@ -232,6 +232,10 @@ int32_t abi_engine_leave(weft_engine engine);
 bool abi_engine_run_posts(struct abi_engine *engine);
 
 static inline base_time abi_now(struct abi_engine *engine) { return io_loop_now(&engine->loop); }
+/* The same, for what need not be exact: while events are told it is the turn's time, and nobody reads a clock for each. */
+static inline base_time abi_turn_now(struct abi_engine *engine) {
+    return engine->telling ? engine->loop.endpoint.now : abi_now(engine);
+}
 /* After a call that may have made output. */
 static inline void abi_touch(struct abi_engine *engine) { io_loop_touch(&engine->loop); }
 
@@ -365,9 +369,16 @@ void abi_dispatch(void *engine);
 
 /* --- deliver.c --- */
 /* Hands the batch over, and ends what it said to be closed. */
-void abi_batch_flush(struct abi_engine *engine);
+void abi_batch_hand_over(struct abi_engine *engine);
+static inline void abi_batch_flush(struct abi_engine *engine) {
+    if (engine->batched)
+        abi_batch_hand_over(engine);
+}
 /* The same, when it must go before something is told: by a callback, or in a batch that is full. User code may run. */
-void abi_batch_way(struct abi_engine *engine, bool callback);
+static inline void abi_batch_way(struct abi_engine *engine, bool callback) {
+    if (callback || engine->batched == ABI_BATCH)
+        abi_batch_flush(engine);
+}
 /* Each tells of one thing, by callback or batch. User code may have run when they return. */
 void abi_tell_listener(struct abi_listener *listener, uint32_t type, struct abi_conn *conn);
 void abi_tell_conn(struct abi_conn *conn, uint32_t type);

@@ -22,8 +22,9 @@ static void stream_ended(struct quic_stream *stream) {
     struct abi_conn *conn = (struct abi_conn *)core->user;
     if (stream->closed_told)
         return;
-    /* What was taken and never credited is not lost to the connection. */
-    quic_stream_credit(stream, quic_stream_owed(stream), abi_conn_rtt(core), core->endpoint->now);
+    uint64_t owed = quic_stream_owed(stream);
+    if (owed) /* what was taken and never credited is not lost to the connection */
+        quic_stream_credit(stream, owed, abi_conn_rtt(core), core->endpoint->now);
     if (core->streams.want_send)
         quic_conn_mark_dirty(core);
     if (conn)
@@ -57,10 +58,8 @@ static void batch_end(struct abi_engine *engine, const weft_event *event) {
     (void)engine;
 }
 
-void abi_batch_flush(struct abi_engine *engine) {
+void abi_batch_hand_over(struct abi_engine *engine) {
     uint32_t count = engine->batched;
-    if (!count)
-        return;
     if (engine->on_events)
         engine->on_events(engine->events_user, engine->batch, count);
     if (engine->doomed)
@@ -69,11 +68,6 @@ void abi_batch_flush(struct abi_engine *engine) {
     abi_unshow(engine);
     for (uint32_t i = 0; i < count; i++)
         batch_end(engine, &engine->batch[i]);
-}
-
-void abi_batch_way(struct abi_engine *engine, bool callback) {
-    if (callback || engine->batched == ABI_BATCH)
-        abi_batch_flush(engine);
 }
 
 /* A new event in the batch. The batch has room. */

@@ -134,9 +134,7 @@ static void dispatch_stream(struct abi_engine *engine, struct quic_stream *strea
             quic_stream_told_closed(stream);
         return;
     }
-    for (uint32_t bit = 1; bit <= QUIC_STREAM_EV_CLOSED && !engine->doomed && core->user; bit <<= 1) {
-        if (!(bits & bit))
-            continue;
+    for (uint32_t left = bits, bit; (bit = left & -left) != 0 && !engine->doomed && core->user; left ^= bit) {
         abi_batch_way(engine, abi_stream_callbacks(abi_conn_of(core), stream) != NULL);
         if (engine->doomed || !core->user || (bit != QUIC_STREAM_EV_RELEASED && !abi_stream_is_heard(engine, stream)))
             continue;

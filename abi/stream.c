@@ -161,7 +161,7 @@ bool abi_stream_reaches_end(const struct quic_stream *stream, uint64_t len) {
 void abi_stream_take(const struct abi_stream_at *at, uint64_t len) {
     int error = quic_stream_take(at->stream, len);
     if (!error && !(abi_stream_flags(at->conn, at->stream) & WEFT_STREAM_MANUAL_CREDIT))
-        quic_stream_credit(at->stream, quic_stream_owed(at->stream), abi_conn_rtt(at->core), abi_now(at->engine));
+        quic_stream_credit(at->stream, quic_stream_owed(at->stream), abi_conn_rtt(at->core), abi_turn_now(at->engine));
     abi_stream_touch(at);
 }
 

@@ -49,6 +49,8 @@ struct perf_client {
     struct link *links;
     uint64_t links_open, links_ready;
     struct request *spare;
+    uint8_t first[PERF_HEADER + PERF_SMALL]; /* how each request begins: small ones are written with one call */
+    uint64_t first_len;
     enum stage stage;
     uint64_t connect_began, began, ended;
     uint64_t running, completed, failed;
@@ -93,7 +95,7 @@ static const struct cli_usage perf_client_usage = {
     "Exit codes: 0 ok, 1 a request failed or a connection was lost, 2 the command line was not understood, 3 no\n"
     "connection, 4 the server's certificate was refused, 130 interrupted (the summary is printed all the same).\n"};
 
-static void ask(struct link *link);
+static void ask(struct link *link, uint64_t now);
 
 /* ---- stages -------------------------------------------------------------------------------------------------------- */
 
@@ -122,20 +124,22 @@ static void measure(struct perf_client *client) {
     client->before.size = sizeof client->before;
     weft_engine_get_stats(client->engine, &client->before);
     cli_progress_begin(&client->progress, client->arguments.common.quiet);
+    perf_header(client->arguments.download, client->first);
+    client->first_len = PERF_HEADER + (client->arguments.upload <= PERF_SMALL ? client->arguments.upload : 0);
     client->began = cli_now();
     for (uint64_t i = 0; i < client->arguments.connections && client->stage == MEASURING; i++)
-        ask(&client->links[i]);
+        ask(&client->links[i], cli_now());
 }
 
-static bool time_over(const struct perf_client *client) {
-    return client->arguments.duration && cli_now() - client->began >= client->arguments.duration;
+static bool time_over(const struct perf_client *client, uint64_t now) {
+    return client->arguments.duration && now - client->began >= client->arguments.duration;
 }
 
 static void on_tick(void *user) {
     struct perf_client *client = user;
     if (client->stage != MEASURING)
         return;
-    if (time_over(client)) {
+    if (time_over(client, cli_now())) {
         measured(client);
         return;
     }
@@ -153,7 +157,7 @@ static void on_signal(void *user) {
 
 /* ---- requests ------------------------------------------------------------------------------------------------------ */
 
-static struct request *request_new(struct link *link) {
+static struct request *request_new(struct link *link, uint64_t now) {
     struct perf_client *client = link->client;
     struct request *request = client->spare;
     if (request)
@@ -161,7 +165,7 @@ static struct request *request_new(struct link *link) {
     else
         request = malloc(sizeof *request);
     if (request)
-        *request = (struct request){.link = link, .began = cli_now(), .left = client->arguments.upload};
+        *request = (struct request){.link = link, .began = now, .left = client->arguments.upload};
     return request;
 }
 
@@ -180,11 +184,9 @@ static void upload(struct request *request, weft_stream stream) {
 }
 
 /* Opens one stream and asks: 1 done, 0 not possible now, -1 never any more. */
-static int ask_once(struct link *link) {
+static int ask_once(struct link *link, uint64_t now) {
     struct perf_client *client = link->client;
-    uint64_t wanted = client->arguments.download;
-    uint8_t header[PERF_HEADER];
-    struct request *request = request_new(link);
+    struct request *request = request_new(link, now);
     weft_stream_params params = {.size = sizeof params, .user = request};
     weft_stream stream;
     int32_t error = request ? weft_stream_open(link->conn, WEFT_BIDI, &params, &stream) : WEFT_E_NOMEM;
@@ -196,18 +198,19 @@ static int ask_once(struct link *link) {
     link->in_flight++;
     link->asked++;
     client->running++;
-    perf_header(wanted, header);
     request->uploaded = !client->arguments.upload;
-    weft_stream_write(stream, header, sizeof header, request->uploaded ? WEFT_FIN : 0);
+    bool whole = client->first_len == PERF_HEADER + client->arguments.upload;
+    int64_t sent = weft_stream_write(stream, client->first, client->first_len, whole ? WEFT_FIN : 0);
+    request->left -= sent > (int64_t)PERF_HEADER ? (uint64_t)sent - PERF_HEADER : 0;
     upload(request, stream);
     return 1;
 }
 
-static void ask(struct link *link) {
+static void ask(struct link *link, uint64_t now) {
     const struct arguments *arguments = &link->client->arguments;
     while (link->client->stage == MEASURING && link->in_flight < arguments->streams &&
-           (!arguments->requests || link->asked < arguments->requests) && !time_over(link->client))
-        if (ask_once(link) <= 0)
+           (!arguments->requests || link->asked < arguments->requests) && !time_over(link->client, now))
+        if (ask_once(link, now) <= 0)
             return; /* on_streams follows, or the connection's end */
 }
 
@@ -216,13 +219,14 @@ static void maybe_complete(struct request *request) {
     struct perf_client *client = link->client;
     if (!request->answered || !request->uploaded)
         return;
+    uint64_t now = cli_now(); /* the next one begins when this one ends */
     if (client->stage == MEASURING) {
-        cli_histogram_add(&client->latency, cli_now() - request->began);
+        cli_histogram_add(&client->latency, now - request->began);
         client->completed++;
     }
     client->running--;
     link->in_flight--;
-    ask(link);
+    ask(link, now);
     if (!client->running && client->stage == MEASURING)
         measured(client);
 }
@@ -290,7 +294,7 @@ static void on_connected(void *user, weft_conn conn) {
 
 static void on_streams(void *user, weft_conn conn) {
     (void)conn;
-    ask(user);
+    ask(user, cli_now());
 }
 
 static void on_closed(void *user, weft_conn conn, const weft_close *close) {

@@ -27,7 +27,7 @@ static void pool_clear(struct quic_pool *pool, struct base_mem *mem) {
 }
 
 void quic_pools_init(struct quic_pools *pools) {
-    static const uint32_t keep[QUIC_CHUNK_SIZES] = {32, 16, 4, 4};
+    static const uint32_t keep[QUIC_CHUNK_SIZES] = {128, 16, 4, 4};
     for (unsigned i = 0; i < QUIC_CHUNK_SIZES; i++)
         pool_init(&pools->chunks[i], quic_chunk_bytes(i), keep[i]);
     pool_init(&pools->references, sizeof(struct quic_chunk), 64);

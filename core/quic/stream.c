@@ -20,7 +20,7 @@
 
 #include "quic/stream_impl.h"
 
-#define STREAMS_KEPT 64u /* stream objects kept for the next ones */
+#define STREAMS_KEPT 128u /* stream objects kept for the next ones */
 
 /* ---- the set ---- */
 
