@@ -20,6 +20,9 @@ set(CMAKE_C_FLAGS_DEBUG "-Og -g3")
 set(WEFT_LTO_FLAGS "")
 if(WEFT_LTO AND CMAKE_C_COMPILER_ID STREQUAL GNU AND CMAKE_BUILD_TYPE STREQUAL Release AND NOT WEFT_SANITIZE)
     set(WEFT_LTO_FLAGS -flto -ffat-lto-objects)
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64") # "rep stos" takes 40 cycles to begin; objects are smaller than that
+        list(APPEND WEFT_LTO_FLAGS -mmemset-strategy=unrolled_loop:128:noalign,libcall:-1:noalign)
+    endif()
     add_link_options(-fno-lto)
 endif()
 
