@@ -60,6 +60,77 @@ START_TEST(wrong_connection_ids_are_an_error)
 }
 END_TEST
 
+/* Each of the others, each one changed after one side had said it: what is on the wire is not what was confirmed. */
+START_TEST(initial_source_ids_are_compared_by_clients)
+{
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    accepted()->local_cids.list[0].cid.id[3] ^= 1;
+    carry();
+    expect_closed(conn, QUIC_TRANSPORT_PARAMETER_ERROR);
+}
+END_TEST
+
+START_TEST(initial_source_ids_are_compared_by_servers)
+{
+    dial();
+    conn->local_cids.list[0].cid.id[3] ^= 1;
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    expect_closed(accepted(), QUIC_TRANSPORT_PARAMETER_ERROR);
+}
+END_TEST
+
+/* An Initial with true keys, but from another source ID than the first; then the same with that. */
+static void hear_initials(struct engine *to, struct quic_conn *hearer, struct quic_conn *from, struct quic_addr at) {
+    uint8_t packet[1500], *id = &from->local_cids.list[0].cid.id[3];
+    uint64_t received = hearer->stats.packets_received;
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    *id ^= 1;
+    engine_input(to, packet, make_packet(from, CRYPTO_INITIAL, &from->keys[CRYPTO_INITIAL], 0, "", packet), at);
+    ck_assert_uint_eq(hearer->stats.packets_received, received);
+    *id ^= 1;
+    engine_input(to, packet, make_packet(from, CRYPTO_INITIAL, &from->keys[CRYPTO_INITIAL], 0, "", packet), at);
+    ck_assert_uint_eq(hearer->stats.packets_received, received + 1);
+}
+
+START_TEST(another_source_id_is_not_heard)
+{
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    if (_i) {
+        hear_initials(&server, accepted(), conn, client_at);
+        return;
+    }
+    ck_assert(engine_output(&server));
+    engine_input(&client, server.train.data, server.train.len, server.socket.local);
+    ck_assert(conn->first_flight_received);
+    hear_initials(&client, conn, accepted(), server.socket.local);
+}
+END_TEST
+
+START_TEST(retry_source_ids_are_compared)
+{
+    server.config.options.address_validation = 1;
+    dial();
+    while (!conn->retried) {
+        while (engine_output(&client))
+            engine_input(&server, client.train.data, client.train.len, client_at);
+        while (engine_output(&server))
+            engine_input(&client, server.train.data, server.train.len, server.socket.local);
+    }
+    if (_i)
+        conn->retry_scid.id[3] ^= 1; /* another one */
+    else
+        conn->retried = false; /* one that was not asked for */
+    carry();
+    expect_closed(conn, QUIC_TRANSPORT_PARAMETER_ERROR);
+}
+END_TEST
+
 START_TEST(missing_connection_ids_are_an_error)
 {
     dial();
@@ -460,25 +531,123 @@ START_TEST(too_large_datagrams_are_an_error)
 }
 END_TEST
 
+/* RFC 9001 6.5: both sides, who asked for the update and who followed. */
+START_TEST(old_keys_go_after_three_pto)
+{
+    open_pair();
+    struct quic_conn *sides[] = {conn, accepted()};
+    base_time begun = client.now;
+    ck_assert_int_eq(quic_conn_update_keys(conn), 0);
+    quic_conn_ping(conn);
+    quic_conn_ping(accepted());
+    carry();
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_uint_eq(sides[i]->phase.generation, 1);
+        ck_assert_uint_eq(sides[i]->deadlines[QUIC_TIMER_KEYS], begun + quic_conn_three_pto(sides[i]));
+    }
+    base_time end = base_time_min(conn->deadlines[QUIC_TIMER_KEYS], accepted()->deadlines[QUIC_TIMER_KEYS]);
+    quic_endpoint_tick(&client.endpoint, end - 1);
+    quic_endpoint_tick(&server.endpoint, end - 1);
+    ck_assert(conn->phase.rx_previous && accepted()->phase.rx_previous);
+    ck_assert_int_eq(quic_conn_update_keys(conn), ERR_STATE);
+    end = base_time_max(conn->deadlines[QUIC_TIMER_KEYS], accepted()->deadlines[QUIC_TIMER_KEYS]);
+    quic_endpoint_tick(&client.endpoint, end);
+    quic_endpoint_tick(&server.endpoint, end);
+    ck_assert(!conn->phase.rx_previous && !accepted()->phase.rx_previous);
+    ck_assert_int_eq(quic_conn_update_keys(conn), 0);
+}
+END_TEST
+
+/* RFC 9001 6.6: when no update is possible - the last one was not answered - the connection ends before the limit. */
+START_TEST(a_worn_key_is_used_no_more)
+{
+    open_pair();
+    uint64_t limit = crypto_confidentiality_limit(conn->phase.tx_secret.aead);
+    ck_assert_int_eq(quic_conn_update_keys(conn), 0);
+    conn->phase.tx_sealed = limit - QUIC_TRAIN_SEGMENTS - 2;
+    for (unsigned i = 0; i < 5 && conn->state < QUIC_CONN_CLOSING; i++) {
+        quic_conn_ping(conn);
+        ck_assert(engine_output(&client)); /* and lost */
+    }
+    ck_assert_uint_lt(conn->phase.tx_sealed, limit);
+    expect_closed(conn, QUIC_AEAD_LIMIT_REACHED);
+}
+END_TEST
+
+/* A Version Negotiation packet as the server would answer what the client has sent last. */
+static void negotiate(const uint32_t *versions, size_t count, size_t extra) {
+    const struct quic_cid *mine = &conn->local_cids.list[0].cid;
+    const struct quic_cid *theirs = &quic_remote_cids_of_path(&conn->remote_cids, 0)->cid;
+    uint8_t packet[64] = {0};
+    struct base_writer w = base_writer_of(packet, sizeof packet);
+    base_write_u8(&w, 0x80);
+    base_write_u32(&w, 0);
+    base_write_u8(&w, mine->len);
+    base_write_bytes(&w, mine->id, mine->len);
+    base_write_u8(&w, theirs->len);
+    base_write_bytes(&w, theirs->id, theirs->len);
+    for (size_t i = 0; i < count; i++)
+        base_write_u32(&w, versions[i]);
+    base_write_space(&w, extra);
+    ck_assert(!w.bad);
+    engine_input(&client, packet, (size_t)(w.pos - packet), server.socket.local);
+}
+
 START_TEST(odd_version_negotiation_is_ignored)
 {
     dial();
     ck_assert(engine_output(&client));
-    const struct quic_cid *mine = &conn->local_cids.list[0].cid;
     for (size_t extra = 0; extra < 4; extra += 3) { /* no version, and the beginning of one */
-        uint8_t packet[64] = {0};
-        struct base_writer w = base_writer_of(packet, sizeof packet);
-        base_write_u8(&w, 0x80);
-        base_write_u32(&w, 0);
-        base_write_u8(&w, mine->len);
-        base_write_bytes(&w, mine->id, mine->len);
-        base_write_u8(&w, conn->original_dcid.len);
-        base_write_bytes(&w, conn->original_dcid.id, conn->original_dcid.len);
-        base_write_space(&w, extra);
-        engine_input(&client, packet, (size_t)(w.pos - packet), server.socket.local);
+        negotiate(NULL, 0, extra);
         ck_assert_int_eq(conn->state, QUIC_CONN_HANDSHAKE);
         ck_assert(!conn->version_restarted);
     }
+}
+END_TEST
+
+START_TEST(version_negotiation_counts_once)
+{
+    static const uint32_t one = QUIC_VERSION_1, two = QUIC_VERSION_2, none = 0x1a2a3a4a;
+    dial();
+    ck_assert(engine_output(&client));
+    negotiate(&two, 1, 0);
+    ck_assert(conn->version_restarted && conn->version == QUIC_VERSION_2);
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    negotiate(&one, 1, 0);
+    ck_assert_uint_eq(conn->version, QUIC_VERSION_2);
+    negotiate(&none, 1, 0);
+    ck_assert_int_eq(conn->state, QUIC_CONN_HANDSHAKE);
+    carry();
+    ck_assert_int_eq(conn->state, QUIC_CONN_CLOSING); /* this server would have spoken version 1 */
+    ck_assert_uint_eq(conn->close.code, QUIC_VERSION_NEGOTIATION_ERROR);
+}
+END_TEST
+
+/* RFC 9000 7.4.1: of the parameters that belong to one connection none comes back with a session. */
+START_TEST(a_session_remembers_limits_only)
+{
+    server.config.options.ack_delay_exponent = 9;
+    server.config.options.max_ack_delay = 77 * BASE_MS;
+    server.config.options.initial_max_streams_uni = 17;
+    static const uint8_t secret[32] = {1};
+    struct crypto_error error;
+    ck_assert(crypto_tls_config_tickets(server_tls, secret, 3600, &error));
+    open_pair();
+    ck_assert(conn->peer_params.has_reset_token && conn->peer_params.ack_delay_exponent == 9);
+    struct base_reader in = base_reader_of(conn->session, conn->session_len);
+    base_read_u32(&in); /* the version */
+    size_t len = base_read_u16(&in);
+    struct quic_params params, fresh;
+    const char *text;
+    quic_params_init(&fresh);
+    ck_assert_int_eq(quic_params_parse(base_read_bytes(&in, len), len, CRYPTO_SERVER, &params, &text), QUIC_NO_ERROR);
+    ck_assert(!in.bad);
+    ck_assert_uint_eq(params.initial_max_streams_uni, 17);
+    ck_assert_uint_eq(params.ack_delay_exponent, fresh.ack_delay_exponent);
+    ck_assert_uint_eq(params.max_ack_delay, fresh.max_ack_delay);
+    ck_assert(!params.has_original_dcid && !params.has_initial_scid && !params.has_retry_scid);
+    ck_assert(!params.has_reset_token && !params.has_preferred_address);
 }
 END_TEST
 
@@ -508,6 +677,8 @@ Suite *unit_suite(void) {
     Suite *suite = suite_create("quic/rfc");
     TCase *tcase = tcase_create("rfc");
     const TTest *const tests[] = {wrong_connection_ids_are_an_error,
+                                  initial_source_ids_are_compared_by_clients,
+                                  initial_source_ids_are_compared_by_servers,
                                   missing_connection_ids_are_an_error,
                                   repeated_parameters_are_an_error,
                                   a_preferred_address_has_an_id,
@@ -531,13 +702,19 @@ Suite *unit_suite(void) {
                                   old_keys_do_not_open_newer_numbers,
                                   too_many_forgeries_end_the_connection,
                                   too_large_datagrams_are_an_error,
+                                  old_keys_go_after_three_pto,
+                                  a_worn_key_is_used_no_more,
                                   odd_version_negotiation_is_ignored,
+                                  version_negotiation_counts_once,
+                                  a_session_remembers_limits_only,
                                   a_client_drops_what_comes_from_elsewhere};
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 0);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tcase_add_test(tcase, tests[i]);
     tcase_add_loop_test(tcase, reserved_bits_are_an_error, 0, 2);
+    tcase_add_loop_test(tcase, another_source_id_is_not_heard, 0, 2);
+    tcase_add_loop_test(tcase, retry_source_ids_are_compared, 0, 2);
     tcase_add_loop_test(tcase, frames_of_servers_are_errors_from_clients, 0, 2);
     suite_add_tcase(suite, tcase);
     return suite;
