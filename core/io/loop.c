@@ -134,7 +134,7 @@ void io_loop_take_in(struct io_loop *loop, const struct quic_datagram *datagrams
         some = count - at < loop->step ? count - at : loop->step;
         quic_endpoint_input(&loop->endpoint, datagrams + at, some, io_loop_now(loop));
         adapt_step(loop, some, loop->events.joined - before);
-        if (at + some < count && loop->events.joined - loop->answered >= LOOP_MANY)
+        if (at + some < count && loop->events.joined - loop->answered >= LOOP_MANY && io_sockets_may_send(loop))
             answer(loop);
     }
 }
@@ -143,6 +143,8 @@ static bool turn(struct io_loop *loop) {
     assert(!loop->in_turn && !loop->closing);
     loop->in_turn = true;
     loop->due = false;
+    loop->turn_trains = 0;
+    loop->turn_bytes = 0;
     atomic_store_explicit(&loop->woken, false, memory_order_relaxed); /* before looking at what the waker left */
 
     bool work = io_sockets_receive(loop) > 0;

@@ -70,8 +70,10 @@ struct io_loop {
     struct quic_endpoint endpoint;
     struct base_slots slots;
     struct base_events events;
-    uint64_t answered; /* events.joined when they were last told, and answered */
-    unsigned step;     /* datagrams taken in before that is looked at */
+    uint64_t answered;    /* events.joined when they were last told, and answered */
+    unsigned step;        /* datagrams taken in before that is looked at */
+    unsigned turn_trains; /* sent in this turn, */
+    size_t turn_bytes;    /* and what they held */
     struct base_bufpool bufs;
     struct base_list sockets, readable;
     struct base_list released;    /* connected sockets that nobody uses any more */

@@ -37,6 +37,8 @@ void io_loop_arm(struct io_loop *loop, base_time when, base_time now);
 unsigned io_sockets_receive(struct io_loop *loop);
 /* Trains sent; sets loop->due when more may follow at once. */
 unsigned io_sockets_send(struct io_loop *loop);
+/* The turn's budget is not used up. */
+bool io_sockets_may_send(const struct io_loop *loop);
 /* At once; nothing in the core names it any more. */
 void io_socket_destroy(struct io_socket *socket);
 

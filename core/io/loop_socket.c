@@ -157,26 +157,30 @@ static void flush_blocked(struct io_loop *loop) {
     }
 }
 
+bool io_sockets_may_send(const struct io_loop *loop) {
+    return loop->turn_trains < SEND_BUDGET && loop->turn_bytes < SEND_BYTES;
+}
+
 unsigned io_sockets_send(struct io_loop *loop) {
     if (loop->external)
         return 0;
     if (loop->blocked)
         flush_blocked(loop);
     unsigned sent = 0;
-    size_t bytes = 0;
-    while (!loop->blocked && sent < SEND_BUDGET && bytes < SEND_BYTES) {
+    while (!loop->blocked && io_sockets_may_send(loop)) {
         struct quic_train train = {.data = loop->train_data, .max_segments = QUIC_TRAIN_SEGMENTS};
         if (!quic_endpoint_output(&loop->endpoint, &train, io_loop_now(loop)))
             return sent;
         struct io_socket *socket = (struct io_socket *)(void *)train.socket;
         sent++;
-        bytes += train.len;
+        loop->turn_trains++;
+        loop->turn_bytes += train.len;
         if (io_udp_send(&socket->udp, &train) == IO_UDP_BLOCKED) {
             loop->blocked++;
             watch(socket);
         }
     }
-    if ((sent == SEND_BUDGET || bytes >= SEND_BYTES) && !loop->blocked)
+    if (!loop->blocked)
         loop->due = true;
     return sent;
 }

@@ -83,10 +83,13 @@ static bool closed;
 static void (*on_dispatch)(void);
 static unsigned dispatches;
 static base_time offset; /* added to the clock */
+static void (*on_clock)(void);
 
 static inline base_time test_clock(void *user) {
     ck_assert_ptr_eq(user, &offset);
     struct timespec t;
+    if (on_clock)
+        on_clock();
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (base_time)t.tv_sec * BASE_SEC + (base_time)t.tv_nsec + offset;
 }
@@ -118,6 +121,7 @@ static inline void open_loop(enum driver how) {
     dispatches = 0;
     offset = 0;
     on_dispatch = NULL;
+    on_clock = NULL;
     server = NULL;
 }
 

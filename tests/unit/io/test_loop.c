@@ -190,6 +190,29 @@ START_TEST(test_budget)
 }
 END_TEST
 
+/* As if each datagram concerned many. */
+static void join_many(void) {
+    if (loop.in_turn)
+        loop.events.joined += 1000;
+}
+
+/* What is answered before all is taken in counts against the turn's budget. */
+START_TEST(test_answers_have_a_budget)
+{
+    open_loop((enum driver)_i);
+    open_server();
+    ask(200);
+    on_clock = join_many;
+    uint64_t turns = loop.endpoint.stats.turns;
+    while (loop.endpoint.stats.turns == turns)
+        driver == GIVEN ? (void)uv_run(&given, UV_RUN_ONCE) : (void)io_loop_turn(&loop);
+    ck_assert_uint_gt(dispatches, 8); /* in one turn, but for those that had no work */
+    ck_assert_uint_eq(loop.endpoint.stats.send_calls, 64);
+    on_clock = NULL;
+    close_loop();
+}
+END_TEST
+
 static unsigned asked, blocked_turns;
 
 /* Keeps asking while the socket is blocked: answers pile up in the endpoint, not in a second train. */
@@ -380,6 +403,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tc, test_fd_tells_all);
     tcase_add_loop_test(tc, test_no_reentry, 0, DRIVERS);
     tcase_add_loop_test(tc, test_budget, 0, EXTERNAL);
+    tcase_add_loop_test(tc, test_answers_have_a_budget, 0, EXTERNAL);
     tcase_add_loop_test(tc, test_blocked, 0, EXTERNAL);
     tcase_add_test(tc, test_blocked_does_not_spin);
     tcase_add_loop_test(tc, test_starved, 0, EXTERNAL);
