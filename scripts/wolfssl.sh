@@ -27,21 +27,23 @@ MACHINE=${WEFT_HOST:-$($CC -dumpmachine)}
 FLAGS='--disable-shared --enable-static --with-pic --disable-examples --disable-crypttests
  --enable-quic --enable-earlydata --enable-session-ticket --enable-alpn --enable-sni --enable-keying-material
  --enable-hkdf --enable-certgen --enable-certreq --enable-certext --enable-keygen
- --enable-sp --enable-sp-asm'
+ --enable-sp --enable-sp-asm --disable-hashdrbg'
 case $MACHINE in
     x86_64-*) FLAGS="$FLAGS --enable-intelasm" ;;
     aarch64-*) FLAGS="$FLAGS --enable-armasm" ;;
 esac
 # AES_DIRECT, AES_ECB: AES blocks for header protection. ALT_NAMES, IP_ALT_NAME: subjectAltName in certificates that we
 # generate or read. ALWAYS_VERIFY_CB: whoever judges chains is asked also when wolfSSL found nothing wrong (pins!).
-# RNG_SEED_CB and the line of TIME: randomness and the wall clock go through hooks, so that a simulation replays byte for
-# byte. GETRANDOM: seeds without opening a file. SMALL_SESSION_CACHE: we keep sessions in tickets and turn the cache off, but
-# wolfSSL 5.9.2 does not link without one. SECRET_CALLBACK: the key log. TICKET_NONCE_MALLOC: tickets with nonces over 8
-# bytes, which the servers of rustls send.
+# CUSTOM_RAND_GENERATE_BLOCK and the line of TIME: randomness and the wall clock come from us, so that a simulation replays
+# byte for byte and no session instantiates a generator of its own. SMALL_SESSION_CACHE: we keep sessions in tickets and turn
+# the cache off, but wolfSSL 5.9.2 does not link without one. SECRET_CALLBACK: the key log. TICKET_NONCE_MALLOC: tickets with
+# nonces over 8 bytes, which the servers of rustls send.
 WOLF_CFLAGS='-O2 -g1 -fno-omit-frame-pointer -fstack-protector-strong
  -DHAVE_AES_ECB -DWOLFSSL_AES_DIRECT -DWOLFSSL_ALT_NAMES -DWOLFSSL_IP_ALT_NAME -DWOLFSSL_ALWAYS_VERIFY_CB
- -DWC_RNG_SEED_CB -DWOLFSSL_GETRANDOM -DSMALL_SESSION_CACHE -DHAVE_SECRET_CALLBACK
+ -DCUSTOM_RAND_GENERATE_BLOCK=crypto_random_block -DSMALL_SESSION_CACHE -DHAVE_SECRET_CALLBACK
  -DWOLFSSL_TICKET_NONCE_MALLOC -DTIME_OVERRIDES -DHAVE_TIME_T_TYPE -DHAVE_TM_TYPE -DXTIME=time -DXGMTIME=gmtime_r'
+# What wolfSSL calls and we define (core/crypto/random.c): declared in front of each of its files in C.
+HOOKS='int crypto_random_block(unsigned char *out, unsigned int len);'
 [ -n "${WEFT_HOST:-}" ] && FLAGS="$FLAGS --host=$WEFT_HOST"
 
 # shellcheck source=scripts/obtain.sh
@@ -52,7 +54,7 @@ pins() { printf '%s\n' "$PINS" | grep .; }
 
 prefix_of() { # version
     local id
-    id=$(printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$MACHINE" "$($CC --version | head -n 1)" | sha256sum | cut -c1-12)
+    id=$(printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$HOOKS" "$MACHINE" "$($CC --version | head -n 1)" | sha256sum | cut -c1-12)
     printf '%s/wolfssl-%s-%s\n' "$CACHE" "$1" "$id"
 }
 
@@ -75,13 +77,14 @@ build() { # version archive prefix
     say "building wolfSSL $1 for $MACHINE; log: $log"
     mkdir -p "$work/src"
     tar -xzf "$2" -C "$work/src" --strip-components=1
+    printf '#ifndef __ASSEMBLER__\n%s\n#endif\n' "$HOOKS" >"$work/hooks.h"
     (
         cd "$work/src"
         export CC
         ./autogen.sh
         # A jobs' worth of make is ours to choose; the archive's own guess would oversubscribe small machines.
         # shellcheck disable=SC2086
-        ./configure --prefix="$3" --enable-jobserver=no $FLAGS CFLAGS="$(tr '\n' ' ' <<<"$WOLF_CFLAGS")"
+        ./configure --prefix="$3" --enable-jobserver=no $FLAGS CFLAGS="$(tr '\n' ' ' <<<"$WOLF_CFLAGS") -include $work/hooks.h"
         make -j"${WEFT_JOBS:-$(nproc)}"
         make install DESTDIR="$stage"
     ) >"$log" 2>&1 || {

@@ -1,6 +1,6 @@
 /* keys.c - from TLS secrets to expanded packet keys: RFC 9001 section 5 and Appendix B, RFC 9369 section 3.3.
  *
- * Knows: the salts and labels of each QUIC version, the sizes and limits of each AEAD, HKDF-Expand-Label. Does not know
+ * Knows: the salts and labels of each QUIC version, the sizes and limits of each AEAD. Does not know
  * packets, key phases or who holds a key; connections replace keys, this file only makes and destroys them.
  *
  * The invariant that matters: every secret that passes through here, on the stack or in a block, is wiped before its
@@ -13,11 +13,11 @@
 #include <assert.h>
 #include <string.h>
 
+#include "hkdf.h"
 #include "keys_impl.h"
 
 #include <wolfssl/wolfcrypt/hash.h>
 #include <wolfssl/wolfcrypt/hmac.h>
-#include <wolfssl/wolfcrypt/kdf.h>
 #include <wolfssl/wolfcrypt/memory.h>
 
 #define INITIAL_SALT_SIZE 20u
@@ -43,16 +43,15 @@ static const struct version_facts versions[CRYPTO_VERSIONS] = {
 };
 
 struct aead_facts {
-    uint8_t key_size, hash_size;
-    int hash;
+    uint8_t key_size, hash_size;         /* 32: SHA-256, 48: SHA-384 */
     uint64_t confidentiality, integrity; /* RFC 9001 6.6 */
 };
 
 static const struct aead_facts aeads[CRYPTO_AEADS] = {
-    [CRYPTO_AES_128_GCM] = {16, 32, WC_SHA256, UINT64_C(1) << 23, UINT64_C(1) << 52},
-    [CRYPTO_AES_256_GCM] = {32, 48, WC_SHA384, UINT64_C(1) << 23, UINT64_C(1) << 52},
+    [CRYPTO_AES_128_GCM] = {16, 32, UINT64_C(1) << 23, UINT64_C(1) << 52},
+    [CRYPTO_AES_256_GCM] = {32, 48, UINT64_C(1) << 23, UINT64_C(1) << 52},
     /* The confidentiality limit of ChaCha20-Poly1305 lies above the number of packet numbers there are. */
-    [CRYPTO_CHACHA20_POLY1305] = {32, 32, WC_SHA256, UINT64_C(1) << 62, UINT64_C(1) << 36},
+    [CRYPTO_CHACHA20_POLY1305] = {32, 32, UINT64_C(1) << 62, UINT64_C(1) << 36},
 };
 
 uint64_t crypto_confidentiality_limit(enum crypto_aead aead) { return aeads[aead].confidentiality; }
@@ -70,22 +69,23 @@ bool crypto_equal(const void *a, const void *b, size_t len) {
 }
 
 bool crypto_expand_label(const struct crypto_secret *secret, const char *label, uint8_t *out, size_t len) {
-    assert(len <= 255 && secret->len <= CRYPTO_SECRET_MAX);
-    static const uint8_t protocol[6] = {'t', 'l', 's', '1', '3', ' '};
-    return wc_Tls13_HKDF_Expand_Label(out, (word32)len, secret->bytes, secret->len, protocol, sizeof protocol,
-                                      (const byte *)label, (word32)strlen(label), NULL, 0,
-                                      aeads[secret->aead].hash) == 0;
+    struct hkdf hkdf;
+    bool ok = hkdf_begin(&hkdf, secret->bytes, secret->len) && hkdf_label(&hkdf, label, out, len);
+    hkdf_end(&hkdf);
+    return ok;
 }
 
 bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, size_t dcid_len,
                             struct crypto_secret *client, struct crypto_secret *server) {
     /* Initial packets are always AES-128-GCM with SHA-256, whatever TLS agrees on later (RFC 9001 5.2). */
     struct crypto_secret initial = {.aead = CRYPTO_AES_128_GCM, .len = 32};
+    struct hkdf hkdf;
     *client = *server = initial;
     bool ok = wc_HKDF_Extract(WC_SHA256, versions[version].salt, INITIAL_SALT_SIZE, dcid, (word32)dcid_len,
                               initial.bytes) == 0 &&
-              crypto_expand_label(&initial, "client in", client->bytes, 32) &&
-              crypto_expand_label(&initial, "server in", server->bytes, 32);
+              hkdf_begin(&hkdf, initial.bytes, initial.len) && hkdf_label(&hkdf, "client in", client->bytes, 32) &&
+              hkdf_label(&hkdf, "server in", server->bytes, 32);
+    hkdf_end(&hkdf);
     crypto_wipe(&initial, sizeof initial);
     return ok;
 }
@@ -159,31 +159,63 @@ static bool mask_key_expand(struct crypto_mask_key *key) {
     return wc_Chacha_SetKey(&key->u.chacha, key->raw, KEY_RAW_MAX) == 0;
 }
 
-struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version,
-                                  const struct crypto_secret *secret) {
-    const struct aead_facts *facts = &aeads[secret->aead];
-    assert(secret->len == facts->hash_size);
-    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = secret->aead, .wide = gcm_is_wide()});
+static struct crypto_key *key_derive(struct base_mem *mem, enum crypto_version version, enum crypto_aead aead,
+                                     const struct hkdf *hkdf) {
+    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = aead, .wide = gcm_is_wide()});
     if (!key)
         return NULL;
-    if (crypto_expand_label(secret, versions[version].key, key->raw, facts->key_size) &&
-        crypto_expand_label(secret, versions[version].iv, key->iv, KEY_IV_SIZE) && key_expand(key))
+    if (hkdf_label(hkdf, versions[version].key, key->raw, aeads[aead].key_size) &&
+        hkdf_label(hkdf, versions[version].iv, key->iv, KEY_IV_SIZE) && key_expand(key))
         return key;
     crypto_key_free(mem, key);
     return NULL;
 }
 
-struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_version version,
-                                            const struct crypto_secret *secret) {
-    const struct aead_facts *facts = &aeads[secret->aead];
-    assert(secret->len == facts->hash_size);
-    struct crypto_mask_key *key = mask_key_room(mem, &(struct crypto_mask_key){.aead = secret->aead});
+static struct crypto_mask_key *mask_key_derive(struct base_mem *mem, enum crypto_version version, enum crypto_aead aead,
+                                               const struct hkdf *hkdf) {
+    struct crypto_mask_key *key = mask_key_room(mem, &(struct crypto_mask_key){.aead = aead});
     if (!key)
         return NULL;
-    if (crypto_expand_label(secret, versions[version].mask, key->raw, facts->key_size) && mask_key_expand(key))
+    if (hkdf_label(hkdf, versions[version].mask, key->raw, aeads[aead].key_size) && mask_key_expand(key))
         return key;
     crypto_mask_key_free(mem, key);
     return NULL;
+}
+
+static bool secret_begin(struct hkdf *hkdf, const struct crypto_secret *secret) {
+    assert(secret->len == aeads[secret->aead].hash_size);
+    return hkdf_begin(hkdf, secret->bytes, secret->len);
+}
+
+struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version,
+                                  const struct crypto_secret *secret) {
+    struct hkdf hkdf;
+    struct crypto_key *key = secret_begin(&hkdf, secret) ? key_derive(mem, version, secret->aead, &hkdf) : NULL;
+    hkdf_end(&hkdf);
+    return key;
+}
+
+struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_version version,
+                                            const struct crypto_secret *secret) {
+    struct hkdf hkdf;
+    bool begun = secret_begin(&hkdf, secret);
+    struct crypto_mask_key *key = begun ? mask_key_derive(mem, version, secret->aead, &hkdf) : NULL;
+    hkdf_end(&hkdf);
+    return key;
+}
+
+bool crypto_keys_new(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret,
+                     struct crypto_key **key, struct crypto_mask_key **mask) {
+    struct hkdf hkdf;
+    bool begun = secret_begin(&hkdf, secret);
+    *key = begun ? key_derive(mem, version, secret->aead, &hkdf) : NULL;
+    *mask = *key ? mask_key_derive(mem, version, secret->aead, &hkdf) : NULL;
+    hkdf_end(&hkdf);
+    if (*mask)
+        return true;
+    crypto_key_free(mem, *key);
+    *key = NULL;
+    return false;
 }
 
 /* ---- packing ---- */

@@ -40,7 +40,7 @@ uint64_t crypto_integrity_limit(enum crypto_aead aead);
 /* QUIC versions differ in salt and labels. */
 enum crypto_version { CRYPTO_QUIC_V1 = 0, CRYPTO_QUIC_V2, CRYPTO_VERSIONS };
 
-/* HKDF-Expand-Label of RFC 8446 7.1 (label without "tls13 "); len <= 255. */
+/* HKDF-Expand-Label of RFC 8446 7.1 (label of at most 16 characters, without "tls13 "); at most as many bytes as the secret has. */
 bool crypto_expand_label(const struct crypto_secret *secret, const char *label, uint8_t *out, size_t len);
 /* The two Initial secrets (RFC 9001 5.2) for the client's first Destination Connection ID. */
 bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, size_t dcid_len,
@@ -56,12 +56,15 @@ struct crypto_key;
 /* Header protection in one direction: an expanded block cipher (or ChaCha20) key. */
 struct crypto_mask_key;
 
-/* Both return NULL when memory is used up. Owned by the caller. */
+/* Both keys of a secret or, when memory is used up, neither: false. Owned by the caller. */
+bool crypto_keys_new(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret,
+                     struct crypto_key **key, struct crypto_mask_key **mask);
+/* One of them alone: a key update makes no new mask key. NULL: memory is used up. */
 struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version,
                                   const struct crypto_secret *secret);
-void crypto_key_free(struct base_mem *mem, struct crypto_key *key);
 struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_version version,
                                             const struct crypto_secret *secret);
+void crypto_key_free(struct base_mem *mem, struct crypto_key *key);
 void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key);
 
 /* An expanded key takes 600 to 900 bytes, what it is made of a tenth: a connection that waits keeps its keys packed. A packed key

@@ -1,6 +1,7 @@
 /* tls_impl.h - what the files of the TLS half of this room share. Nobody outside core/crypto includes it.
  *
- *   process.c       library start and end, randomness, the clock
+ *   process.c       library start and end, the clock
+ *   random.c        randomness
  *   tls_config.c    what many connections share
  *   tls_identity.c  certificates with their keys, and which one answers to which server name
  *   tls.c           one handshake: bytes in, messages cut out and handed to wolfSSL
@@ -213,6 +214,18 @@ bool tls_ticket_secret_set(struct crypto_tls_config *config);
 /* wolfSSL's ticket hook. */
 int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
                   unsigned char *ticket, int in_len, int *out_len, void *user);
+
+/* ---- randomness (random.c) ---------------------------------------------------------------------------------------- */
+
+void tls_random_init(void);
+/* NULL: the system's again. */
+void tls_random_simulate(const uint8_t seed[32]);
+#ifdef CUSTOM_RAND_GENERATE_BLOCK
+int crypto_random_block(unsigned char *out, unsigned int len);
+#else
+/* Once wolfSSL was initialised. */
+void tls_random_hook(void);
+#endif
 
 /* ---- process (process.c) ----------------------------------------------------------------------------------------- */
 

@@ -44,12 +44,8 @@ struct io_timer {
     void (*fire)(struct io_timer *timer);
 };
 
-#define IO_LOOP_DRAWN 256u
-
 struct io_loop {
     struct base_mem *mem;
-    uint8_t drawn[IO_LOOP_DRAWN]; /* random bytes of the system's; those given away are wiped */
-    uint32_t drawn_left;          /* at its beginning */
     uv_loop_t *uv, own;
     bool owns_uv, external, in_turn, running, stopping, closing;
     bool due;             /* a turn is wanted now */

@@ -11,17 +11,15 @@
  * allocator are in use until it is 0.
  */
 #include <assert.h>
-#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "crypto/keys.h"
+#include "crypto/tls.h"
 #include "io/handover.h"
 #include "io/loop_impl.h"
 #include "tables/errors.h"
@@ -47,32 +45,10 @@ static uint64_t system_wall_clock(void *user) {
     return read_clock(CLOCK_REALTIME);
 }
 
-static void draw(uint8_t *out, size_t len) {
-    while (len) {
-        ssize_t got = getrandom(out, len, 0);
-        if (got < 0 && errno != EINTR)
-            abort(); /* no randomness, no cryptography: there is no way to go on that is not a lie */
-        if (got > 0) {
-            out += got;
-            len -= (size_t)got;
-        }
-    }
-}
-
-/* A connection wants a few bytes a dozen times: one call to the system does for several of them. */
 static void system_random(void *user, uint8_t *out, size_t len) {
-    struct io_loop *loop = (struct io_loop *)user;
-    if (len > sizeof loop->drawn / 4) {
-        draw(out, len);
-        return;
-    }
-    if (len > loop->drawn_left) {
-        draw(loop->drawn, sizeof loop->drawn);
-        loop->drawn_left = sizeof loop->drawn;
-    }
-    loop->drawn_left -= (uint32_t)len;
-    memcpy(out, loop->drawn + loop->drawn_left, len);
-    crypto_wipe(loop->drawn + loop->drawn_left, len);
+    (void)user;
+    if (!crypto_random(out, len))
+        abort(); /* no randomness, no cryptography: there is no way to go on that is not a lie */
 }
 
 /* ---- the timer ---- */
@@ -199,7 +175,6 @@ static void clear_core(struct io_loop *loop) {
     base_bufpool_clear(&loop->bufs);
     base_free(loop->mem, loop->train_data, QUIC_TRAIN_SIZE);
     loop->train_data = NULL;
-    crypto_wipe(loop->drawn, sizeof loop->drawn);
 }
 
 static void set_defaults(struct io_loop *loop) {
@@ -209,7 +184,9 @@ static void set_defaults(struct io_loop *loop) {
     if (!open->wall_clock)
         open->wall_clock = system_wall_clock;
     if (!open->random.fill)
-        open->random = (struct base_random){.fill = system_random, .user = loop};
+        open->random = (struct base_random){
+            .fill = system_random,
+        };
     if (!open->receive_buffer)
         open->receive_buffer = LOOP_BUFFER;
     if (!open->send_buffer)

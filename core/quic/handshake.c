@@ -21,29 +21,15 @@ static enum crypto_version version_of(uint32_t version) {
     return version == QUIC_VERSION_2 ? CRYPTO_QUIC_V2 : CRYPTO_QUIC_V1;
 }
 
-/* Both or neither: a level that can be opened or sealed halfway would be believed. */
-static bool key_pair(struct base_mem *mem, enum crypto_version version, const struct crypto_secret *secret,
-                     struct crypto_key **key, struct crypto_mask_key **mask) {
-    *key = crypto_key_new(mem, version, secret);
-    *mask = crypto_mask_key_new(mem, version, secret);
-    if (*key && *mask)
-        return true;
-    crypto_key_free(mem, *key);
-    crypto_mask_key_free(mem, *mask);
-    *key = NULL;
-    *mask = NULL;
-    return false;
-}
-
 static bool keys_make(struct quic_conn *conn, struct quic_keys *keys, enum crypto_version version,
                       const struct crypto_secret *read, const struct crypto_secret *write) {
     struct base_mem *mem = conn->endpoint->mem;
     if (read && read->len) {
-        if (!key_pair(mem, version, read, &keys->rx, &keys->rx_mask))
+        if (!crypto_keys_new(mem, version, read, &keys->rx, &keys->rx_mask))
             return false;
     }
     if (write && write->len) {
-        if (!key_pair(mem, version, write, &keys->tx, &keys->tx_mask))
+        if (!crypto_keys_new(mem, version, write, &keys->tx, &keys->tx_mask))
             return false;
     }
     return true;

@@ -139,13 +139,11 @@ static bool close_seal(struct quic_endpoint *endpoint, const struct quic_header 
     struct crypto_secret client, server;
     if (!crypto_initial_secrets(version, header->dcid.id, header->dcid.len, &client, &server))
         return false;
-    struct crypto_key *key = crypto_key_new(endpoint->mem, version, &server);
-    struct crypto_mask_key *mask = crypto_mask_key_new(endpoint->mem, version, &server);
-    bool sealed = key && mask && crypto_seal(key, mask, item, 1);
-    if (key)
-        crypto_key_free(endpoint->mem, key);
-    if (mask)
-        crypto_mask_key_free(endpoint->mem, mask);
+    struct crypto_key *key;
+    struct crypto_mask_key *mask;
+    bool sealed = crypto_keys_new(endpoint->mem, version, &server, &key, &mask) && crypto_seal(key, mask, item, 1);
+    crypto_key_free(endpoint->mem, key);
+    crypto_mask_key_free(endpoint->mem, mask);
     return sealed;
 }
 

@@ -364,24 +364,6 @@ static bool tx_probe_path(struct quic_conn *conn, struct quic_path *path, struct
     return tx_end(&t);
 }
 
-static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, uint32_t size,
-                         base_time now) {
-    struct tx_train t;
-    struct base_writer out;
-    struct tx_packet *packet;
-    if (!tx_begin(&t, conn, path, train, now) ||
-        !(packet = tx_open(&t, &out, train->data, train->data + size, CRYPTO_APPLICATION)))
-        return false;
-    t.mtu_probe = true;
-    quic_frame_write_type(&out, QUIC_FRAME_PING);
-    packet->eliciting = packet->in_flight = true;
-    tx_close_packet(&t, packet, &out);
-    tx_pad_to(&t, train->data, size);
-    tx_commit(&t, train->data);
-    quic_mtu_on_sent(conn, conn->recovery.spaces[QUIC_APPLICATION].next - 1);
-    return tx_end(&t);
-}
-
 /* Size of the next datagram: the path's MTU, what the amplification limit leaves, and the train's segment. */
 static size_t tx_datagram_size(const struct tx_train *t) {
     uint64_t size = t->path->mtu, allowance = quic_path_allowance(t->path);
@@ -407,26 +389,54 @@ static void tx_rest(struct tx_train *t, bool said_all) {
         quic_recovery_on_app_limited(&conn->recovery);
 }
 
-static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, base_time now) {
-    struct tx_train t;
-    if (!tx_begin(&t, conn, path, train, now))
-        return false;
-    struct quic_path_control *control = &path->control;
-    t.pace = quic_pacer_allowance(&control->pacer, &control->cc, &control->rtt, now);
-    t.may_mark = true;
+/* Adds datagrams until the train is full, there is nothing more to say, or one is too short to be followed. */
+static void tx_fill_train(struct tx_train *t) {
+    struct quic_train *train = t->out;
+    struct quic_path_control *control = &t->path->control;
+    t->pace = quic_pacer_allowance(&control->pacer, &control->cc, &control->rtt, t->now);
     bool said_all = false;
-    while (train->count < train->max_segments && conn->state < QUIC_CONN_CLOSING &&
-           (!train->count || t.ecn == tx_mark(&t))) {
-        size_t size = tx_datagram_size(&t);
+    while (train->count < train->max_segments && t->conn->state < QUIC_CONN_CLOSING &&
+           (!train->count || t->ecn == tx_mark(t))) {
+        size_t size = tx_datagram_size(t);
         if (!size)
             break;
-        size_t len = tx_datagram(&t, size);
+        size_t len = tx_datagram(t, size);
         said_all = len < size;
         if (!len || len < train->segment)
             break;
     }
     if (said_all)
-        tx_rest(&t, tx_window_open(&t));
+        tx_rest(t, tx_window_open(t));
+}
+
+static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, base_time now) {
+    struct tx_train t;
+    if (!tx_begin(&t, conn, path, train, now))
+        return false;
+    t.may_mark = true;
+    tx_fill_train(&t);
+    return tx_end(&t);
+}
+
+/* A probe takes the next datagram with it, when there is something to say: it is shorter, as the last one of a train may be, and
+ * costs no system call of its own. Where the interface refuses the probe, io sends what follows alone. */
+static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, uint32_t size,
+                         base_time now) {
+    struct tx_train t;
+    struct base_writer out;
+    struct tx_packet *packet;
+    if (!tx_begin(&t, conn, path, train, now) ||
+        !(packet = tx_open(&t, &out, train->data, train->data + size, CRYPTO_APPLICATION)))
+        return false;
+    t.mtu_probe = true;
+    quic_frame_write_type(&out, QUIC_FRAME_PING);
+    packet->eliciting = packet->in_flight = true;
+    tx_close_packet(&t, packet, &out);
+    tx_pad_to(&t, train->data, size);
+    tx_commit(&t, train->data);
+    quic_mtu_on_sent(conn, conn->recovery.spaces[QUIC_APPLICATION].next - 1);
+    t.mtu_probe = false;
+    tx_fill_train(&t);
     return tx_end(&t);
 }
 

@@ -120,6 +120,9 @@ START_TEST(keys_are_counted)
         ck_assert(key && mask && mem.used > 0);
         crypto_key_free(&mem, key);
         crypto_mask_key_free(&mem, mask);
+        ck_assert(crypto_keys_new(&mem, CRYPTO_QUIC_V1, &secret, &key, &mask));
+        crypto_key_free(&mem, key);
+        crypto_mask_key_free(&mem, mask);
         crypto_key_free(&mem, NULL);
         crypto_mask_key_free(&mem, NULL);
         ck_assert(mem.used == 0);
@@ -134,7 +137,18 @@ START_TEST(keys_need_memory)
     struct crypto_secret secret = {.aead = CRYPTO_AES_128_GCM, .len = 32};
     ck_assert_ptr_null(crypto_key_new(&mem, CRYPTO_QUIC_V1, &secret));
     ck_assert_ptr_null(crypto_mask_key_new(&mem, CRYPTO_QUIC_V1, &secret));
-    ck_assert(mem.used == 0);
+    struct crypto_key *key;
+    struct crypto_mask_key *mask;
+    for (uint64_t limit = 8;; limit += 8) { /* neither, or both */
+        base_mem_init(&mem, limit);
+        bool made = crypto_keys_new(&mem, CRYPTO_QUIC_V1, &secret, &key, &mask);
+        ck_assert(made == (key != NULL) && made == (mask != NULL));
+        crypto_key_free(&mem, key);
+        crypto_mask_key_free(&mem, mask);
+        ck_assert(mem.used == 0);
+        if (made)
+            break;
+    }
 }
 END_TEST
 

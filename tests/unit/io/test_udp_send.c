@@ -27,6 +27,21 @@ START_TEST(test_gso_refused)
 }
 END_TEST
 
+/* A train whose first datagram is too large for the interface, as a probe of the path's MTU may be: what follows arrives. */
+START_TEST(test_first_too_large)
+{
+    open_one(&sender, "127.0.0.1", IO_UDP_ALL, false);
+    open_one(&receiver, "127.0.0.1", IO_UDP_ALL, false);
+    faults.send_error = EMSGSIZE;
+    faults.send_fail = 2; /* the train, and then its first datagram */
+    struct quic_train train = train_to(&receiver, "127.0.0.1", 1000 + 300, 1000);
+    ck_assert_int_eq(io_udp_send(&sender, &train), IO_UDP_SENT);
+    receive(1);
+    ck_assert_uint_eq(got[0].len, 300);
+    ck_assert_uint_eq(sender.features, IO_UDP_ALL);
+}
+END_TEST
+
 /* The real kernel's refusal: it cannot segment for a socket without UDP checksums. */
 START_TEST(test_gso_refused_by_the_kernel)
 {
@@ -207,6 +222,7 @@ Suite *unit_suite(void) {
     TCase *tc = tcase(suite, "send");
     tcase_add_loop_test(tc, test_gso_refused, 0, 3);
     tcase_add_test(tc, test_gso_refused_by_the_kernel);
+    tcase_add_test(tc, test_first_too_large);
     tcase_add_loop_test(tc, test_blocked, 0, 4);
     tcase_add_test(tc, test_blocked_in_the_middle);
     tcase_add_test(tc, test_blocked_without_memory);
