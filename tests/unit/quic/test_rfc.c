@@ -624,6 +624,22 @@ START_TEST(version_negotiation_counts_once)
 }
 END_TEST
 
+/* RFC 9000 17.4: so that those who do not wish to spin are not alone. */
+START_TEST(one_connection_in_sixteen_does_not_spin)
+{
+    unsigned still = 0;
+    client.config.options.spin_bit = 1;
+    for (unsigned i = 0; i < 480; i++) {
+        struct quic_conn *one =
+            quic_conn_new(&client.endpoint, &client.config, CRYPTO_CLIENT, QUIC_VERSION_1, client.now);
+        still += !one->spin_enabled;
+        quic_conn_free(one);
+    }
+    ck_assert_uint_ge(still, 15); /* 30, give or take */
+    ck_assert_uint_le(still, 50);
+}
+END_TEST
+
 /* RFC 9000 7.4.1: of the parameters that belong to one connection none comes back with a session. */
 START_TEST(a_session_remembers_limits_only)
 {
@@ -706,6 +722,7 @@ Suite *unit_suite(void) {
                                   a_worn_key_is_used_no_more,
                                   odd_version_negotiation_is_ignored,
                                   version_negotiation_counts_once,
+                                  one_connection_in_sixteen_does_not_spin,
                                   a_session_remembers_limits_only,
                                   a_client_drops_what_comes_from_elsewhere};
     tcase_add_checked_fixture(tcase, setup, teardown);
