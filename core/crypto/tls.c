@@ -208,6 +208,11 @@ void crypto_tls_free(struct crypto_tls *tls) {
 
 uint64_t crypto_tls_memory(const struct crypto_tls *tls) { return tls_heap_held(tls->heap); }
 
+uint64_t crypto_tls_surplus(const struct crypto_tls *tls) {
+    uint64_t held = tls_heap_held(tls->heap) + tls->hello_size + tls->leaf_len;
+    return held > TLS_HEAP_ORDINARY ? held - TLS_HEAP_ORDINARY : 0;
+}
+
 bool crypto_tls_set_params(struct crypto_tls *tls, const uint8_t *params, size_t len) {
     struct tls_heap *before = tls_heap_enter(tls->heap);
     bool ok = wolfSSL_set_quic_transport_params(tls->ssl, params, len) == WOLFSSL_SUCCESS;

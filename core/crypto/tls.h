@@ -129,6 +129,8 @@ struct crypto_tls *crypto_tls_new(struct base_mem *mem, const struct crypto_tls_
 void crypto_tls_free(struct crypto_tls *tls);
 /* Bytes of the budget of `mem` that the TLS library holds for this session. */
 uint64_t crypto_tls_memory(const struct crypto_tls *tls);
+/* A server's: bytes that its client makes it hold beyond what an ordinary handshake does. */
+uint64_t crypto_tls_surplus(const struct crypto_tls *tls);
 /* Server: give or replace our transport parameters before the first input (they name connection IDs known only then).
  */
 bool crypto_tls_set_params(struct crypto_tls *tls, const uint8_t *params, size_t len);

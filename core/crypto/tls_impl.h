@@ -137,6 +137,11 @@ int tls_on_client_hello(WOLFSSL *ssl, int *alert, void *arg);
 /* ---- memory of sessions (tls_heap.c) ------------------------------------------------------------------------------- */
 
 #define TLS_HEAP_ESTIMATE 32768u /* of a session, where it cannot be counted */
+#ifdef WEFT_OWN_WOLFSSL
+#define TLS_HEAP_ORDINARY 20480u /* of a server's session, its own flight said, the client's not yet heard */
+#else
+#define TLS_HEAP_ORDINARY TLS_HEAP_ESTIMATE
+#endif
 
 struct tls_heap;
 struct tls_heap *tls_heap_new(struct base_mem *mem);

@@ -209,6 +209,7 @@ struct quic_conn {
     /* server: what the gate counts it for (gate.c), and under which network */
     bool in_shares;
     uint8_t gate;
+    uint32_t places; /* that its handshake takes */
     uint64_t prefix;
     struct base_node closing;    /* in the endpoint's list of closed ones */
     base_time heard_at;          /* the gate's: since when its client is silent */

@@ -15,6 +15,8 @@
  * ends, or when its client is silent for so long that it is given to the next: nobody can sit there by saying a little
  * now and then, so the wait has an end.
  *
+ * A handshake takes one place; more when its client makes it hold more than others do, as it comes (quic_gate_weigh).
+ *
  * A hello of two datagrams gets one answer: what follows a datagram that was turned away, within the time that datagrams
  * of one flight are apart, is turned away without a word. It would make a connection that its client knows nothing of.
  *
@@ -34,7 +36,7 @@ enum gate_bit { GATE_CONN = 1u, GATE_HANDSHAKE = 2u, GATE_HALF_OPEN = 4u };
 #define SHARES_SIZE (SHARE_ROWS * SHARE_CELLS * sizeof(struct quic_share))
 
 struct quic_share {
-    uint32_t held[4]; /* connections, handshakes, half-open, hellos that wait */
+    uint32_t held[4]; /* connections, places of handshakes, of half-open ones, hellos that wait */
 };
 
 enum held { HELD_CONNS, HELD_HANDSHAKES, HELD_HALF_OPEN, HELD_WAITING };
@@ -46,7 +48,7 @@ static struct quic_share *share_cell(const struct quic_gate *gate, unsigned row,
 static void shares_add(struct quic_gate *gate, uint64_t prefix, enum held what, int change) {
     for (unsigned row = 0; gate->shares && row < SHARE_ROWS; row++) {
         uint32_t *held = &share_cell(gate, row, prefix)->held[what];
-        assert(change > 0 || *held > 0);
+        assert(change > 0 || *held >= (uint32_t)-change);
         *held += (uint32_t)change;
     }
 }
@@ -114,16 +116,19 @@ static base_time place_at(const struct quic_endpoint *endpoint, const struct opt
     return base_time_add(conn->heard_at, PATIENCE);
 }
 
+static void evict(struct quic_conn *conn, base_time now) {
+    struct quic_close close = {.cause = QUIC_CAUSE_HANDSHAKE_TIMEOUT};
+    conn->endpoint->stats.handshakes_evicted++;
+    quic_close_silent(conn, &close, now);
+}
+
 /* A place for one more handshake. When all are taken, who has been silent for long gives his up, so that true clients
  * get in between those who came to sit; his connection ends without a word. */
 static bool make_room(struct quic_endpoint *endpoint, const struct options *options, base_time now) {
     if (place_at(endpoint, options) > now)
         return false;
-    if (endpoint->gate.handshakes < handshake_limit(endpoint, options))
-        return true;
-    struct quic_close close = {.cause = QUIC_CAUSE_HANDSHAKE_TIMEOUT};
-    endpoint->stats.handshakes_evicted++;
-    quic_close_silent(most_silent(&endpoint->gate), &close, now);
+    if (endpoint->gate.handshakes >= handshake_limit(endpoint, options))
+        evict(most_silent(&endpoint->gate), now);
     return true;
 }
 
@@ -202,6 +207,7 @@ void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven) {
     conn->prefix = prefix;
     conn->in_shares = gate->shares != NULL;
     conn->gate = (uint8_t)(GATE_CONN | GATE_HANDSHAKE | (proven ? 0 : GATE_HALF_OPEN));
+    conn->places = 1;
     gate->handshakes++;
     conn->heard_at = endpoint->now;
     base_list_push_back(&gate->unfinished, &conn->unfinished);
@@ -218,22 +224,83 @@ void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven) {
         shares_add(gate, prefix, HELD_HALF_OPEN, 1);
 }
 
-/* Takes a bit back, if it is there. */
-static bool gate_take(struct quic_conn *conn, enum gate_bit bit, enum held what) {
+/* Takes a bit back, if it is there: how much it counted for. */
+static uint32_t gate_take(struct quic_conn *conn, enum gate_bit bit, enum held what) {
+    uint32_t count = bit == GATE_CONN ? 1 : conn->places;
     if (!(conn->gate & bit))
-        return false;
+        return 0;
     conn->gate = (uint8_t)(conn->gate & ~(unsigned)bit);
     if (conn->in_shares)
-        shares_add(&conn->endpoint->gate, conn->prefix, what, -1);
-    return true;
+        shares_add(&conn->endpoint->gate, conn->prefix, what, -(int)count);
+    return count;
 }
 
 void quic_gate_proven(struct quic_conn *conn) {
     struct quic_gate *gate = &conn->endpoint->gate;
-    if (!gate_take(conn, GATE_HALF_OPEN, HELD_HALF_OPEN))
+    uint32_t places = gate_take(conn, GATE_HALF_OPEN, HELD_HALF_OPEN);
+    if (!places)
         return;
-    gate->half_open--;
+    gate->half_open -= places;
     base_bucket_give(&gate->unproven, 1);
+}
+
+/* ---- those who grow ---- */
+
+#define SURPLUS_FREE 4096u /* packets that overtook others, a small certificate */
+
+/* 0-RTT data are not looked at: who may send them can complete his handshake and send as much. */
+static uint32_t places_of(const struct quic_conn *conn) {
+    uint64_t surplus = quic_handshake_surplus(conn);
+    return surplus <= SURPLUS_FREE
+               ? 1
+               : 1 + (uint32_t)((surplus + QUIC_GATE_HALF_OPEN_COST - 1) / QUIC_GATE_HALF_OPEN_COST);
+}
+
+/* Are there so many more places for it? The rules are those for who comes, but alone it may have what it needs. */
+static bool may_grow(const struct quic_conn *conn, uint32_t more, base_time now) {
+    struct quic_endpoint *endpoint = conn->endpoint;
+    struct quic_gate *gate = &endpoint->gate;
+    const struct options *options = &conn->config->options;
+    uint64_t most = handshake_limit(endpoint, options), strangers = half_open_limit(endpoint, options);
+    bool stranger = (conn->gate & GATE_HALF_OPEN) && options->address_validation == QUIC_VALIDATE_AUTO;
+    if (gate->handshakes == conn->places)
+        return true;
+    if (is_greedy(options, shares_of(gate, conn->prefix, HELD_HANDSHAKES) + more - 1, gate->handshakes, most) ||
+        (stranger &&
+         is_greedy(options, shares_of(gate, conn->prefix, HELD_HALF_OPEN) + more - 1, gate->half_open, strangers))) {
+        endpoint->stats.prefix_limited++;
+        return false;
+    }
+    if (stranger && gate->half_open + more > strangers)
+        return false;
+    while (gate->handshakes + more > most) {
+        struct quic_conn *silent = most_silent(gate);
+        if (silent == conn || now - silent->heard_at < PATIENCE)
+            return false;
+        evict(silent, now);
+    }
+    return true;
+}
+
+void quic_gate_weigh(struct quic_conn *conn, base_time now) {
+    struct quic_gate *gate = &conn->endpoint->gate;
+    uint32_t places = places_of(conn);
+    int more = (int)places - (int)conn->places;
+    if (!(conn->gate & GATE_HANDSHAKE) || !more)
+        return;
+    if (more > 0 && !may_grow(conn, (uint32_t)more, now)) {
+        evict(conn, now);
+        return;
+    }
+    bool half_open = conn->gate & GATE_HALF_OPEN;
+    conn->places = places;
+    gate->handshakes += (uint32_t)more;
+    gate->half_open += half_open ? (uint32_t)more : 0;
+    if (!conn->in_shares)
+        return;
+    shares_add(gate, conn->prefix, HELD_HANDSHAKES, more);
+    if (half_open)
+        shares_add(gate, conn->prefix, HELD_HALF_OPEN, more);
 }
 
 void quic_gate_heard(struct quic_conn *conn, base_time now) {

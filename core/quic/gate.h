@@ -10,6 +10,9 @@
  * size (a count-min sketch under a secret hash): an attacker who owns millions of prefixes cannot make it grow, and a
  * collision makes an innocent network look larger, never an attacker smaller; the price is a Retry.
  *
+ * Whoever makes his handshake larger than others are takes more places for it, by the same rules: shares and budgets are
+ * of places, and so of memory.
+ *
  * Invariant: half_open, handshakes and the sums of each row of the table are what the live connections were counted for.
  */
 #ifndef QUIC_GATE_H
@@ -25,8 +28,9 @@ struct quic_endpoint;
 struct quic_conn;
 struct quic_datagram;
 
-/* What a half-open client is taken to cost when a memory budget says how many there may be; a test holds us to it. */
-#define QUIC_GATE_HALF_OPEN_COST 49152u
+/* A place: what a handshake is taken to cost when a memory budget says how many there may be; a test holds us to it. A
+ * client that makes its handshake hold more takes several. */
+#define QUIC_GATE_HALF_OPEN_COST 57344u
 
 enum quic_gate_verdict { QUIC_GATE_OPEN = 0, QUIC_GATE_RETRY, QUIC_GATE_WAIT, QUIC_GATE_DROP };
 
@@ -36,8 +40,8 @@ struct quic_share;       /* a cell of the table of prefixes */
 struct quic_turned_away; /* a client that got no connection */
 
 struct quic_gate {
-    uint32_t half_open;          /* clients whose address is not proven */
-    uint32_t handshakes;         /* of clients, proven or not, that are not complete */
+    uint32_t half_open;          /* places of clients whose address is not proven */
+    uint32_t handshakes;         /* ... of clients, proven or not, whose handshake is not complete */
     bool guarding;               /* every new client is asked for a Retry */
     struct base_list unfinished; /* connections that are counted as handshakes, by heard_at: the longest silent first */
     struct base_bucket unproven; /* clients that begin and never prove their address */
@@ -59,6 +63,8 @@ enum quic_gate_verdict quic_gate_judge(struct quic_endpoint *endpoint, const str
 /* A connection was made for it. */
 void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven);
 void quic_gate_proven(struct quic_conn *conn);
+/* Its handshake may hold more than before, or less. It ends when there is no place for it. */
+void quic_gate_weigh(struct quic_conn *conn, base_time now);
 /* It said something. */
 void quic_gate_heard(struct quic_conn *conn, base_time now);
 /* Its handshake is over, well or badly. */

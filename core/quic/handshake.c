@@ -10,6 +10,7 @@
  */
 #include <assert.h>
 
+#include "quic/segment.h"
 #include "quic/walk.h"
 #include "tables/errors.h"
 
@@ -333,6 +334,19 @@ int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const s
                                    frame->u.crypto.data, (size_t)frame->u.crypto.len, false) == QUIC_RECV_OK
                ? 0
                : QUIC_RX_DROP;
+}
+
+/* At most: a copy behind a gap has room for twice what it holds. */
+uint64_t quic_handshake_surplus(const struct quic_conn *conn) {
+    uint64_t bytes = conn->tls ? crypto_tls_surplus(conn->tls) : 0;
+    for (unsigned space = 0; space < QUIC_SPACES; space++) {
+        const struct quic_stream_recv *recv = conn->crypto[space] ? &conn->crypto[space]->recv : NULL;
+        if (recv && recv->highest > recv->taken)
+            bytes += 2 * (recv->highest - recv->taken) + (uint64_t)recv->gaps * sizeof(struct quic_segment);
+    }
+    for (unsigned i = 0; i < conn->early_count; i++)
+        bytes += conn->early[i].len;
+    return bytes;
 }
 
 #define HELLO_MOST 16384u /* what tls.c takes of a ClientHello */

@@ -444,6 +444,8 @@ void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datag
         quic_ack_policy_adapt(&conn->ack_policy, conn->eliciting_in_batch, quic_path_active(conn)->control.rtt.min,
                               conn->config->options.max_ack_delay);
     conn->eliciting_in_batch = 0;
+    if (base_node_linked(&conn->unfinished))
+        quic_gate_weigh(conn, now);
     quic_conn_update_timers(conn, now);
 }
 

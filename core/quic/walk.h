@@ -50,6 +50,8 @@ bool quic_handshake_open(struct quic_conn *conn, const char *server_name, const 
 int quic_handshake_crypto(struct quic_conn *conn, enum quic_space space, const struct quic_frame *frame);
 /* CRYPTO bytes that are in order go to TLS. */
 void quic_handshake_input(struct quic_conn *conn, enum quic_space space, base_time now);
+/* Bytes that the peer makes us hold for the handshake, beyond what ordinary peers do. */
+uint64_t quic_handshake_surplus(const struct quic_conn *conn);
 /* After TLS made progress: completion, confirmation, keys to throw away. */
 void quic_handshake_progress(struct quic_conn *conn, base_time now);
 void quic_handshake_confirm(struct quic_conn *conn, base_time now);

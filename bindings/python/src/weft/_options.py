@@ -99,9 +99,9 @@ class Options(TypedDict, total=False):
     Retry (auto). Allowed: 1 to 1000000; unless set: 100."""
 
     max_handshakes: int
-    """Server: handshakes of clients under way in an engine, and in memory never more than half the budget; beyond,
-    first packets wait until one ends, or was silent for 250 ms and makes room. Allowed: 1 to 16000000; unless set:
-    4096."""
+    """Server: handshakes of clients under way in an engine, and in memory never more than half the budget; a large
+    one counts as several; beyond, first packets wait until one ends, or was silent for 250 ms and makes room.
+    Allowed: 1 to 16000000; unless set: 4096."""
 
     handshakes_per_turn: int
     """Server: handshakes begun in one turn of the loop; others wait for the next, so that those who are connected
