@@ -19,10 +19,11 @@
 #include "quic/conn.h"
 #include "tables/errors.h"
 
-#define RECEIVE_BUDGET 256u   /* datagrams a turn: 300 KB, about 200 us of work */
-#define SEND_BUDGET 64u       /* trains a turn: many may be of one datagram */
-#define SEND_BYTES (1u << 20) /* and what they hold together */
-#define STARVED_REST BASE_MS  /* without receive buffers, datagrams wait in the kernel for so long */
+#define RECEIVE_BUDGET 256u        /* datagrams a turn: 300 KB, about 200 us of work */
+#define SEND_BUDGET 64u            /* trains a turn: many may be of one datagram */
+#define SEND_BYTES (1u << 20)      /* and what they hold together */
+#define QUIET_AFTER (10 * BASE_US) /* without a turn: the loop has slept, and what woke it is likely to be alone */
+#define STARVED_REST BASE_MS       /* without receive buffers, datagrams wait in the kernel for so long */
 
 /* ---- watching ---- */
 
@@ -101,12 +102,21 @@ static unsigned receive_mail(struct io_loop *loop) {
     return received;
 }
 
+/* Was there nothing to do until just now, and is this the only socket that has something? */
+static bool is_quiet(struct io_loop *loop) {
+    return base_list_empty(&loop->readable) && loop->turned_at != BASE_NEVER &&
+           io_loop_now(loop) - loop->turned_at > QUIET_AFTER;
+}
+
 static unsigned receive_own(struct io_loop *loop) {
     unsigned received = 0;
+    bool first = true;
     struct base_node *node;
     while (received < RECEIVE_BUDGET && !loop->starved && (node = base_list_pop_front(&loop->readable)) != NULL) {
         struct io_socket *socket = BASE_CONTAINER(node, struct io_socket, readable);
         bool more;
+        socket->udp.quiet = first && is_quiet(loop);
+        first = false;
         unsigned got = io_udp_receive(&socket->udp, &loop->bufs, RECEIVE_BUDGET - received, &more, to_endpoint, loop);
         received += got;
         if (more)

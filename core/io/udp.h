@@ -33,7 +33,9 @@ struct io_udp {
     bool connected; /* to one peer: no address is told with what is sent */
     bool any;       /* bound to no single address: source addresses are told and asked for by pktinfo */
     bool blocked;   /* the last send found no room: wait for writable, then flush */
+    bool quiet;     /* its owner's word: nothing came for a while, so the next receive takes one message and no more */
     uint8_t batch;  /* buffers for the next recvmmsg: follows the traffic */
+    uint8_t mark;   /* ECN mark of what is sent without a word about it */
     uint32_t features;
     uint8_t *pending; /* copy of what did not go out, or NULL */
     size_t pending_size;
@@ -68,7 +70,8 @@ void io_udp_close(struct io_udp *udp);
 typedef void (*io_udp_sink)(void *user, const struct quic_datagram *datagrams, size_t count);
 
 /* Receives what is there and hands it to `sink`. Stops at `budget` datagrams (a batch begun is finished: it may become
- * more) or when no buffer is left, then *more is true: there may be more. Returns datagrams received. */
+ * more) or when no buffer is left, then *more is true: there may be more. A quiet socket is asked for one message, and
+ * *more is false: whoever waits for it to be readable hears of the next. Returns datagrams received. */
 unsigned io_udp_receive(struct io_udp *udp, struct base_bufpool *bufs, unsigned budget, bool *more, io_udp_sink sink,
                         void *user);
 

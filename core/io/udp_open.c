@@ -96,6 +96,20 @@ static void set_features(struct io_udp *udp) {
         set_int(udp->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
 }
 
+/* Nearly all that is sent is marked ECT(0): the socket does it by itself, and only what is not says so. A control message
+ * less for each train. */
+static void set_mark(struct io_udp *udp) {
+    bool v4 = udp->family == 4 || udp->dual_stack, v6 = udp->family == 6, given = (udp->features & IO_UDP_ECN) != 0;
+    if (given && v4)
+        given = set_int(udp->fd, IPPROTO_IP, IP_TOS, QUIC_ECT0);
+    if (given && v6)
+        given = set_int(udp->fd, IPPROTO_IPV6, IPV6_TCLASS, QUIC_ECT0);
+    if (given)
+        udp->mark = QUIC_ECT0;
+    else if (v4)
+        set_int(udp->fd, IPPROTO_IP, IP_TOS, QUIC_NOT_ECT); /* both families or none */
+}
+
 /* A descriptor of the right family; dual stack falls back to IPv4 where the system has no IPv6. */
 static int make_socket(struct io_udp *udp, struct quic_addr *local) {
     const int type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
@@ -162,6 +176,7 @@ int io_udp_open(struct io_udp *udp, const struct io_udp_open *open, struct base_
         return result;
     }
     set_features(udp);
+    set_mark(udp);
     set_buffers(udp, open);
     if (open->steer && open->reuse_port)
         io_udp_steer(udp->fd, open->steer_at); /* without it the addresses decide: right until a client moves */

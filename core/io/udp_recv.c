@@ -4,8 +4,10 @@
  * Does not know what the datagrams say.
  *
  * Each message gets a 64 KiB buffer of the pool; with GRO the kernel joins datagrams of one flow in it and tells their
- * size, and we hand on slices. The number of buffers offered follows the traffic: a quiet socket prepares a few, a busy
- * one IO_UDP_BATCH. A call that returns fewer than it was offered has drained the socket; it is not asked again.
+ * size, and we hand on slices. The number of buffers offered follows the traffic: a busy socket prepares IO_UDP_BATCH. A
+ * call that returns fewer than it was offered has drained the socket; it is not asked again. On a socket that its owner
+ * found quiet one message is taken by a plain recvmsg: to look for a second would hold up the answer to the first, and
+ * the poll that follows tells of one anyway.
  *
  * The invariant that matters: a buffer is referenced by us from base_buf_get until the sink has seen every slice of it;
  * one that the kernel did not fill goes back untouched.
@@ -73,7 +75,7 @@ static unsigned prepare(struct recv_run *run, struct base_bufpool *bufs, unsigne
 /* One system call. The number of messages, or -1 and errno. */
 static int ask(struct recv_run *run, unsigned count) {
     run->udp->stats->receive_calls++;
-    if (run->udp->features & IO_UDP_RECVMMSG) {
+    if (run->udp->features & IO_UDP_RECVMMSG && !run->udp->quiet) {
         int got = recvmmsg(run->udp->fd, run->msgs, count, MSG_DONTWAIT, NULL);
         if (got >= 0 || errno != ENOSYS)
             return got;
@@ -174,7 +176,7 @@ unsigned io_udp_receive(struct io_udp *udp, struct base_bufpool *bufs, unsigned 
     if (udp->batch < RECV_BATCH_LEAST)
         udp->batch = RECV_BATCH_LEAST;
     for (unsigned errors = 0; run.received < budget && errors < RECV_ERRORS;) {
-        bool batched = (udp->features & IO_UDP_RECVMMSG) != 0;
+        bool batched = !udp->quiet && (udp->features & IO_UDP_RECVMMSG);
         unsigned offered = prepare(&run, bufs, batched ? udp->batch : 1);
         *more = true;
         if (offered == 0)
@@ -197,7 +199,7 @@ unsigned io_udp_receive(struct io_udp *udp, struct base_bufpool *bufs, unsigned 
         }
         if (batched)
             adapt(udp, offered, filled);
-        *more = !batched || filled == offered;
+        *more = !udp->quiet && (!batched || filled == offered);
         if (!*more)
             return run.received;
     }

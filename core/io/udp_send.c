@@ -66,7 +66,7 @@ static void make_form(struct send_form *form, const struct io_udp *udp, const st
     if (udp->connected)
         form->to_len = 0;
     add_source(form, udp, &train->local);
-    if (train->ecn && (udp->features & IO_UDP_ECN)) {
+    if (train->ecn != udp->mark && (udp->features & IO_UDP_ECN)) {
         int mark = train->ecn;
         bool v4 = train->remote.family == 4;
         add_control(form, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS, &mark, sizeof mark);

@@ -30,9 +30,11 @@ static struct {
     unsigned send_fail; /* sends that find the buffer full */
     bool no_timerfd, no_epoll;
     unsigned timer_sets;
+    unsigned single_receives; /* of one message, not of many */
 } faults;
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t recvmsg(int fd, struct msghdr *message, int flags);
 int timerfd_create(clockid_t id, int flags);
 int timerfd_settime(int fd, int flags, const struct itimerspec *value, struct itimerspec *old);
 __attribute__((visibility("default"))) int epoll_create1(int flags); /* libuv is to see this one */
@@ -44,6 +46,11 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
         return -1;
     }
     return (ssize_t)syscall(SYS_sendmsg, fd, message, flags);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+    faults.single_receives++;
+    return (ssize_t)syscall(SYS_recvmsg, fd, message, flags);
 }
 
 int timerfd_create(clockid_t id, int flags) {

@@ -29,6 +29,36 @@ START_TEST(test_answer)
 }
 END_TEST
 
+static unsigned replies;
+
+static void stop_at_two_replies(void) {
+    replies += loop.endpoint.reply_count;
+    if (replies < 2)
+        return;
+    enough = true;
+    stop();
+}
+
+/* What wakes a loop that has slept is taken by itself and answered; what came behind it is not forgotten. */
+START_TEST(test_after_a_rest)
+{
+    open_loop((enum driver)_i);
+    open_server();
+    on_dispatch = stop_at_reply;
+    ask(1);
+    drive();
+    ck_assert_uint_eq(answers(), 1);
+    on_dispatch = stop_at_two_replies;
+    replies = faults.single_receives = 0;
+    offset += BASE_SEC;
+    ask(2);
+    drive();
+    ck_assert_uint_ge(faults.single_receives, 1);
+    ck_assert_uint_eq(answers(), 2);
+    close_loop();
+}
+END_TEST
+
 static int put_in(struct quic_socket *socket, const uint8_t *data, size_t len, size_t segment,
                   const struct quic_addr *remote) {
     const struct quic_datagram train = {
@@ -394,6 +424,7 @@ Suite *unit_suite(void) {
     Suite *suite = suite_create("io/loop");
     TCase *tc = tcase(suite, "turn");
     tcase_add_loop_test(tc, test_answer, 0, EXTERNAL);
+    tcase_add_loop_test(tc, test_after_a_rest, 0, EXTERNAL);
     tcase_add_test(tc, test_external);
     tcase_add_test(tc, test_random);
     tcase_add_test(tc, test_no_input_beside_sockets);

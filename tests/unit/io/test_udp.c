@@ -188,6 +188,25 @@ START_TEST(test_batch_follows_traffic)
 }
 END_TEST
 
+/* One message by a plain call, and no word of more: the poll tells of that. */
+START_TEST(test_quiet_takes_one)
+{
+    open_one(&sender, "127.0.0.1", 0, false);
+    open_one(&receiver, "127.0.0.1", IO_UDP_RECVMMSG, false);
+    struct quic_train train = train_to(&receiver, "127.0.0.1", 3 * 100, 100);
+    io_udp_send(&sender, &train);
+    receiver.quiet = true;
+    for (unsigned i = 1; i <= 3; i++) {
+        bool more = true;
+        ck_assert_uint_eq(io_udp_receive(&receiver, &bufs, 10, &more, sink, &receiver), 1);
+        ck_assert(!more);
+        ck_assert_uint_eq(stats.receive_calls, i);
+    }
+    ck_assert_uint_eq(faults.receive_calls, 0);
+    check_train(&train);
+}
+END_TEST
+
 START_TEST(test_recvmmsg_missing)
 {
     open_one(&sender, "127.0.0.1", IO_UDP_ALL, false);
@@ -249,6 +268,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tc, test_buffers_go_back);
     tcase_add_test(tc, test_no_buffers);
     tcase_add_test(tc, test_batch_follows_traffic);
+    tcase_add_test(tc, test_quiet_takes_one);
     tcase_add_test(tc, test_recvmmsg_missing);
     tcase_add_loop_test(tc, test_receive_errors, 0, 2);
     tcase_add_test(tc, test_empty_datagram_is_skipped);
