@@ -5,6 +5,7 @@
  * within the second that a probe timeout is at first, and the server makes no connection but theirs. Some come while
  * strangers knock with forged addresses, or meet a server that asks everybody for a Retry; those may take longer.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "checker.h"
@@ -93,6 +94,8 @@ static void judge(struct crowd *crowd) {
     const struct engine_stats *stats = &crowd->server->endpoint.stats;
     base_time took = crowd->last - crowd->began;
     unsigned clients = crowd->kind->clients;
+    printf("    %u at once: all are in after %.0f ms, the processor worked %.0f ms\n", clients, (double)took / 1e6,
+           (double)crowd->server->cpu.worked / 1e6);
     if (crowd->connected < clients)
         sim_fail(world, "%u of %u got in; %llu Retries, %llu not answered, %llu evicted", crowd->connected, clients,
                  (unsigned long long)stats->retries_sent, (unsigned long long)stats->initials_dropped,

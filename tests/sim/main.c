@@ -5,6 +5,7 @@
  *     sim --seeds N                   another number of seeds for each
  *     sim ... --trace                 prints every datagram, decrypted
  *     sim ... --qlog DIR              writes a qlog of every connection into this directory
+ *     sim ... --set NAME=VALUE        an option of the servers, to measure what it does
  *     sim --soak --seconds N          new seeds until the time is over
  *
  * Without a name it begins with the self-test of the checker. Each run and each rule is one check; the last line says how many passed and failed. A failing run prints the command that repeats it. */
@@ -71,9 +72,8 @@ static void run_all(const char *name, uint64_t first, unsigned seeds) {
 }
 
 static int usage(void) {
-    fprintf(
-        stderr,
-        "usage: sim [--scenario NAME] [--seed N | --seeds N | --soak --seconds N] [--trace] [--qlog DIR] [--list]\n");
+    fprintf(stderr, "usage: sim [--scenario NAME] [--seed N | --seeds N | --soak --seconds N] [--trace] [--qlog DIR] "
+                    "[--set NAME=VALUE] [--list]\n");
     return 2;
 }
 
@@ -95,6 +95,8 @@ int main(int argc, char **argv) {
             seconds = seconds ? seconds : 600;
         else if (!strcmp(argv[i], "--qlog") && more)
             sim_qlog_to(argv[++i]);
+        else if (!strcmp(argv[i], "--set") && more && sim_set(argv[i + 1]))
+            i++;
         else if (!strcmp(argv[i], "--trace"))
             checker_trace = true;
         else if (!strcmp(argv[i], "--list")) {

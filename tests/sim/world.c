@@ -601,6 +601,37 @@ bool sim_prepare(void) {
     return ok;
 }
 
+static const char *settings[8]; /* NAME=VALUE */
+static unsigned setting_count;
+
+/* The settings hold for servers, whatever the scenario says. */
+static bool apply_settings(struct options *options) {
+    char name[64], why[200];
+    for (unsigned i = 0; i < setting_count; i++) {
+        const char *value = strchr(settings[i], '=');
+        if (!value || (size_t)(value - settings[i]) >= sizeof name) {
+            fprintf(stderr, "sim: \"%s\" is not NAME=VALUE\n", settings[i]);
+            return false;
+        }
+        memcpy(name, settings[i], (size_t)(value - settings[i]));
+        name[value - settings[i]] = 0;
+        if (options_set_text(options, name, value + 1, why, sizeof why)) {
+            fprintf(stderr, "sim: %s\n", why);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool sim_set(const char *setting) {
+    struct options options;
+    if (setting_count == sizeof settings / sizeof *settings)
+        return false;
+    settings[setting_count++] = setting;
+    options_init(&options);
+    return apply_settings(&options);
+}
+
 static struct quic_config *config_new(enum crypto_role role, const struct options *options, const char *cert,
                                       const char *key) {
     struct crypto_error why = {{0}};
@@ -612,6 +643,8 @@ static struct quic_config *config_new(enum crypto_role role, const struct option
         config->options = *options;
     else
         options_init(&config->options);
+    if (role == CRYPTO_SERVER)
+        apply_settings(&config->options);
     config->tls = crypto_tls_config_new(role, &why);
     bool ok = config->tls && crypto_tls_config_alpn(config->tls, (const uint8_t *)"\x03sim", 4, &why);
     if (role == CRYPTO_SERVER)

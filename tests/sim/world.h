@@ -163,6 +163,8 @@ struct quic_config *sim_config(enum crypto_role role, const struct options *opti
 void sim_config_free(struct quic_config *config);
 /* The same, for a server whose chain takes several datagrams. */
 struct quic_config *sim_config_large(const struct options *options);
+/* NAME=VALUE: from now on servers have this option so, for measuring. False: it cannot be, as stderr says. */
+bool sim_set(const char *setting);
 /* From now on all connections write qlogs into this directory. */
 void sim_qlog_to(const char *path);
 extern const struct quic_qlog_sink *sim_qlog; /* NULL: none do */
