@@ -34,6 +34,7 @@ static struct {
     unsigned receive_fail;
     int socket_error, socket_family;
     unsigned whole_calls, each_calls, receive_calls;
+    size_t control; /* bytes of control messages with the last sendmsg */
 } faults;
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags);
@@ -67,6 +68,7 @@ static inline bool has_segment(const struct msghdr *message) {
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     faults.whole_calls++;
+    faults.control = message->msg_controllen;
     return send_fails(has_segment(message)) ? -1 : (ssize_t)syscall(SYS_sendmsg, fd, message, flags);
 }
 
