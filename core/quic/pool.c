@@ -1,7 +1,7 @@
 /* pool.c - free lists for what streams are made of.
  *
  * Knows sizes and how many of each to keep. Does not know what is in the objects. Most kept at a time, all together, is
- * about 500 KiB for a connection that has been busy with everything; an idle one gives it back (quic_streams_trim).
+ * about 550 KiB for a connection that has been busy with everything; an idle one gives it back (quic_streams_trim).
  *
  * The invariant that matters: an object comes back to the pool it was taken from, or to one of the same size.
  */
@@ -32,7 +32,7 @@ void quic_pools_init(struct quic_pools *pools) {
         pool_init(&pools->chunks[i], quic_chunk_bytes(i), keep[i]);
     pool_init(&pools->references, sizeof(struct quic_chunk), 64);
     pool_init(&pools->slices, sizeof(struct quic_segment), 512);
-    pool_init(&pools->copies, sizeof(struct quic_segment) + QUIC_SEGMENT_ROOM, 32);
+    pool_init(&pools->copies, sizeof(struct quic_segment) + QUIC_SEGMENT_ROOM, 128);
 }
 
 void quic_pools_clear(struct quic_pools *pools, struct base_mem *mem) {
