@@ -223,7 +223,8 @@ START_TEST(many_are_answered_in_pieces)
         weft_engine_turn(client);
         ck_assert_int_eq(weft_engine_deadline(client, &quiet), 0);
     }
-    weft_engine_turn(engine);
+    for (int i = 0; i < 4; i++) /* one takes what woke the loop, another the train */
+        weft_engine_turn(engine);
     ck_assert_uint_ge(asked, MANY * 3 / 4);
     ck_assert_uint_le(longest_run, MANY * 2 / 3);
     ck_assert_int_eq(weft_engine_free(client), 0);
