@@ -253,8 +253,8 @@ static void ask_while_blocked(void) {
         blocked_turns++;
         ask(1);
         asked++;
-    } else if (!loop.blocked && loop.endpoint.stats.version_negotiations_sent == 21) {
-        enough = true;
+    } else if (loop.endpoint.stats.version_negotiations_sent == 21) {
+        enough = true; /* this turn may send all of it, and there may be no other */
         stop();
     }
 }
