@@ -69,14 +69,6 @@ void quic_close_begin(struct quic_conn *conn, const struct quic_close *close, ba
 }
 
 void quic_close_drain(struct quic_conn *conn, const struct quic_close *close, base_time now) {
-    if (conn->state == QUIC_CONN_CLOSING) { /* both have closed: nothing more to say (10.2.2) */
-        conn->state = QUIC_CONN_DRAINING;
-        conn->close_wanted = false;
-        if (conn->qlog)
-            quic_qlog_connection_state(conn, "draining");
-        quic_conn_mark_dirty(conn);
-        return;
-    }
     close_record(conn, close, QUIC_CONN_DRAINING, now);
 }
 

@@ -451,6 +451,38 @@ START_TEST(expired_id_may_be_somebody_elses)
 }
 END_TEST
 
+/* A stateless reset that begins, by chance or by intent, with an ID of the connection, so that only its keys tell that it
+ * is no packet (RFC 9000 10.3.1); with `_i` it looks like a long header, of no type and length there are. */
+START_TEST(reset_behind_a_true_id)
+{
+    dial();
+    carry();
+    uint8_t reset[64] = {_i ? 0xc0 : 0x41};
+    struct quic_remote_cid *used = quic_remote_cids_of_path(&conn->remote_cids, 0);
+    const struct quic_cid *mine = &conn->local_cids.list[0].cid;
+    ck_assert(used->has_token);
+    size_t at = 1;
+    if (_i) {
+        base_store_u32(reset + 1, QUIC_VERSION_1);
+        reset[5] = mine->len;
+        at = 6;
+    }
+    memcpy(reset + at, mine->id, mine->len);
+    if (_i)
+        reset[at + mine->len] = 21; /* of the other ID: one more than there may be */
+    memcpy(reset + 48, used->reset_token, 16);
+    reset[63] ^= 1;
+    engine_input(&client, reset, sizeof reset, server.socket.local);
+    ck_assert_int_eq(conn->state, QUIC_CONN_ESTABLISHED);
+    reset[0] = _i ? 0xc0 : 0x41; /* unmasked in place */
+    reset[63] ^= 1;
+    engine_input(&client, reset, sizeof reset, server.socket.local);
+    ck_assert_int_eq(conn->state, QUIC_CONN_DRAINING);
+    ck_assert_uint_eq(conn->close.cause, QUIC_CAUSE_RESET);
+    ck_assert(!engine_output(&client));
+}
+END_TEST
+
 /* A connection that ended at once, and of which nobody wants to hear. */
 START_TEST(detached_after_its_end)
 {
@@ -482,6 +514,7 @@ Suite *unit_suite(void) {
     Suite *suite = suite_create("quic/hostile");
     TCase *tcase = tcase_create("all");
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_loop_test(tcase, reset_behind_a_true_id, 0, 2);
     tcase_add_loop_test(tcase, packets_before_their_keys_pin_no_buffers, 0, 2);
     tcase_add_loop_test(tcase, what_a_handshake_holds_takes_places, 0, 4);
     tcase_add_loop_test(tcase, strangers_grow_within_their_budget, 0, 2);

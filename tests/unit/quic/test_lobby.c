@@ -398,6 +398,61 @@ START_TEST(what_waits_can_be_left)
 }
 END_TEST
 
+static void *(*plenty)(void *user, size_t size);
+static unsigned blocks_left;
+
+static void *scarce(void *user, size_t size) { return blocks_left && blocks_left-- ? plenty(user, size) : NULL; }
+
+static void *never(void *user, void *block, size_t from, size_t size) {
+    (void)user, (void)block, (void)from, (void)size;
+    return NULL;
+}
+
+/* With memory for so many blocks and no more. */
+static void knock_with(unsigned blocks, unsigned number, struct quic_addr from) {
+    const struct base_mem whole = server.mem;
+    blocks_left = blocks;
+    server.mem.alloc = scarce;
+    server.mem.resize = never;
+    knock(number, from);
+    server.mem.alloc = whole.alloc;
+    server.mem.resize = whole.resize;
+}
+
+/* Wherever memory fails there is no half of a hello, and no lobby for nobody. */
+START_TEST(a_hello_waits_as_a_whole_or_not_at_all)
+{
+    make_initials(1);
+    options->half_open_limit = 1000;
+    options->handshakes_per_turn = 1;
+    options->address_validation = QUIC_VALIDATE_NEVER;
+    plenty = server.mem.alloc;
+    engine_input(&server, initials[0].data, initials[0].len, stranger(0)); /* this turn's */
+    while (engine_output(&server))
+        continue;
+    knock_with(1, 1000, stranger(1)); /* what the gate makes once and keeps, twice */
+    quic_gate_turn_away(&server.endpoint, 0, server.now);
+    uint64_t before = server.mem.used, refused = stats->initials_dropped;
+    unsigned blocks = 0;
+    for (; !server.endpoint.gate.waiting_count; blocks++) {
+        ck_assert_uint_eq(stats->initials_dropped, refused + blocks);
+        ck_assert_ptr_null(server.endpoint.gate.lobby);
+        ck_assert_uint_eq(server.mem.used, before);
+        knock_with(blocks, blocks + 1, stranger(1));
+    }
+    ck_assert_uint_ge(blocks, 3); /* the lobby, the hello, its datagram */
+    uint64_t dropped = stats->initials_dropped;
+    knock_with(0, blocks, stranger(1)); /* another datagram of the same hello, for which there is no room */
+    ck_assert_uint_eq(stats->initials_dropped, dropped + 1);
+    ck_assert_uint_eq(server.endpoint.gate.waiting_count, 1);
+    knock_with(2, blocks + 1, stranger(2)); /* another hello beside it: the lobby stays */
+    knock_with(0, blocks + 2, stranger(3));
+    ck_assert_ptr_nonnull(server.endpoint.gate.lobby);
+    pass(20 * BASE_SEC);
+    ck_assert_ptr_null(server.endpoint.gate.lobby);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     static const TTest *const *const tests[] = {
         &a_network_gets_its_share_of_the_turn,
@@ -414,6 +469,7 @@ Suite *unit_suite(void) {
         &early_packets_wait_with_their_hello,
         &the_application_is_asked_once,
         &what_waits_can_be_left,
+        &a_hello_waits_as_a_whole_or_not_at_all,
     };
     Suite *suite = suite_create("quic/lobby");
     TCase *tcase = tcase_create("lobby");

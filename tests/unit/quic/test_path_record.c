@@ -119,12 +119,27 @@ START_TEST(what_is_measured_goes_with_it)
 }
 END_TEST
 
+/* Without memory a path leaves no record, and the next one may. */
+START_TEST(a_record_less_is_no_harm)
+{
+    use(1001);
+    engine.mem.limit = engine.mem.used;
+    quic_path_keep_record(conn, conn->paths[0]); /* never used: it has none */
+    conn->paths[0]->control.stats.datagrams_sent = 1;
+    quic_path_keep_record(conn, conn->paths[0]);
+    ck_assert_ptr_null(conn->path_records);
+    expect(1, QUIC_PATH_SPARE, 1001);
+    expect_end(2);
+    engine.mem.limit = 0;
+    quic_path_keep_record(conn, conn->paths[0]);
+    expect(2, QUIC_PATH_GONE, 1000);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     const TTest *const *tests[] = {
-        &the_path_in_use_comes_first,
-        &the_newest_that_are_gone_are_kept,
-        &a_path_without_a_datagram_leaves_nothing,
-        &what_is_measured_goes_with_it,
+        &the_path_in_use_comes_first,   &the_newest_that_are_gone_are_kept, &a_path_without_a_datagram_leaves_nothing,
+        &what_is_measured_goes_with_it, &a_record_less_is_no_harm,
     };
     Suite *suite = suite_create("quic/path_record");
     TCase *tcase = tcase_create("records");

@@ -342,6 +342,20 @@ START_TEST(packets_without_the_fixed_bit_are_dropped)
 }
 END_TEST
 
+START_TEST(reserved_bits_of_long_headers_are_an_error)
+{
+    uint8_t packet[1500];
+    dial();
+    while (engine_output(&client))
+        engine_input(&server, client.train.data, client.train.len, client_at);
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    size_t len = make_packet(conn, CRYPTO_INITIAL, &conn->keys[CRYPTO_INITIAL], _i ? 0x08 : 0x04, "", packet);
+    engine_input(&server, packet, len, client_at);
+    expect_closed(accepted(), QUIC_PROTOCOL_VIOLATION);
+}
+END_TEST
+
 START_TEST(reserved_bits_are_an_error)
 {
     open_pair();
@@ -558,6 +572,25 @@ START_TEST(old_keys_go_after_three_pto)
 }
 END_TEST
 
+/* RFC 9001 6.2: two updates, the second before the first can have been answered. */
+START_TEST(updates_that_do_not_wait_are_an_error)
+{
+    uint8_t packet[1500];
+    open_pair();
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    for (unsigned i = 0; i < 2; i++) {
+        quic_keyphase_on_timeout(conn); /* as if it had waited */
+        conn->phase.tx_acked = true;
+        ck_assert_int_eq(quic_conn_update_keys(conn), 0);
+        size_t len = make_packet(conn, CRYPTO_APPLICATION, &conn->keys[CRYPTO_APPLICATION], i ? 0 : 0x04, "", packet);
+        engine_input(&server, packet, len, client_at);
+        ck_assert_uint_eq(accepted()->phase.generation, 1);
+    }
+    expect_closed(accepted(), QUIC_KEY_UPDATE_ERROR);
+}
+END_TEST
+
 /* RFC 9001 6.6: when no update is possible - the last one was not answered - the connection ends before the limit. */
 START_TEST(a_worn_key_is_used_no_more)
 {
@@ -719,6 +752,7 @@ Suite *unit_suite(void) {
                                   too_many_forgeries_end_the_connection,
                                   too_large_datagrams_are_an_error,
                                   old_keys_go_after_three_pto,
+                                  updates_that_do_not_wait_are_an_error,
                                   a_worn_key_is_used_no_more,
                                   odd_version_negotiation_is_ignored,
                                   version_negotiation_counts_once,
@@ -730,6 +764,7 @@ Suite *unit_suite(void) {
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tcase_add_test(tcase, tests[i]);
     tcase_add_loop_test(tcase, reserved_bits_are_an_error, 0, 2);
+    tcase_add_loop_test(tcase, reserved_bits_of_long_headers_are_an_error, 0, 2);
     tcase_add_loop_test(tcase, another_source_id_is_not_heard, 0, 2);
     tcase_add_loop_test(tcase, retry_source_ids_are_compared, 0, 2);
     tcase_add_loop_test(tcase, frames_of_servers_are_errors_from_clients, 0, 2);
