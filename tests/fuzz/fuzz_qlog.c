@@ -23,14 +23,17 @@ static void check(const struct qlog_trace *trace, size_t size) {
     assert(memchr(trace->role, 0, sizeof trace->role) && memchr(trace->group, 0, sizeof trace->group));
 }
 
-static void draw(const struct qlog_trace *trace, enum qlog_theme theme) {
+/* Without words of the file there is none in the picture that looks like a number that is none. */
+static void draw(const struct qlog_trace *trace, enum qlog_theme theme, bool wordless) {
+    (void)wordless; /* without asserts */
     char *svg = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&svg, &len);
     assert(out);
     qlog_svg(trace, theme, out);
     fclose(out);
-    assert(len > 6 && memcmp(svg + len - 7, "</svg>\n", 7) == 0 && !strstr(svg, "nan") && !strstr(svg, "inf "));
+    assert(len > 6 && memcmp(svg + len - 7, "</svg>\n", 7) == 0);
+    assert(!wordless || (!strstr(svg, "nan") && !strstr(svg, "inf ")));
     free(svg);
 }
 
@@ -45,8 +48,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     assert(traces || *why);
     assert(!trace.damaged == !*why || !traces);
     check(&trace, size);
-    if (trace.seen)
-        draw(&trace, (enum qlog_theme)(data[0] >> 5 & 1));
+    if (trace.seen) {
+        enum qlog_theme theme = (enum qlog_theme)(data[0] >> 5 & 1);
+        draw(&trace, theme, false);
+        *trace.title = *trace.role = *trace.group = *trace.closed = 0;
+        draw(&trace, theme, true);
+    }
     qlog_trace_free(&trace);
     return 0;
 }
