@@ -264,6 +264,17 @@ static const char *config_lacks(const struct abi_config *config) {
     return NULL;
 }
 
+/* Options that do not go together, or NULL. */
+static const char *config_clash(const struct abi_config *config) {
+    const struct options *options = &config->core.options;
+    const struct quic_cc_ops *own = config->core.custom_cc;
+    if (options->careful_resume && !options->pacing)
+        return "careful_resume: it needs pacing, which is off";
+    if (options->careful_resume && !own && quic_cc_at((unsigned)options->congestion_control)->models)
+        return "careful_resume: the window of congestion_control bbr follows from a model; allowed: cubic or newreno";
+    return NULL;
+}
+
 static int32_t config_trust(struct abi_config *config, struct crypto_error *why) {
     bool wanted = config->system_trust > 0;
     if (config->system_trust < 0) /* a client that was told nothing else */
@@ -293,6 +304,11 @@ static int32_t config_complete(struct abi_config *config, struct crypto_error *w
     if (lack) {
         snprintf(why->text, sizeof why->text, "%s", lack);
         return WEFT_E_TLS;
+    }
+    const char *clash = config_clash(config);
+    if (clash) {
+        snprintf(why->text, sizeof why->text, "%s", clash);
+        return WEFT_E_VALUE;
     }
     int32_t error = config_trust(config, why);
     if (!error)

@@ -16,6 +16,7 @@
  * Invariant: with address_validation = always no connection is made without a valid token, ours or the application's.
  */
 #include "quic/lobby.h"
+#include "quic/resume_conn.h"
 #include "quic/walk.h"
 
 #define TOKEN_USE_RETRY 1u
@@ -64,12 +65,14 @@ static bool in_time(const struct quic_endpoint *endpoint, uint64_t issued, base_
 }
 
 size_t quic_endpoint_new_token(struct quic_endpoint *endpoint, uint32_t version, const struct quic_addr *remote,
-                               uint8_t *out, size_t capacity, base_time now) {
+                               const struct quic_resume_saved *saved, uint8_t *out, size_t capacity, base_time now) {
     uint8_t plain[TOKEN_PLAIN_MAX];
     struct base_writer w = base_writer_of(plain, sizeof plain);
     base_write_uint(&w, quic_endpoint_unix(endpoint, now), 8);
     write_ip(&w, remote);
     base_write_u32(&w, version);
+    if (saved)
+        quic_resume_write_token(endpoint, saved, &w);
     return crypto_token_seal(endpoint->fleet, &endpoint->random, TOKEN_USE_NEW, NULL, 0, plain, (size_t)(w.pos - plain),
                              out, capacity);
 }
@@ -118,6 +121,20 @@ static enum token_verdict token_judge(struct quic_endpoint *endpoint, const stru
     return valid && !r.bad && quic_cid_equal(&scid, &header->dcid) ? TOKEN_RETRY : TOKEN_INVALID;
 }
 
+/* The token was good. What the connection it came from had found its path to carry, if anything, goes to the new one. */
+static void token_resume(struct quic_conn *conn, const struct quic_header *header, base_time now) {
+    struct quic_endpoint *endpoint = conn->endpoint;
+    uint8_t plain[CRYPTO_TOKEN_MAX];
+    int32_t len = crypto_token_open(endpoint->fleet, TOKEN_USE_NEW, NULL, 0, header->token, header->token_len, plain,
+                                    sizeof plain);
+    if (len < 0)
+        return; /* the application's */
+    struct base_reader r = base_reader_of(plain, (size_t)len);
+    uint64_t issued = base_read_uint(&r, 8);
+    if (same_ip(&r, &conn->first_path.remote) && base_read_u32(&r) == header->version)
+        quic_resume_read_token(conn, issued, &r, now);
+}
+
 /* A new ID for the client to use, which leads its next Initial to this engine, and a token that remembers the first.
  * False: there is no place for a reply now. */
 static bool accept_retry(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
@@ -156,6 +173,8 @@ static void accept_create(struct quic_endpoint *endpoint, const struct quic_data
         endpoint->stats.datagrams_refused++;
         return;
     }
+    if (hello->token == TOKEN_NEW && conn->config->options.careful_resume)
+        token_resume(conn, header, now);
     quic_rx_datagrams(conn, datagram, 1, now);
     if (!base_node_linked(&conn->touched))
         base_list_push_back(&endpoint->touched, &conn->touched);

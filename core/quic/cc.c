@@ -5,7 +5,7 @@
  *
  * The invariant that matters: window >= 2 * mtu from init on, whatever the MTU becomes.
  */
-#include "quic/cc.h"
+#include "quic/resume.h"
 
 #define CC_DEFAULT_PACKETS 10u
 #define CC_INITIAL_BYTES 14720u
@@ -53,6 +53,7 @@ bool quic_cc_init(struct quic_cc *cc, struct base_mem *mem, const struct quic_cc
 void quic_cc_clear(struct quic_cc *cc, struct base_mem *mem) {
     if (!cc->ops)
         return;
+    quic_resume_end(cc, mem);
     if (cc->ops->clear)
         cc->ops->clear(cc);
     base_free(mem, cc->state, cc->ops->state_size);

@@ -56,10 +56,12 @@ struct quic_cc_lost {
 };
 
 struct quic_cc;
+struct quic_resume;
 
 /* A controller. What may be NULL is not called then. */
 struct quic_cc_ops {
     const char *name;
+    bool models;                       /* the window follows from a model of the path: nobody else can move it */
     size_t state_size;                 /* bytes of cc->state, all zero at init; 0 = none */
     bool (*init)(struct quic_cc *cc);  /* false: out of memory; clear is not called then */
     void (*clear)(struct quic_cc *cc); /* may be NULL */
@@ -96,8 +98,9 @@ struct quic_cc {
     bool app_limited;         /* kept by recovery: nothing more was there to send, or the controller held back */
     bool holds_back;          /* kept by the controller: what is sent now says nothing about the path's bandwidth */
     struct quic_hystart hystart;
-    uint64_t events; /* congestion events, for the counters */
-    void *state;     /* ops->state_size bytes, owned by this struct */
+    uint64_t events;            /* congestion events, for the counters */
+    void *state;                /* ops->state_size bytes, owned by this struct */
+    struct quic_resume *resume; /* stands before the controller, owned by this struct; NULL = none (resume.h) */
     union {
         struct {
             uint64_t acked;                       /* bytes acknowledged towards the next increase */

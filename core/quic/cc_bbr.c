@@ -426,6 +426,7 @@ static const char *bbr_state_name(const struct quic_cc *cc) {
 }
 
 const struct quic_cc_ops quic_cc_bbr = {.name = "bbr",
+                                        .models = true,
                                         .state_size = sizeof(struct bbr),
                                         .init = bbr_init,
                                         .on_sent = bbr_on_sent,

@@ -148,6 +148,7 @@ struct quic_conn {
     bool in_tls;                 /* a TLS call is on the stack: the TLS object must not be freed now */
     uint8_t want_handshake_done; /* enum quic_want */
     uint8_t want_new_token;
+    uint32_t new_tokens; /* server: how often there was reason for another one */
     bool control_wanted; /* some want_* of the connection or its IDs may be QUIC_WANTED */
     bool ping_wanted;
     bool spin_enabled;           /* RFC 9000 17.4 */

@@ -9,6 +9,9 @@
  * A server binds its tickets to version and limits: a ticket from other ones does not open, so early data never meets
  * limits its sender did not know.
  *
+ * Among the limits stands, as a parameter that is never sent, what the path was found to carry (resume_conn.c); a
+ * session is made anew when that changes.
+ *
  * RESET_STREAM_AT is remembered like a limit: a server that accepts early data may not take the extension back
  * (draft-ietf-quic-reliable-stream-reset section 3).
  *
@@ -16,6 +19,7 @@
  */
 #include <assert.h>
 
+#include "quic/resume_conn.h"
 #include "quic/walk.h"
 
 /* The limits that early data relies on: RFC 9000 7.4.1, RFC 9221 section 3. */
@@ -54,13 +58,16 @@ bool quic_early_bind(struct quic_conn *conn, const struct quic_params *own) {
 
 void quic_early_on_session(struct quic_conn *conn, const uint8_t *tls, size_t len) {
     struct base_mem *mem = conn->endpoint->mem;
-    uint8_t bytes[256];
+    uint8_t bytes[256 + QUIC_RESUME_SESSION_MAX];
     struct quic_params kept; /* nothing of it belongs to this connection alone */
     quic_params_init(&kept);
     for (unsigned i = 0; i < EARLY_LIMITS; i++)
         *limit_of(&kept, i) = *limit_of(&conn->peer_params, i);
     kept.reset_stream_at = conn->peer_params.reset_stream_at;
     size_t params_len = quic_params_write(&kept, CRYPTO_SERVER, NULL, bytes, sizeof bytes);
+    struct base_writer more = base_writer_of(bytes + params_len, sizeof bytes - params_len);
+    quic_resume_write_session(conn, &more);
+    params_len += (size_t)(more.pos - (bytes + params_len));
     uint8_t *session = base_alloc(mem, SESSION_HEAD + params_len + len);
     if (!session)
         return; /* resuming is a luxury */
@@ -74,8 +81,15 @@ void quic_early_on_session(struct quic_conn *conn, const uint8_t *tls, size_t le
     base_event_raise(conn->endpoint->events, &conn->event, QUIC_CONN_EV_SESSION);
 }
 
+void quic_early_refresh(struct quic_conn *conn) {
+    if (!conn->session)
+        return; /* it comes later, if at all */
+    size_t head = SESSION_HEAD + (size_t)base_load_u16(conn->session + 4);
+    quic_early_on_session(conn, conn->session + head, conn->session_len - head);
+}
+
 /* Splits a stored session; false when it is not one of ours, or of another version. */
-static bool session_split(const struct quic_conn *conn, const uint8_t *session, size_t len, struct quic_params *params,
+static bool session_split(struct quic_conn *conn, const uint8_t *session, size_t len, struct quic_params *params,
                           const uint8_t **tls, size_t *tls_len) {
     struct base_reader in = base_reader_of(session, len);
     uint32_t version = base_read_u32(&in);
@@ -86,6 +100,8 @@ static bool session_split(const struct quic_conn *conn, const uint8_t *session, 
         return false;
     *tls = in.pos;
     *tls_len = base_reader_left(&in);
+    if (conn->config->options.careful_resume)
+        quic_resume_read_session(conn, bytes, params_len, conn->endpoint->now);
     return true;
 }
 

@@ -17,6 +17,7 @@
 #include <assert.h>
 
 #include "quic/lobby.h"
+#include "quic/resume_conn.h"
 #include "quic/walk.h"
 #include "tables/errors.h"
 
@@ -88,6 +89,7 @@ void quic_endpoint_clear(struct quic_endpoint *endpoint) {
     quic_stateless_clear(endpoint);
     quic_orphan_clear(endpoint);
     quic_gate_clear(endpoint);
+    quic_resume_clear(endpoint);
     if (endpoint->fleet)
         crypto_fleet_free(endpoint->mem, endpoint->fleet);
     endpoint->fleet = NULL;

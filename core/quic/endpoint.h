@@ -34,6 +34,7 @@
 struct quic_conn;
 struct quic_cc_ops;
 struct quic_qlog_sink;
+struct quic_resume_saved;
 
 /* The choices of address_validation. */
 enum quic_validate { QUIC_VALIDATE_NEVER = 0, QUIC_VALIDATE_ALWAYS, QUIC_VALIDATE_AUTO };
@@ -171,6 +172,7 @@ struct quic_endpoint {
     struct quic_lb *lb[7];   /* configurations by rotation; NULL = none */
     struct base_map lb_cids; /* such IDs in use -> connection handle */
     uint8_t hash_secret[16];
+    base_time *resumes; /* when a saved window was used last, by address (resume_conn.c); NULL = none was */
     /* the last look-up, for the datagrams of a train */
     struct quic_cid last_cid;
     struct quic_conn *last_conn;
@@ -246,9 +248,9 @@ static inline uint64_t quic_endpoint_unix(const struct quic_endpoint *endpoint, 
     return now + endpoint->unix_offset;
 }
 /* A token for NEW_TOKEN frames (RFC 9000 8.1.3), for a client at this address that comes back with this version: its
- * length, 0 when it does not fit. */
+ * length, 0 when it does not fit. `saved`: what its path was found to carry (resume_conn.h); NULL = nothing. */
 size_t quic_endpoint_new_token(struct quic_endpoint *endpoint, uint32_t version, const struct quic_addr *remote,
-                               uint8_t *out, size_t capacity, base_time now);
+                               const struct quic_resume_saved *saved, uint8_t *out, size_t capacity, base_time now);
 
 /* --- version.c --- */
 #define QUIC_VERSION_LIST_MAX 2u

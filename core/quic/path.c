@@ -22,6 +22,7 @@
 #include "crypto/keys.h"
 #include "quic/migrate.h"
 #include "quic/path_record.h"
+#include "quic/resume_conn.h"
 #include "quic/walk.h"
 
 uint64_t quic_path_allowance(const struct quic_path *path) {
@@ -291,6 +292,8 @@ bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path) {
                                 (uint32_t)options->initial_window, options->hystart, options->pacing,
                                 options->initial_rtt))
         return false;
+    if (options->careful_resume)
+        quic_resume_start(conn, path);
     quic_ecn_start(&path->control.ecn, options->ecn, conn->endpoint->now);
     conn->recovery.paths[path->index] = &path->control;
     return true;

@@ -24,6 +24,7 @@
 #include "quic/endpoint.h"
 #include "quic/path.h"
 #include "quic/qlog_json.h"
+#include "quic/resume.h"
 
 /* Where logs go. Called on the engine's thread in the midst of things: must not call back, nor wait. */
 struct quic_qlog_sink {
@@ -144,6 +145,10 @@ void quic_qlog_keys_gone(struct quic_conn *conn, enum crypto_level level, bool r
 void quic_qlog_old_key_gone(struct quic_conn *conn); /* of the previous generation of 1-RTT */
 void quic_qlog_closed(struct quic_conn *conn);
 void quic_qlog_timer_expired(struct quic_conn *conn);
+
+/* Careful Resume is in a new phase on a path (draft-ietf-tsvwg-careful-resume-qlog). */
+void quic_qlog_resume(struct quic_conn *conn, const struct quic_cc *cc, enum quic_resume_phase old,
+                      enum quic_resume_why why);
 
 /* --- qlog_path.c --- */
 /* Members of the open object: ip_v4, port_v4 or ip_v6, port_v6; none without an address. */

@@ -288,3 +288,31 @@ void quic_qlog_closed(struct quic_conn *conn) {
     quic_qlog_record_end(conn);
     quic_qlog_connection_state(conn, conn->state == QUIC_CONN_CLOSING ? "closing" : "draining");
 }
+
+/* ---- Careful Resume ---- */
+
+void quic_qlog_resume(struct quic_conn *conn, const struct quic_cc *cc, enum quic_resume_phase old,
+                      enum quic_resume_why why) {
+    const struct quic_resume *r = cc->resume;
+    struct qlog_json *json = quic_qlog_record(conn, "recovery:careful_resume_phase_updated", QUIC_PATHS);
+    if (!json)
+        return;
+    qlog_json_text(json, "old", quic_resume_phase_name(old));
+    qlog_json_text(json, "new", quic_resume_phase_name((enum quic_resume_phase)r->phase));
+    qlog_json_open(json, "state_data", '{');
+    qlog_json_uint(json, "pipesize", r->pipe);
+    if (r->first_number != QUIC_NO_NUMBER)
+        qlog_json_uint(json, "first_unvalidated_packet", r->first_number);
+    if (r->last_number != QUIC_NO_NUMBER)
+        qlog_json_uint(json, "last_unvalidated_packet", r->last_number);
+    qlog_json_uint(json, "congestion_window", cc->window);
+    if (cc->threshold != UINT64_MAX)
+        qlog_json_uint(json, "ssthresh", cc->threshold);
+    qlog_json_close(json, '}');
+    qlog_json_open(json, "restored_data", '{');
+    qlog_json_uint(json, "saved_congestion_window", r->saved.window);
+    qlog_json_ms(json, "saved_rtt", r->saved.rtt);
+    qlog_json_close(json, '}');
+    qlog_json_text(json, "trigger", quic_resume_why_name(why));
+    quic_qlog_record_end(conn);
+}

@@ -7,6 +7,7 @@
  *
  * Invariant: every ack-eliciting frame written has a record in the open packet of the sent log (PING, PADDING and PATH frames need none).
  */
+#include "quic/resume.h"
 #include "quic/walk.h"
 
 /* Records a frame that has just been written; when the log has no room for it the frame is taken back. */
@@ -117,17 +118,19 @@ static void tx_new_token(struct quic_tx *tx) {
         return;
     uint8_t token[CRYPTO_TOKEN_MAX];
     const struct quic_admission *admission = conn->config->admission;
-    size_t len =
-        admission && admission->make
-            ? admission->make(admission, &tx->path->remote, token, sizeof token)
-            : quic_endpoint_new_token(conn->endpoint, conn->version, &tx->path->remote, token, sizeof token, tx->now);
+    struct quic_resume_saved saved;
+    bool known = quic_resume_observed(&tx->path->control.cc, &saved);
+    size_t len = admission && admission->make
+                     ? admission->make(admission, &tx->path->remote, token, sizeof token)
+                     : quic_endpoint_new_token(conn->endpoint, conn->version, &tx->path->remote, known ? &saved : NULL,
+                                               token, sizeof token, tx->now);
     uint8_t *before = tx->out.pos;
     if (!len) {
         conn->want_new_token = QUIC_WANT_DONE; /* there is none to give */
         return;
     }
     quic_frame_write_new_token(&tx->out, token, len);
-    if (tx_record(tx, before, (struct quic_sent_frame){.kind = QUIC_FRAME_NEW_TOKEN}))
+    if (tx_record(tx, before, (struct quic_sent_frame){.kind = QUIC_FRAME_NEW_TOKEN, .value = conn->new_tokens}))
         conn->want_new_token = QUIC_IN_FLIGHT;
 }
 
@@ -301,8 +304,8 @@ static void fate_handshake_done(struct quic_conn *conn, enum quic_space space, c
 static void fate_new_token(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,
                            bool acked) {
     (void)space;
-    (void)frame;
-    fate_want(conn, &conn->want_new_token, acked);
+    if (frame->value == conn->new_tokens) /* else there is a newer one */
+        fate_want(conn, &conn->want_new_token, acked);
 }
 
 static void fate_new_cid(struct quic_conn *conn, enum quic_space space, const struct quic_sent_frame *frame,

@@ -93,6 +93,8 @@ void quic_version_negotiate(struct quic_conn *conn, const struct quic_header *he
 bool quic_early_bind(struct quic_conn *conn, const struct quic_params *own);
 /* Client: TLS has a session to be kept. */
 void quic_early_on_session(struct quic_conn *conn, const uint8_t *tls, size_t len);
+/* Client: what a session remembers of the path has changed: it is made again. */
+void quic_early_refresh(struct quic_conn *conn);
 /* Client: what of a stored session can be used goes into `open`. */
 void quic_early_resume(struct quic_conn *conn, const uint8_t *session, size_t len, struct crypto_tls_open *open);
 /* Client: the ClientHello is made; if it offers early data, streams may send. */

@@ -147,7 +147,7 @@ static void make_hellos(struct siege *siege, unsigned count, bool proven) {
                                        .token = proven ? token : NULL};
         if (proven)
             connect.token_len = 4 + quic_endpoint_new_token(&siege->server->endpoint, QUIC_VERSION_1, &hello->from,
-                                                            token + 4, sizeof token - 4, siege->world->now);
+                                                            NULL, token + 4, sizeof token - 4, siege->world->now);
         struct quic_conn *conn;
         struct crypto_error why;
         struct quic_train train = {.data = node->train, .max_segments = 1};

@@ -44,6 +44,7 @@ static const struct scenarios *const themes[] = {
     &scenarios_ends,      &scenarios_keys,      &scenarios_speed, &scenarios_memory,      &scenarios_versions,
     &scenarios_early,     &scenarios_ext,       &scenarios_ecn,   &scenarios_congestion,  &scenarios_idle,
     &scenarios_migration, &scenarios_mtu,       &scenarios_siege, &scenarios_attack_conn, &scenarios_crowd,
+    &scenarios_resume,
 };
 #define THEMES (sizeof themes / sizeof *themes)
 

@@ -20,6 +20,6 @@ struct scenarios {
 extern const struct scenarios scenarios_basics, scenarios_handshake, scenarios_paths, scenarios_attacks,
     scenarios_streams, scenarios_ends, scenarios_keys, scenarios_speed, scenarios_memory, scenarios_versions,
     scenarios_early, scenarios_ext, scenarios_ecn, scenarios_congestion, scenarios_idle, scenarios_migration,
-    scenarios_mtu, scenarios_siege, scenarios_attack_conn, scenarios_crowd;
+    scenarios_mtu, scenarios_siege, scenarios_attack_conn, scenarios_crowd, scenarios_resume;
 
 #endif

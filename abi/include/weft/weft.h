@@ -774,8 +774,8 @@ typedef struct weft_connect_params {
 
 /* Begins a connection to host, a name or an address without port. CONNECTED or CONN_CLOSED follows, not before this
  * function has returned. params may be NULL. WEFT_E_ADDRESS, WEFT_E_IO, WEFT_E_TLS (no ALPN, not a client's
- * configuration, a session that cannot be used), WEFT_E_UNSUPPORTED (a name, with external I/O): weft_engine_error
- * says more. */
+ * configuration, a session that cannot be used), WEFT_E_VALUE (options that do not go together), WEFT_E_UNSUPPORTED
+ * (a name, with external I/O): weft_engine_error says more. */
 WEFT_API int32_t weft_connect(weft_engine engine, weft_config config, const char *host, uint16_t port,
                               const weft_connect_params *params, weft_conn *conn);
 /* Closes with an application error code and a reason (at most 128 bytes of it are sent; NULL: none). At once,
@@ -1066,8 +1066,8 @@ typedef struct weft_conn_stats {
     uint64_t acks_sent, acks_received, ptos, congestion_events, persistent_congestions;
     uint64_t streams_opened_local, streams_opened_remote, key_updates, flow_blocked;
     uint64_t datagram_frames_sent, datagram_frames_received, datagram_frames_lost, datagram_frames_dropped;
-    uint64_t ecn_marked, ecn_ce, ecn_failures, mtu_black_holes;
-    uint64_t glitches, acks_optimistic, paths_refused, qlog_dropped, writes_limited;
+    uint64_t ecn_marked, ecn_ce, ecn_failures, mtu_black_holes, glitches, acks_optimistic, paths_refused, qlog_dropped;
+    uint64_t writes_limited, resumes_tried, resumes_validated, resumes_retreated, resumes_refused;
 } weft_conn_stats;
 
 typedef struct weft_engine_stats {

@@ -150,6 +150,10 @@ static PyObject *weft_conn_stats_dict(const weft_conn_stats *s) {
     put_number(dict, "paths_refused", s->paths_refused);
     put_number(dict, "qlog_dropped", s->qlog_dropped);
     put_number(dict, "writes_limited", s->writes_limited);
+    put_number(dict, "resumes_tried", s->resumes_tried);
+    put_number(dict, "resumes_validated", s->resumes_validated);
+    put_number(dict, "resumes_retreated", s->resumes_retreated);
+    put_number(dict, "resumes_refused", s->resumes_refused);
     if (PyErr_Occurred()) {
         Py_DECREF(dict);
         return NULL;

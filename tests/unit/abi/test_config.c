@@ -149,6 +149,23 @@ START_TEST(used_means_frozen)
     ck_assert_int_eq(weft_listen(world.server, config, "192.0.2.2:1", NULL, &listener), WEFT_E_TLS);
     weft_engine_error(world.server, text, sizeof text);
     ck_assert_ptr_nonnull(strstr(text, "certificate"));
+    /* what does not go together, too */
+    weft_config clash;
+    ck_assert_int_eq(weft_config_new(WEFT_CLIENT, &clash), 0);
+    ck_assert_int_eq(weft_config_set_alpn(clash, "x"), 0);
+    ck_assert_int_eq(weft_config_set(clash, "careful_resume", "on"), 0);
+    ck_assert_int_eq(weft_config_set(clash, "congestion_control", "bbr"), 0);
+    weft_connect_params params = {.size = sizeof params};
+    weft_conn conn;
+    ck_assert_int_eq(weft_connect(world.client, clash, "192.0.2.2", 1, &params, &conn), WEFT_E_VALUE);
+    weft_engine_error(world.client, text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, "cubic or newreno"));
+    ck_assert_int_eq(weft_config_set(clash, "congestion_control", "newreno"), 0);
+    ck_assert_int_eq(weft_config_set(clash, "pacing", "off"), 0);
+    ck_assert_int_eq(weft_connect(world.client, clash, "192.0.2.2", 1, &params, &conn), WEFT_E_VALUE);
+    weft_engine_error(world.client, text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, "pacing"));
+    weft_config_free(clash);
     ck_assert_int_eq(weft_listen(world.server, world.client_config, "192.0.2.2:1", NULL, &listener), WEFT_E_TLS);
     ck_assert_int_eq(weft_listen(world.server, world.server_config, "host", NULL, &listener), WEFT_E_ADDRESS);
     weft_engine_error(world.server, text, sizeof text);

@@ -459,7 +459,7 @@ END_TEST
 static size_t token_of(uint32_t version, const struct quic_addr *addr, base_time issued, uint8_t *out,
                        size_t capacity) {
     base_store_uint(out, QUIC_VERSION_1, 4);
-    return 4 + quic_endpoint_new_token(&server.endpoint, version, addr, out + 4, capacity - 4, issued);
+    return 4 + quic_endpoint_new_token(&server.endpoint, version, addr, NULL, out + 4, capacity - 4, issued);
 }
 
 START_TEST(new_token_spares_the_retry_at_the_same_ip)
@@ -488,7 +488,8 @@ START_TEST(new_token_spares_the_retry_at_the_same_ip)
     base_store_uint(token, QUIC_VERSION_2, 4);
     conn = dial(token, len); /* the client knows it is: it does not show it */
     ck_assert_uint_eq(conn->token_len, 0);
-    ck_assert_uint_eq(quic_endpoint_new_token(&server.endpoint, QUIC_VERSION_1, &same_ip, token, 10, server.now), 0);
+    ck_assert_uint_eq(quic_endpoint_new_token(&server.endpoint, QUIC_VERSION_1, &same_ip, NULL, token, 10, server.now),
+                      0);
 }
 END_TEST
 

@@ -672,8 +672,8 @@ START_TEST(a_secret_outlives_its_process)
     crypto_reset_token(first.endpoint.fleet, 0, (const uint8_t *)"12345678", 8, a);
     crypto_reset_token(second.endpoint.fleet, 0, (const uint8_t *)"12345678", 8, b);
     ck_assert_mem_eq(a, b, sizeof a);
-    size_t len = 4 + quic_endpoint_new_token(&first.endpoint, QUIC_VERSION_1, &client_at, token + 4, sizeof token - 4,
-                                             first.now);
+    size_t len = 4 + quic_endpoint_new_token(&first.endpoint, QUIC_VERSION_1, &client_at, NULL, token + 4,
+                                             sizeof token - 4, first.now);
     base_store_uint(token, QUIC_VERSION_1, 4);
     second.config = server.config;
     second.config.options.address_validation = 1;

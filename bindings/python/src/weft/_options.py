@@ -241,6 +241,16 @@ class Options(TypedDict, total=False):
     """Server: keying material can be exported (RFC 8446 7.5) after the handshake is confirmed too; costs 12 KiB a
     connection. Allowed: on, off; unless set: off."""
 
+    careful_resume: bool
+    """Jump to half of the window that an earlier connection to the same address had, and save ours for the next
+    (RFC 9959); needs pacing, not with bbr. Allowed: on, off; unless set: off."""
+
+    careful_resume_most: int | str
+    """Largest window that is jumped to. Allowed: 16KiB to 1TiB; unless set: 4MiB."""
+
+    careful_resume_lifetime: float | str
+    """How long a saved window is good. Allowed: 1s to 24h; unless set: 1h."""
+
 
 TIMES = frozenset(
     [
@@ -252,6 +262,7 @@ TIMES = frozenset(
         "retry_token_lifetime",
         "stall_timeout",
         "progress_timeout",
+        "careful_resume_lifetime",
     ]
 )
 """The options that are times: numbers for them are seconds, where the core has nanoseconds."""
