@@ -46,7 +46,9 @@ bench: ## measure beside other implementations and alone, a quarter of an hour: 
 	@scripts/setup.sh bench
 	@cmake --preset release -DWEFT_BUILD_TESTS=ON
 	@cmake --build --preset release --target weft bench_echo bench_many
-	@WEFT_BUILD=$(CURDIR)/$(BUILD) tests/bench/run --all $(ARGS)
+	@cmake --preset profiled -DWEFT_BUILD_TESTS=OFF
+	@cmake --build --preset profiled --target weft
+	@WEFT_BUILD=$(CURDIR)/$(BUILD) WEFT_PROFILED=$(CURDIR)/build/profiled tests/bench/run --all $(ARGS)
 
 python: ## build the Python package as a wheel (build/release/python/dist) and test it
 	@scripts/setup.sh test

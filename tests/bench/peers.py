@@ -156,10 +156,14 @@ HALF = {"down": 2, "up": 2, "requests": 2}
 SLOW = {"down": 100, "up": 100, "handshakes": 40, "requests": 50}
 
 
-def all_peers(weft):
+def all_peers(weft, profiled=None):
+    """weft is the command of the build that everybody makes, profiled that of `make profiled`, or None."""
     every = {"down", "up", "jumbo", "largest", "handshakes", "requests"}
+    ours = [Weft("weft", "CUBIC, pacing on, preset of `weft perf`; X25519 alone for handshakes", lambda: [str(weft)], every)]
+    if profiled:
+        ours.append(Weft("weft profiled", "the same, built by `make profiled`", lambda: [str(profiled)], every - {"jumbo", "largest"}))
     return [
-        Weft("weft", "CUBIC, pacing on, preset of `weft perf`; X25519 alone for handshakes", lambda: [str(weft)], every),
+        *ours,
         Peer("quinn", "aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("quinn"), less=HALF),
         Peer("quiche", "BoringSSL, CUBIC, GSO and GRO by quinn-udp, its pacer not waited for", crate("quiche"), less=HALF),
         Peer("MsQuic", "quictls, CUBIC, GSO and GRO, pacing on, profile for throughput, one worker, no copy of what is sent",

@@ -27,11 +27,15 @@ CUT = 8  # a bar of costs is no longer than so many times the shortest
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
+def is_ours(row):
+    return row["peer"] in ("weft", "weft profiled")
+
+
 def add_ratios(rows):
     """ratio: better than the best other QUIC peer by this factor, for rates and costs alike."""
     for load, (_, _, more_is_better) in LOADS.items():
         mine = [row for row in rows if row["load"] == load]
-        others = [row["value"] for row in mine if row["peer"] != "weft" and row["quic"]]
+        others = [row["value"] for row in mine if not is_ours(row) and row["quic"]]
         if not others:
             continue
         best = max(others) if more_is_better else min(others)
@@ -66,8 +70,11 @@ def scale_as_text(scale):
     lines = []
     if latency := scale.get("latency"):
         lines.append("\nround trip of 100 bytes, one at a time, us        p50      p99")
-        for name, title in (("bare", "epoll UDP echo"), ("weft", "weft"), ("added", "added")):
-            figures = latency[f"{name}_us"]
+        for name, title in (("bare", "epoll UDP echo"), ("weft", "weft"), ("added", "added"), ("profiled", "weft profiled"),
+                            ("profiled_added", "added")):
+            figures = latency.get(f"{name}_us")
+            if not figures:
+                continue
             lines.append(f"  {title:<43}{figures['p50']:>8.1f} {figures['p99']:>8.1f}")
     if idle := scale.get("idle"):
         lines.append(f"\n{idle['connections']:,} idle connections")
@@ -128,6 +135,11 @@ def bulk_targets(of):
     return found
 
 
+def profiled_latency(latency):
+    added = latency.get("profiled_added_us")
+    return f" (by `make profiled`: {added['p50']:.1f} / {added['p99']:.1f})" if added else ""
+
+
 def targets(found):
     """(what, must, aim, measured, what of it is met) of each."""
     by = {(row["peer"], row["load"]): row for row in found["results"]}
@@ -146,7 +158,7 @@ def targets(found):
                            f"{rate:,.0f} a second, {ratio:.2f} x", ratio >= 2, rate >= 400000))
     if latency := scale.get("latency"):
         p50, p99 = (latency["added_us"][name] for name in ("p50", "p99"))
-        rows.append(judged("added round-trip time, p50 / p99", "15 / 40 us", "8 / 20 us", f"{p50:.1f} / {p99:.1f} us",
+        rows.append(judged("added round-trip time, p50 / p99", "15 / 40 us", "8 / 20 us", f"{p50:.1f} / {p99:.1f} us{profiled_latency(latency)}",
                            p50 <= 15 and p99 <= 40, p50 <= 8 and p99 <= 20))
     if idle := scale.get("idle"):
         count, size, share = idle["connections"], idle["bytes_each"] / 1024, idle["server_core_share"]
@@ -169,7 +181,7 @@ def charted(rows):
     for load in LOADS:
         if load in LARGER:
             continue
-        bars = [(row["peer"], row["value"], "#0b7285" if row["peer"] == "weft" else "#adb5bd")
+        bars = [(row["peer"], row["value"], "#0b7285" if is_ours(row) else "#adb5bd")
                 for row in rows if row["load"] == load]
         if load == "down":
             bars += [(LARGER[row["load"]], row["value"], "#66b2c0") for row in rows if row["load"] in LARGER]
