@@ -57,10 +57,18 @@ for name in WOLFSSL_QUIC WOLFSSL_EARLY_DATA HAVE_SESSION_TICKET HAVE_ALPN HAVE_S
     check "the option $name" option "$name"
 done
 
+# Randomness comes from weft (core/crypto/random.c): asked of it, and made by nobody else.
+draws_from_us() { grep -q ' crypto_random_block$' <<<"$(nm --undefined-only "$archive" 2>/dev/null)"; }
+no_generator() { ! symbol 'wc_Sha256Drbg_Disable|wc_RNG_HealthTest'; }
+check 'draws from crypto_random_block' draws_from_us
+check 'no generator of its own' no_generator
+
 # Some combinations of options compile and do not link.
 links() {
     local program=$scratch/program
-    printf '%s\n' '#include <wolfssl/options.h>' '#include <wolfssl/ssl.h>' \
+    printf '%s\n' '#include <wolfssl/options.h>' '#include <wolfssl/ssl.h>' '#include <wolfssl/wolfcrypt/random.h>' \
+        'int crypto_random_block(unsigned char *out, unsigned int len) { return out == NULL || len == 0; }' \
+        'int wc_GenerateSeed(OS_Seed *os, byte *out, word32 len) { return os == NULL || out == NULL || len == 0; }' \
         'int main(void) { return wolfSSL_CTX_new(wolfTLSv1_3_server_method()) == NULL; }' >"$program.c"
     "${CC:-cc}" -I"$prefix/include" "$program.c" "$archive" -lm -pthread -o "$program"
 }
