@@ -418,8 +418,9 @@ static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct qui
     return tx_end(&t);
 }
 
-/* A probe takes the next datagram with it, when there is something to say: it is shorter, as the last one of a train may be, and
- * costs no system call of its own. Where the interface refuses the probe, io sends what follows alone. */
+/* A server's probe takes the next datagram with it, when there is something to say: it is shorter, as the last one of a train may
+ * be, and costs no system call of its own. Where the interface refuses the probe, io sends what follows alone. A train has one
+ * mark and probes have none; a client's request may be all that it ever sends that could be marked, so it goes by itself. */
 static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, uint32_t size,
                          base_time now) {
     struct tx_train t;
@@ -436,7 +437,8 @@ static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct 
     tx_commit(&t, train->data);
     quic_mtu_on_sent(conn, conn->recovery.spaces[QUIC_APPLICATION].next - 1);
     t.mtu_probe = false;
-    tx_fill_train(&t);
+    if (conn->role == CRYPTO_SERVER)
+        tx_fill_train(&t);
     return tx_end(&t);
 }
 

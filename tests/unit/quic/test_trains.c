@@ -87,6 +87,25 @@ START_TEST(a_probe_goes_alone_where_it_must)
 }
 END_TEST
 
+/* A client that only asks sends one packet that can be marked: it does not go unmarked with a probe. */
+START_TEST(a_request_is_marked)
+{
+    struct quic_stream *stream;
+    unsigned probes = 0, marked = 0;
+    up_to_the_end();
+    server_says(0);
+    ck_assert_int_eq(quic_streams_open(&conn->streams, false, &stream), 0);
+    ck_assert_int_gt(quic_stream_write(stream, (const uint8_t *)"x", 1, true), 0);
+    while (engine_output(&client)) {
+        probes += client.train.len >= 1452;
+        marked += client.train.ecn == QUIC_ECT0;
+        input_train(&server, &client.train, client_at, 0);
+    }
+    ck_assert_uint_eq(probes, 1);
+    ck_assert_uint_eq(marked, 1);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     Suite *suite = suite_create("quic/trains");
     TCase *tcase = tcase_create("trains");
@@ -95,6 +114,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tcase, two_trains_for_a_handshake);
     tcase_add_test(tcase, a_probe_that_is_lost_takes_nothing_with_it);
     tcase_add_test(tcase, a_probe_goes_alone_where_it_must);
+    tcase_add_test(tcase, a_request_is_marked);
     suite_add_tcase(suite, tcase);
     return suite;
 }
