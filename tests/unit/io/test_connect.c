@@ -5,6 +5,7 @@
 #include "io/addr.h"
 #include "io/loop_impl.h"
 #include "quic/walk.h"
+#include "config_kit.h"
 #include "unit.h"
 
 static struct base_mem mem;
@@ -27,30 +28,15 @@ static void dispatch(void *user) {
     }
 }
 
-static void make_config(struct quic_config *config, enum crypto_role role) {
-    static char cert[4096], key[4096];
-    static const char *const name = "localhost";
-    if (!cert[0])
-        ck_assert(crypto_selfsigned(&name, 1, 10, cert, sizeof cert, key, sizeof key, NULL));
-    *config = (struct quic_config){.role = role, .refs = 1};
-    options_init(&config->options);
-    config->options.connected_sockets = 2;
-    config->tls = crypto_tls_config_new(role, NULL);
-    ck_assert(crypto_tls_config_alpn(config->tls, (const uint8_t *)"\4weft", 5, NULL));
-    if (role == CRYPTO_CLIENT)
-        crypto_tls_config_verify(config->tls, false);
-    else
-        ck_assert(crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
-                                                (const uint8_t *)key, strlen(key), NULL));
-}
-
 static void setup(void) {
     ck_assert(crypto_init());
     base_mem_init(&mem, 0);
     struct io_loop_open open = {.mem = &mem, .features = IO_UDP_ALL, .dispatch = dispatch};
     ck_assert_int_eq(io_loop_init(&loop, &open, NULL), 0);
-    make_config(&client_config, CRYPTO_CLIENT);
-    make_config(&server_config, CRYPTO_SERVER);
+    make_config(&client_config, CRYPTO_CLIENT, "\4weft");
+    client_config.options.connected_sockets = 2;
+    make_config(&server_config, CRYPTO_SERVER, "\4weft");
+    server_config.options.connected_sockets = 2;
     listener = (struct quic_listener){.config = &server_config};
     shared = NULL;
 }

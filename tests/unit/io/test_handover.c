@@ -15,6 +15,7 @@
 #include "io/loop_impl.h"
 #include "quic/conn.h"
 #include "quic/lb.h"
+#include "config_kit.h"
 #include "unit.h"
 
 enum { A, B, ENGINES };
@@ -62,27 +63,11 @@ static void open_loop(struct io_loop *loop, struct base_mem *mem, uint8_t number
     ck_assert_int_eq(io_loop_init(loop, &open, NULL), 0);
 }
 
-static void make_config(struct quic_config *config, enum crypto_role role) {
-    static char cert[4096], key[4096];
-    static const char *const name = "localhost";
-    if (!cert[0])
-        ck_assert(crypto_selfsigned(&name, 1, 10, cert, sizeof cert, key, sizeof key, NULL));
-    *config = (struct quic_config){.role = role, .refs = 1};
-    options_init(&config->options);
-    config->tls = crypto_tls_config_new(role, NULL);
-    ck_assert(crypto_tls_config_alpn(config->tls, (const uint8_t *)"\4weft", 5, NULL));
-    if (role == CRYPTO_CLIENT)
-        crypto_tls_config_verify(config->tls, false);
-    else
-        ck_assert(crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
-                                                (const uint8_t *)key, strlen(key), NULL));
-}
-
 static void setup(void) {
     ck_assert(crypto_init());
     now = 1000 * BASE_SEC;
-    make_config(&client_config, CRYPTO_CLIENT);
-    make_config(&server_config, CRYPTO_SERVER);
+    make_config(&client_config, CRYPTO_CLIENT, "\4weft");
+    make_config(&server_config, CRYPTO_SERVER, "\4weft");
     exchange = io_exchange_new(SEATS, secret);
     struct io_udp_open open = {
         .local = {.family = 4, .ip = {127, 0, 0, 1}}, .features = IO_UDP_ALL, .reuse_port = true};

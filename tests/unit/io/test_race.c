@@ -13,6 +13,7 @@
 #include "io/addr.h"
 #include "io/race.h"
 #include "tables/errors.h"
+#include "config_kit.h"
 #include "unit.h"
 
 /* ---- the system's resolver ---- */
@@ -142,24 +143,6 @@ static void dispatch(void *user) {
     }
 }
 
-static void make_config(struct quic_config *config, enum crypto_role role, const char *alpn) {
-    static char cert[4096], key[4096];
-    static const char *const name = "localhost";
-    if (!cert[0])
-        ck_assert(crypto_selfsigned(&name, 1, 10, cert, sizeof cert, key, sizeof key, NULL));
-    *config = (struct quic_config){.role = role, .refs = 1};
-    options_init(&config->options);
-    config->options.handshake_timeout = BASE_SEC;
-    config->tls = crypto_tls_config_new(role, NULL);
-    ck_assert_ptr_nonnull(config->tls);
-    ck_assert(crypto_tls_config_alpn(config->tls, (const uint8_t *)alpn, strlen(alpn), NULL));
-    if (role == CRYPTO_CLIENT)
-        crypto_tls_config_verify(config->tls, false);
-    else
-        ck_assert(crypto_tls_config_certificate(config->tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
-                                                (const uint8_t *)key, strlen(key), NULL));
-}
-
 static void setup(void) {
     ck_assert(crypto_init());
     base_mem_init(&mem, 0);
@@ -167,8 +150,11 @@ static void setup(void) {
     struct io_loop_open open = {.mem = &mem, .clock = test_clock, .features = IO_UDP_ALL, .dispatch = dispatch};
     ck_assert_int_eq(io_loop_init(&loop, &open, NULL), 0);
     make_config(&client_config, CRYPTO_CLIENT, "\4weft");
+    client_config.options.handshake_timeout = BASE_SEC;
     make_config(&server_config, CRYPTO_SERVER, "\4weft");
+    server_config.options.handshake_timeout = BASE_SEC;
     make_config(&stranger_config, CRYPTO_SERVER, "\5other");
+    stranger_config.options.handshake_timeout = BASE_SEC;
     server = (struct quic_listener){.config = &server_config};
     stranger = (struct quic_listener){.config = &stranger_config};
     memset(&seen, 0, sizeof seen);
