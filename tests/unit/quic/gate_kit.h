@@ -3,13 +3,12 @@
 #ifndef GATE_KIT_H
 #define GATE_KIT_H
 
-#include "engine.h"
+#include "engine_tls.h"
 #include "tables/errors.h"
 
 #define CLIENTS 200u
 
 static struct engine server, client;
-static struct crypto_tls_config *server_tls, *client_tls;
 static struct options *options;
 static const struct engine_stats *stats;
 
@@ -20,25 +19,10 @@ static struct {
 } initials[CLIENTS];
 
 static inline void setup(void) {
-    static const char *const names[] = {"localhost"};
-    static const uint8_t alpn[] = "\x02h3";
-    char cert[4096], key[4096];
-    struct crypto_error error = {""};
     engine_open(&server, CRYPTO_SERVER, 5, NULL);
     engine_open(&client, CRYPTO_CLIENT, 9, NULL);
-    ck_assert(crypto_init());
-    ck_assert(crypto_selfsigned(names, 1, 30, cert, sizeof cert, key, sizeof key, &error));
-    server_tls = crypto_tls_config_new(CRYPTO_SERVER, &error);
-    client_tls = crypto_tls_config_new(CRYPTO_CLIENT, &error);
-    ck_assert(server_tls && client_tls);
-    ck_assert(crypto_tls_config_certificate(server_tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
-                                            (const uint8_t *)key, strlen(key), &error));
-    ck_assert(crypto_tls_config_alpn(server_tls, alpn, sizeof alpn - 1, &error));
-    ck_assert(crypto_tls_config_alpn(client_tls, alpn, sizeof alpn - 1, &error));
-    ck_assert(crypto_tls_config_groups(client_tls, "X25519", &error)); /* hellos of one datagram */
-    crypto_tls_config_verify(client_tls, false);
-    server.config.tls = server_tls;
-    client.config.tls = client_tls;
+    engine_tls_open(&server, &client);
+    ck_assert(crypto_tls_config_groups(client_tls, "X25519", &(struct crypto_error){""})); /* hellos of one datagram */
     options = &server.config.options;
     stats = &server.endpoint.stats;
     ck_assert_uint_eq(options->address_validation, QUIC_VALIDATE_AUTO);
@@ -51,9 +35,7 @@ static inline void teardown(void) {
     engine_close(&server);
     ck_assert_uint_eq(server.endpoint.gate.half_open, 0);
     ck_assert_uint_eq(server.endpoint.gate.handshakes, 0);
-    crypto_tls_config_unref(server_tls);
-    crypto_tls_config_unref(client_tls);
-    crypto_cleanup();
+    engine_tls_close();
 }
 
 static inline struct quic_conn *dial(struct quic_addr from) {

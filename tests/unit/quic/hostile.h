@@ -4,46 +4,27 @@
 #define HOSTILE_H
 
 #include "crypto/protect.h"
-#include "engine.h"
+#include "engine_tls.h"
 #include "tables/errors.h"
 
 static struct engine server, client;
 static struct quic_addr client_at;
-static struct crypto_tls_config *server_tls, *client_tls;
 static struct quic_conn *conn; /* the client's */
 static uint64_t number;        /* of the next packet made by hand */
 
 static inline void setup(void) {
-    static const char *const names[] = {"localhost"};
-    static const uint8_t alpn[] = "\x02h3";
-    char cert[4096], key[4096];
-    struct crypto_error error = {""};
     engine_open(&server, CRYPTO_SERVER, 5, NULL);
     engine_open(&client, CRYPTO_CLIENT, 9, NULL);
     client_at = engine_addr(9, 5000);
     conn = NULL;
     number = 1000;
-    ck_assert(crypto_init());
-    ck_assert(crypto_selfsigned(names, 1, 30, cert, sizeof cert, key, sizeof key, &error));
-    server_tls = crypto_tls_config_new(CRYPTO_SERVER, &error);
-    client_tls = crypto_tls_config_new(CRYPTO_CLIENT, &error);
-    ck_assert(server_tls && client_tls);
-    ck_assert_msg(crypto_tls_config_certificate(server_tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
-                                                (const uint8_t *)key, strlen(key), &error),
-                  "%s", error.text);
-    ck_assert(crypto_tls_config_alpn(server_tls, alpn, sizeof alpn - 1, &error));
-    ck_assert(crypto_tls_config_alpn(client_tls, alpn, sizeof alpn - 1, &error));
-    crypto_tls_config_verify(client_tls, false);
-    server.config.tls = server_tls;
-    client.config.tls = client_tls;
+    engine_tls_open(&server, &client);
 }
 
 static inline void teardown(void) {
     engine_close(&client);
     engine_close(&server);
-    crypto_tls_config_unref(server_tls);
-    crypto_tls_config_unref(client_tls);
-    crypto_cleanup();
+    engine_tls_close();
 }
 
 static inline void dial(void) {

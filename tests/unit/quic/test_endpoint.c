@@ -2,13 +2,12 @@
 #include <stdio.h>
 
 #include "crypto/protect.h"
-#include "engine.h"
+#include "engine_tls.h"
 #include "tables/errors.h"
 
 static struct engine server, client;
 static const uint8_t secret[CRYPTO_FLEET_SECRET_SIZE] = "one secret for the whole fleet!";
 static struct quic_addr client_at;
-static struct crypto_tls_config *server_tls, *client_tls;
 
 static void setup(void) {
     engine_open(&server, CRYPTO_SERVER, 5, secret);
@@ -22,31 +21,13 @@ static void teardown(void) {
 }
 
 static void setup_tls(void) {
-    static const char *const names[] = {"localhost"};
-    static const uint8_t alpn[] = "\x02h3";
-    char cert[4096], key[4096];
-    struct crypto_error error = {""};
     setup();
-    ck_assert(crypto_init());
-    ck_assert(crypto_selfsigned(names, 1, 30, cert, sizeof cert, key, sizeof key, &error));
-    server_tls = crypto_tls_config_new(CRYPTO_SERVER, &error);
-    client_tls = crypto_tls_config_new(CRYPTO_CLIENT, &error);
-    ck_assert(server_tls && client_tls);
-    ck_assert_msg(crypto_tls_config_certificate(server_tls, CRYPTO_PEM, (const uint8_t *)cert, strlen(cert),
-                                                (const uint8_t *)key, strlen(key), &error),
-                  "%s", error.text);
-    ck_assert(crypto_tls_config_alpn(server_tls, alpn, sizeof alpn - 1, &error));
-    ck_assert(crypto_tls_config_alpn(client_tls, alpn, sizeof alpn - 1, &error));
-    crypto_tls_config_verify(client_tls, false);
-    server.config.tls = server_tls;
-    client.config.tls = client_tls;
+    engine_tls_open(&server, &client);
 }
 
 static void teardown_tls(void) {
     teardown();
-    crypto_tls_config_unref(server_tls);
-    crypto_tls_config_unref(client_tls);
-    crypto_cleanup();
+    engine_tls_close();
 }
 
 /* ---- datagrams made by hand ---- */
