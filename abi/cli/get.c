@@ -25,9 +25,9 @@ static const struct cli_option get_options[] = {
      "the first file over one connection, the rest over a second\nthat resumes it; with --set early_data=on in 0-RTT "
      "packets"},
     {"session", 0, CLI_TEXT, offsetof(struct get, session_path), "FILE",
-     "resume the session in this file, if it is there, and put the\nnewest one of this run there for the next; with "
-     "--set\nearly_data=on requests go in 0-RTT packets, which others could\nsend again. For one server; keep it to "
-     "yourself"},
+     "resume the session in this file, if it is there, prove our\naddress by the token that lies with it, and put the "
+     "newest\nof this run there for the next; with --set early_data=on\nrequests go in 0-RTT packets, which others "
+     "could send again.\nFor one server; keep it to yourself"},
     {"key-update", 0, CLI_FLAG, offsetof(struct get, common.key_update), NULL,
      "begin a key update when the first file comes"},
     {"migrate", 0, CLI_TEXT, offsetof(struct get, migrate), "ADDR",
@@ -240,7 +240,7 @@ static void free_all(struct get *get) {
         free(server);
     }
     free(get->items);
-    free(get->session);
+    get_kept_free(&get->kept);
     cli_list_free(&get->words);
     if (get->directory >= 0)
         close(get->directory);
@@ -269,9 +269,11 @@ static int follow_runner(struct get *get, int words) {
     return words ? CLI_GO_ON : cli_runner_requests(&get->words);
 }
 
-static int read_session(struct get *get) {
-    int error = get_session_read(get->session_path, &get->session, &get->session_len);
-    return error ? complain(get->session_path, strerror(error)), CLI_FAILED : CLI_GO_ON;
+static int take_session(struct get *get) {
+    const struct get_url *url = &get->servers->first->url;
+    snprintf(get->session_of, sizeof get->session_of, "%s:%u", url->host, url->port);
+    const char *why = get_session_take(get->session_path, get->session_of, &get->kept);
+    return why ? complain(get->session_path, why), CLI_FAILED : CLI_GO_ON;
 }
 
 int get_main(int argc, char **argv) {
@@ -302,8 +304,6 @@ int get_main(int argc, char **argv) {
     if (code == CLI_GO_ON)
         code = get.words.count ? read_words(&get, (int)get.words.count, get.words.items)
                                : read_words(&get, argc - 1, (const char *const *)argv + 1);
-    if (code == CLI_GO_ON && get.session_path)
-        code = read_session(&get);
     if (code == CLI_GO_ON) {
         const struct cli_preset presets[] = {{"early_data", get.early},
                                              {"version_preference", get.version_2 ? 2 : 0},
@@ -313,7 +313,9 @@ int get_main(int argc, char **argv) {
         code = cli_client_config(&get.client, &get.common, get.alpn, presets, &get.config);
     }
     if (code == CLI_GO_ON) {
-        code = run(&get);
+        code = get.session_path ? take_session(&get) : CLI_GO_ON; /* last: what is taken is to be used */
+        if (code == CLI_GO_ON)
+            code = run(&get);
         weft_config_free(get.config);
     }
     free_all(&get);

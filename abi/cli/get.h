@@ -1,5 +1,5 @@
 /* get.h - the parts of `weft get`: get.c runs it, get_url.c reads URLs, get_conn.c fetches what one server has,
- * get_file.c makes files appear whole or not at all, get_session.c keeps a session between runs. */
+ * get_file.c makes files appear whole or not at all, get_session.c keeps sessions and tokens between runs. */
 #ifndef CLI_GET_H
 #define CLI_GET_H
 
@@ -37,10 +37,19 @@ void get_file_abandon(struct get_file *file);                 /* closes, and rem
 
 /* ---- get_session.c ------------------------------------------------------------------------------------------------- */
 
-/* The session in the file, to be freed; none, which is no error, when there is no such file. 0, or errno. */
-int get_session_read(const char *path, uint8_t **session, size_t *len);
-/* Puts it in the place of what was there, whole or not at all, for its owner's eyes alone. 0, or errno. */
-int get_session_write(const char *path, const uint8_t *session, size_t len);
+/* Of one server; NULL: none. */
+struct get_kept {
+    uint8_t *session, *token;
+    size_t session_len, token_len;
+};
+
+/* What the file has for this server ("host:port"), to be freed; nothing, which is no error, when there is no such file.
+ * The token, which is used once, is not in the file any more. NULL, or what is wrong with it. */
+const char *get_session_take(const char *path, const char *server, struct get_kept *kept);
+/* Puts either in the place of what was there, whole or not at all, for its owner's eyes alone; NULL: stays as it was. 0,
+ * or errno. */
+int get_session_put(const char *path, const char *server, const weft_bytes *session, const weft_bytes *token);
+void get_kept_free(struct get_kept *kept);
 
 /* ---- get_conn.c ---------------------------------------------------------------------------------------------------- */
 
@@ -77,12 +86,12 @@ struct get {
     struct cli_client client;
     const char *output, *alpn, *migrate;
     bool each, resume, early, version_2, patient; /* the last three: as the interop runner wants it */
-    const char *session_path;                     /* NULL: sessions are kept for no other run */
+    const char *session_path;                     /* NULL: nothing is kept for another run */
+    char session_of[272];                         /* the server */
     bool session_written;
     uint64_t parallel;
     struct cli_list words; /* from REQUESTS, when the command line had none */
-    uint8_t *session;
-    size_t session_len;
+    struct get_kept kept;  /* for the connection that begins next */
     weft_engine engine;
     weft_config config;
     int directory; /* -1: stdout */

@@ -60,7 +60,7 @@ static void done_with_server(struct get_server *server) {
         return;
     if (get->session_path && !get->session_written && !server->idle_since)
         server->idle_since = cli_now(); /* get_server_tick closes it if none comes */
-    else if (server->idle_since ? get->session_written : !(server->leaves && !get->session))
+    else if (server->idle_since ? get->session_written : !(server->leaves && !get->kept.session))
         weft_conn_close(server->conn, 0, NULL);
 }
 
@@ -195,17 +195,29 @@ static void on_streams(void *user, weft_conn conn) {
     ask_more(user);
 }
 
+static void keep(struct get *get, const weft_bytes *session, const weft_bytes *token) {
+    int error = get_session_put(get->session_path, get->session_of, session, token);
+    if (!error)
+        return;
+    cli_progress_clear(&get->progress);
+    cli_error("--session %s: %s", get->session_path, strerror(error));
+    get_worst(get, CLI_FAILED);
+}
+
 /* The newest is kept: tickets should be used once (RFC 8446 C.4). */
 static void keep_session(struct get_server *server, const uint8_t *session, size_t len) {
-    struct get *get = server->get;
-    int error = get_session_write(get->session_path, session, len);
-    if (error) {
-        cli_progress_clear(&get->progress);
-        cli_error("--session %s: %s", get->session_path, strerror(error));
-        get_worst(get, CLI_FAILED);
-    }
-    get->session_written = true; /* or tried: no reason to wait any longer */
+    keep(server->get, &(weft_bytes){session, len}, NULL);
+    server->get->session_written = true; /* or tried: no reason to wait any longer */
     done_with_server(server);
+}
+
+/* It comes with the session, also when the connection has just been closed; a later one knows more of the path (RFC
+ * 9959). */
+static void on_token(void *user, weft_conn conn, const uint8_t *token, size_t len) {
+    struct get_server *server = user;
+    (void)conn;
+    if (server->get->session_path)
+        keep(server->get, NULL, &(weft_bytes){token, len});
 }
 
 static void on_session(void *user, weft_conn conn, const uint8_t *session, size_t len) {
@@ -214,13 +226,13 @@ static void on_session(void *user, weft_conn conn, const uint8_t *session, size_
     (void)conn;
     if (get->session_path)
         keep_session(server, session, len);
-    if (!server->leaves || get->session)
+    if (!server->leaves || get->kept.session)
         return;
-    get->session = malloc(len);
-    if (!get->session)
+    get->kept.session = malloc(len);
+    if (!get->kept.session)
         return; /* the next one comes, or the connection ends */
-    memcpy(get->session, session, len);
-    get->session_len = len;
+    memcpy(get->kept.session, session, len);
+    get->kept.session_len = len;
     done_with_server(server);
 }
 
@@ -267,6 +279,7 @@ bool get_server_connect(struct get_server *server) {
     static const weft_conn_callbacks on_conn = {.size = sizeof on_conn,
                                                 .on_connected = on_connected,
                                                 .on_session = on_session,
+                                                .on_token = on_token,
                                                 .on_streams = on_streams,
                                                 .on_closed = on_conn_closed};
     static const weft_stream_callbacks on_stream = {
@@ -278,8 +291,10 @@ bool get_server_connect(struct get_server *server) {
     weft_connect_params params = {.size = sizeof params,
                                   .family = cli_client_family(&get->client),
                                   .server_name = get->client.server_name,
-                                  .session = resumes ? get->session : NULL,
-                                  .session_len = resumes ? get->session_len : 0,
+                                  .session = resumes ? get->kept.session : NULL,
+                                  .session_len = resumes ? get->kept.session_len : 0,
+                                  .token = resumes ? get->kept.token : NULL,
+                                  .token_len = resumes ? get->kept.token_len : 0,
                                   .callbacks = &on_conn,
                                   .stream_callbacks = &on_stream,
                                   .user = server};
