@@ -100,8 +100,7 @@ static bool session_split(struct quic_conn *conn, const uint8_t *session, size_t
         return false;
     *tls = in.pos;
     *tls_len = base_reader_left(&in);
-    if (conn->config->options.careful_resume)
-        quic_resume_read_session(conn, bytes, params_len, conn->endpoint->now);
+    quic_resume_read_session(conn, bytes, params_len, conn->endpoint->now);
     return true;
 }
 

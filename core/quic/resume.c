@@ -31,7 +31,6 @@ static void resume_go(struct quic_cc *cc, enum quic_resume_phase phase, enum qui
         cc->quantum = r->quantum_before;
     }
     r->phase = (uint8_t)phase;
-    r->round_at = 0;
     r->events->on_phase(r->user, cc, old, why);
 }
 
@@ -82,7 +81,6 @@ static void resume_confirm(struct quic_cc *cc, const struct quic_cc_ack *ack) {
         r->rate_before = cc->pacing_rate;
         r->quantum_before = cc->quantum;
         r->entered_at = r->last_at = ack->now;
-        r->first_number = r->last_number = QUIC_NO_NUMBER;
         cc->window = jump; /* as it is told */
         resume_go(cc, QUIC_RESUME_UNVALIDATED, QUIC_RESUME_CONFIRMED);
     }
@@ -101,15 +99,14 @@ static void resume_evaluate(struct quic_cc *cc, uint64_t in_flight, enum quic_re
     }
 }
 
-/* 3.5: what is saved is forgotten, the window is half of what is proven, until what was sent has left the path. */
-static void resume_retreat(struct quic_cc *cc, base_time now, enum quic_resume_why why) {
+/* 3.5: what is saved is forgotten - nothing was observed so far - and the window is half of what is proven, until what
+ * was sent has left the path. */
+static void resume_retreat(struct quic_cc *cc, enum quic_resume_why why) {
     struct quic_resume *r = cc->resume;
     uint64_t half = resume_at_least(cc, r->pipe / 2);
     r->held = cc->window < half ? cc->window : half;
     cc->window = r->held;
-    r->retreats_from = why == QUIC_RESUME_PATH_CHANGED ? 0 : cc->events;
-    r->observed = r->told = 0;
-    r->told_at = now;
+    r->retreats_from = cc->events;
     resume_go(cc, QUIC_RESUME_SAFE_RETREAT, why);
     r->events->on_observed(r->user);
 }
@@ -118,7 +115,7 @@ static void resume_retreat(struct quic_cc *cc, base_time now, enum quic_resume_w
 static void resume_leave_retreat(struct quic_cc *cc) {
     struct quic_resume *r = cc->resume;
     uint64_t half = resume_at_least(cc, r->pipe / 2);
-    bool again = r->retreats_from && cc->events != r->retreats_from;
+    bool again = cc->events != r->retreats_from;
     if (!again || cc->threshold > half)
         cc->threshold = half;
     resume_go(cc, QUIC_RESUME_NORMAL, QUIC_RESUME_EXIT_RECOVERY);
@@ -195,7 +192,7 @@ static void resume_on_sent(struct quic_cc *cc, base_time now, uint64_t number, u
 static void resume_unvalidated(struct quic_cc *cc, const struct quic_cc_ack *ack) {
     struct quic_resume *r = cc->resume;
     if (ack->rtt->min <= r->saved.rtt / RESUME_RTT_LEAST)
-        resume_retreat(cc, ack->now, QUIC_RESUME_PATH_CHANGED);
+        resume_retreat(cc, QUIC_RESUME_PATH_CHANGED);
     else if (r->first_number != QUIC_NO_NUMBER && ack->largest_sent_at >= r->entered_at)
         resume_evaluate(cc, ack->bytes_in_flight, QUIC_RESUME_FIRST_ACKED);
     else if (ack->now - r->entered_at > r->round_trip)
@@ -239,7 +236,7 @@ static void resume_on_congestion(struct quic_cc *cc, const struct quic_cc_loss *
     resume_leave(cc);
     enum quic_resume_why why = loss->ecn ? QUIC_RESUME_ECN : QUIC_RESUME_LOSS;
     if (jumped)
-        resume_retreat(cc, loss->now, why);
+        resume_retreat(cc, why);
     else if (r->phase == QUIC_RESUME_RECONNAISSANCE)
         resume_go(cc, QUIC_RESUME_NORMAL, why);
     resume_hold(cc);
@@ -257,7 +254,7 @@ static void resume_on_persistent(struct quic_cc *cc, base_time now) {
 /* The loss that led to the retreat is not undone: 3.5 knows of no way back. */
 static void resume_on_spurious(struct quic_cc *cc, base_time now) {
     struct quic_resume *r = cc->resume;
-    if (r->retreats_from && r->retreats_from == cc->events)
+    if (r->retreats_from == cc->events)
         return;
     (void)resume_enter(cc);
     r->inner->on_spurious(cc, now);

@@ -94,7 +94,7 @@ struct quic_resume {
     base_time entered_at, round_trip;     /* UNVALIDATED: since when; and for how long at most */
     base_time last_at;                    /* when the last unvalidated packet was sent */
     uint64_t first_number, last_number;   /* of the unvalidated packets; QUIC_NO_NUMBER: none */
-    uint64_t retreats_from;               /* cc->events with the loss that led to SAFE_RETREAT; 0 = none did */
+    uint64_t retreats_from;               /* cc->events when SAFE_RETREAT began: with the loss that led there */
 };
 
 /* Puts a machine before the controller. False: out of memory, or the controller is none that can be moved; then nothing

@@ -82,6 +82,9 @@ void quic_resume_start(struct quic_conn *conn, struct quic_path *path) {
         (void)quic_resume_begin(&path->control.cc, conn->endpoint->mem, &resume_events, conn);
 }
 
+/* Who has no machine has no use for what comes, and does not judge it. */
+static bool resume_can(const struct quic_conn *conn) { return conn->first_path.control.cc.resume != NULL; }
+
 /* Something was saved at this wall clock time, for the address that the connection begins at. */
 static void resume_offer(struct quic_conn *conn, uint64_t unix_saved, struct quic_resume_saved *saved, base_time now) {
     const struct options *options = &conn->config->options;
@@ -118,7 +121,7 @@ void quic_resume_write_token(const struct quic_endpoint *endpoint, const struct 
 
 void quic_resume_read_token(struct quic_conn *conn, uint64_t issued, struct base_reader *in, base_time now) {
     struct quic_resume_saved saved;
-    if (!base_reader_left(in))
+    if (!base_reader_left(in) || !resume_can(conn))
         return;
     bool own = base_read_uint(in, 8) == resume_keeper(conn->endpoint);
     read_saved(in, &saved);
@@ -168,7 +171,7 @@ void quic_resume_write_session(struct quic_conn *conn, struct base_writer *out) 
 
 void quic_resume_read_session(struct quic_conn *conn, const uint8_t *params, size_t len, base_time now) {
     struct base_reader in = base_reader_of(params, len);
-    while (base_reader_left(&in) && !in.bad) {
+    while (resume_can(conn) && base_reader_left(&in) && !in.bad) {
         uint64_t id = base_read_varint(&in), size = base_read_varint(&in);
         const uint8_t *value = base_read_bytes(&in, (size_t)size);
         if (id != RESUME_PARAM || !value)

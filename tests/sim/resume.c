@@ -165,6 +165,14 @@ static void run_retreat(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
+static enum quic_admit trust(const struct quic_admission *admission, enum quic_token_kind kind,
+                             const struct quic_addr *remote, const uint8_t *token, size_t len) {
+    (void)admission, (void)kind, (void)remote, (void)token, (void)len;
+    return QUIC_ADMIT_PROVEN;
+}
+
+static const struct quic_admission trusting = {.judge = trust};
+
 /* A token makes one jump, at its address, unchanged, in time, and where it was issued. */
 static void run_attack(struct sim_world *world, uint64_t seed) {
     struct stage stage;
@@ -179,6 +187,11 @@ static void run_attack(struct sim_world *world, uint64_t seed) {
     stage.c->seen_as.ip[3] ^= 64;
     next_visit(&stage, true, false, 1000, MEGABYTE);
     expect(&stage, &stage.t.server_stats, 0, 0, 0);
+    kept = good;
+    stage.sc->admission = &trusting; /* as good as proven, but still not the address of the token */
+    next_visit(&stage, true, false, 1000, MEGABYTE);
+    expect(&stage, &stage.t.server_stats, 0, 0, 0);
+    stage.sc->admission = NULL;
     stage.c->seen_as.family = 0;
     kept = good;
     next_visit(&stage, true, false, 1000, 5 * MEGABYTE);
@@ -189,8 +202,13 @@ static void run_attack(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
     first_visit(&stage, world, seed, false);
     stage_wait(&stage, 3601 * BASE_SEC); /* too late */
+    good = kept;
     next_visit(&stage, true, false, 1000, 5 * MEGABYTE);
     expect(&stage, &stage.t.server_stats, 0, 0, 1);
+    kept = good;
+    stage_wait(&stage, 24 * 3600 * BASE_SEC); /* for the token, too */
+    next_visit(&stage, true, false, 1000, 5 * MEGABYTE);
+    expect(&stage, &stage.t.server_stats, 0, 0, 0);
     stage_close(&stage);
     first_visit(&stage, world, seed, false);
     stage_wait(&stage, 1 * BASE_SEC);

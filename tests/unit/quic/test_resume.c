@@ -11,6 +11,7 @@ static struct told {
     unsigned phases, claims, observed;
     enum quic_resume_phase old;
     enum quic_resume_why why;
+    uint64_t window; /* as it was when the phase was told of */
     bool refuse;
 } told;
 
@@ -26,8 +27,9 @@ static void on_observed(void *user) {
 }
 
 static void on_phase(void *user, const struct quic_cc *cc, enum quic_resume_phase old, enum quic_resume_why why) {
-    (void)user, (void)cc;
+    (void)user;
     told.phases++;
+    told.window = cc->window;
     told.old = old;
     told.why = why;
 }
@@ -39,6 +41,7 @@ static struct toolkit_heap heap;
 static struct base_mem mem;
 static struct feed f;
 static uint64_t delivered;
+static bool sample_app_limited;
 
 static enum quic_resume_phase phase(void) { return (enum quic_resume_phase)f.cc.resume->phase; }
 
@@ -46,6 +49,7 @@ static void begin(int which) {
     mem = toolkit_mem(&heap, 0);
     memset(&told, 0, sizeof told);
     delivered = 0;
+    sample_app_limited = false;
     feed_init(&f, controllers[which], false);
     ck_assert(quic_resume_begin(&f.cc, &mem, &events, NULL));
     ck_assert_str_eq(f.cc.ops->name, controllers[which]->name);
@@ -72,6 +76,7 @@ static void acked(base_time now, base_time sent_at, uint64_t bytes, uint64_t in_
                               .largest_sent_at = sent_at,
                               .delivered = delivered,
                               .packet_delivered = delivered - bytes,
+                              .sample_app_limited = sample_app_limited,
                               .rtt_sample = RTT,
                               .rtt = &f.rtt};
     f.cc.ops->on_ack(&f.cc, &ack);
@@ -97,7 +102,9 @@ START_TEST(half_of_the_saved_window_is_jumped_to)
     ck_assert_int_eq(phase(), QUIC_RESUME_UNVALIDATED);
     ck_assert_int_eq(told.why, QUIC_RESUME_CONFIRMED);
     ck_assert_uint_eq(told.claims, 1);
+    ck_assert_uint_eq(told.window, JUMP);
     ck_assert_uint_eq(f.cc.window, JUMP);
+    ck_assert_uint_eq(f.cc.quantum, IW);
     /* paced over the round trip, never more than an initial window at once */
     uint64_t rate = quic_pacer_rate(&f.cc, &f.rtt);
     ck_assert_uint_ge(rate, JUMP * 10u);
@@ -137,7 +144,7 @@ START_TEST(nothing_to_send_waits)
 END_TEST
 
 struct safeguard {
-    base_time rtt; /* the path's */
+    base_time rtt; /* the path's; 0: nobody knows */
     uint64_t saved;
     base_time now;
     bool used;
@@ -147,9 +154,10 @@ struct safeguard {
 static const struct safeguard safeguards[] = {
     {RTT / 2, SAVED, START, false, QUIC_RESUME_RTT_NOT_VALID}, /* less than or equal to half */
     {10 * RTT + 1, SAVED, START, false, QUIC_RESUME_RTT_NOT_VALID},
+    {0, SAVED, START, false, QUIC_RESUME_RTT_NOT_VALID},
     {RTT, SAVED, START + 3600 * BASE_SEC + 1, false, QUIC_RESUME_EXPIRED},
     {RTT, SAVED, START, true, QUIC_RESUME_USED},
-    {RTT, 4 * IW, START, false, QUIC_RESUME_REACHED},
+    {RTT, 4 * IW, START, false, QUIC_RESUME_REACHED}, /* the window is half of that by now */
     {RTT / 2 + 1, SAVED, START, false, QUIC_RESUME_CONFIRMED},
     {10 * RTT, SAVED, START + 3600 * BASE_SEC, false, QUIC_RESUME_CONFIRMED},
 };
@@ -160,7 +168,9 @@ START_TEST(what_does_not_fit_is_not_used)
     begin(0);
     offer(with->saved, RTT);
     told.refuse = with->used;
-    f.rtt.min = f.rtt.latest = f.rtt.smoothed = with->rtt;
+    f.rtt.sampled = with->rtt;
+    if (with->rtt)
+        f.rtt.min = f.rtt.latest = f.rtt.smoothed = with->rtt;
     acked(with->now, with->now - with->rtt, IW, IW);
     ck_assert_int_eq(told.why, with->why);
     bool jumped = with->why == QUIC_RESUME_CONFIRMED;
@@ -238,6 +248,130 @@ START_TEST(a_jump_ends_after_a_round_trip)
         ck_assert_uint_eq(f.cc.window, in_flight);
     }
     ck_assert_uint_eq(f.cc.pacing_rate, 0);
+    end();
+}
+END_TEST
+
+/* Nothing is sent after the jump, and what is acknowledged was sent before. */
+START_TEST(a_jump_ends_though_nothing_answers_it)
+{
+    jump(_i);
+    acked(START + 1, START, 1200, 60000); /* sent at the moment of the jump, but before it */
+    acked(START + RTT, START - 1, 1200, 60000);
+    ck_assert_int_eq(phase(), QUIC_RESUME_UNVALIDATED);
+    acked(START + RTT + 1, START - 1, 1200, 60000);
+    ck_assert_int_eq(phase(), QUIC_RESUME_VALIDATING);
+    ck_assert_int_eq(told.why, QUIC_RESUME_RTT_EXCEEDED);
+    end();
+    jump(_i);
+    sent(START, 50, 60000); /* at the same moment, but after it */
+    acked(START + RTT, START, 1200, 60000);
+    ck_assert_int_eq(phase(), QUIC_RESUME_VALIDATING);
+    ck_assert_int_eq(told.why, QUIC_RESUME_FIRST_ACKED);
+    end();
+}
+END_TEST
+
+/* The longer of what the RTT is and what it was just now: for the rate, and for the patience. */
+START_TEST(a_jump_is_paced_over_the_longer_round_trip)
+{
+    begin(0);
+    offer(SAVED, RTT);
+    f.rtt.smoothed = _i ? 2 * RTT : RTT;
+    f.rtt.latest = _i ? RTT : 2 * RTT;
+    acked(START, START - RTT, IW, IW);
+    uint64_t rate = quic_pacer_rate(&f.cc, &f.rtt);
+    ck_assert_uint_ge(rate, JUMP * 5u);
+    ck_assert_uint_le(rate, JUMP * 5u + 1);
+    sent(START + 2 * RTT, 50, 60000);
+    ck_assert_int_eq(phase(), QUIC_RESUME_UNVALIDATED);
+    sent(START + 2 * RTT + 1, 51, 61200);
+    ck_assert_int_eq(phase(), QUIC_RESUME_VALIDATING);
+    end();
+}
+END_TEST
+
+/* What is in flight when the jump ends. */
+static const struct flight {
+    uint64_t before, saved; /* in flight when it begins: PipeSize; the jump is half of `saved` */
+    uint64_t after;
+    enum quic_resume_phase phase;
+    uint64_t window;
+} flights[] = {
+    {0, SAVED, IW / 2, QUIC_RESUME_NORMAL, IW},       /* less than anybody may send at first */
+    {0, SAVED, IW, QUIC_RESUME_VALIDATING, IW},       /* and no less */
+    {15600, SAVED, 15600, QUIC_RESUME_NORMAL, 15600}, /* no more than there was */
+    {15600, SAVED, 16800, QUIC_RESUME_VALIDATING, 16800},
+    {30000, 50000, 20000, QUIC_RESUME_NORMAL, 25000}, /* never beyond the jump */
+    {12000, 50000, 26000, QUIC_RESUME_VALIDATING, 25000},
+};
+
+START_TEST(a_jump_ends_with_what_is_in_flight)
+{
+    const struct flight *with = &flights[_i];
+    begin(0);
+    offer(with->saved, RTT);
+    acked(START, START - RTT, IW, with->before);
+    ck_assert_uint_eq(f.cc.resume->pipe, with->before);
+    sent(START + RTT, 50, with->after);
+    if (phase() == QUIC_RESUME_UNVALIDATED)
+        sent(START + RTT + 1, 51, with->after);
+    ck_assert_int_eq(phase(), with->phase);
+    ck_assert_uint_eq(f.cc.window, with->window);
+    end();
+}
+END_TEST
+
+/* RFC 9002 7.2 holds in every phase, and a larger MTU lets a larger packet through. */
+START_TEST(no_window_is_below_the_least)
+{
+    jump(_i);
+    f.cc.ops->on_mtu(&f.cc, 9000);
+    ck_assert_uint_eq(f.cc.quantum, 18000);
+    end();
+    begin(_i);
+    offer(SAVED, RTT);
+    acked(START, START - RTT, IW, 0);
+    sent(START + 1, 50, 1200);
+    feed_loss(&f, START + RTT, START + 1, false); /* PipeSize is 0 */
+    ck_assert_int_eq(phase(), QUIC_RESUME_SAFE_RETREAT);
+    ck_assert_uint_eq(f.cc.window, 2 * MTU);
+    end();
+}
+END_TEST
+
+/* Lost before anything of the jump was sent: the retreat ends with what was sent later. */
+START_TEST(a_loss_at_once_is_one_of_the_jump)
+{
+    jump(_i);
+    feed_loss(&f, START + 1, START - 1, false);
+    ck_assert_int_eq(phase(), QUIC_RESUME_SAFE_RETREAT);
+    ck_assert_uint_eq(told.window, 6000);
+    acked(START + 2, START - 1, 1200, 10800);
+    ck_assert_int_eq(phase(), QUIC_RESUME_SAFE_RETREAT);
+    acked(START + RTT, START, 1200, 9600);
+    ck_assert_int_eq(phase(), QUIC_RESUME_NORMAL);
+    end();
+}
+END_TEST
+
+/* ... when the retreat is over; a loss after that may be undone as ever. */
+START_TEST(the_loss_of_a_jump_is_never_undone)
+{
+    jump(_i);
+    sent(START + 1, 50, 60000);
+    feed_loss(&f, START + RTT, START + 1, false);
+    acked(START + RTT + 1, START + 1, 12000, 48000);
+    ck_assert_int_eq(phase(), QUIC_RESUME_NORMAL);
+    uint64_t window = f.cc.window, threshold = f.cc.threshold;
+    f.cc.ops->on_spurious(&f.cc, START + RTT + 2);
+    ck_assert_uint_eq(f.cc.window, window);
+    ck_assert_uint_eq(f.cc.threshold, threshold);
+    feed_loss(&f, START + 3 * RTT, START + 2 * RTT, false);
+    ck_assert_uint_lt(f.cc.window, window);
+    f.cc.ops->on_spurious(&f.cc, START + 4 * RTT);
+    ck_assert_uint_eq(f.cc.window, window);
+    ck_assert_uint_eq(f.cc.threshold, threshold);
     end();
 }
 END_TEST
@@ -327,6 +461,9 @@ START_TEST(persistent_congestion_ends_every_phase)
     ck_assert_int_eq(told.why, QUIC_RESUME_PERSISTENT);
     ck_assert_uint_eq(f.cc.window, 2 * MTU);
     ck_assert_uint_eq(f.cc.pacing_rate, 0);
+    unsigned phases = told.phases;
+    f.cc.ops->on_persistent(&f.cc, START + 9 * RTT); /* nothing is left to end */
+    ck_assert_uint_eq(told.phases, phases);
     end();
 }
 END_TEST
@@ -347,6 +484,8 @@ START_TEST(what_a_round_trip_carries_is_observed)
     ck_assert_uint_eq(told.observed, 1);
     acked(START + 3 * RTT, START + 2 * RTT, 90000, IW); /* a little more is no news */
     ck_assert_uint_eq(told.observed, 1);
+    ck_assert(quic_resume_observed(&f.cc, &saved)); /* but known, to who asks */
+    ck_assert_uint_eq(saved.window, 90000);
     acked(START + 5 * RTT, START + 3 * RTT, 240000, IW); /* half of it stood in a queue */
     ck_assert(quic_resume_observed(&f.cc, &saved));
     ck_assert_uint_eq(saved.window, 120000);
@@ -361,51 +500,197 @@ START_TEST(what_a_round_trip_carries_is_observed)
 }
 END_TEST
 
-/* A controller of the application's that sets what it likes: the jump and the retreat hold all the same. */
+/* What is in one round trip, and what is none. */
+START_TEST(a_round_trip_is_whole)
+{
+    struct quic_resume_saved saved;
+    begin(0);
+    acked(RTT, 0, 80000, IW); /* the first acknowledgement begins a round, and ends none */
+    ck_assert_uint_eq(told.observed, 0);
+    acked(RTT + RTT / 2, RTT, 80000, IW); /* faster than the path is long */
+    ck_assert_uint_eq(told.observed, 0);
+    f.rtt.sampled = false;
+    acked(3 * RTT, 2 * RTT, 80000, IW); /* nobody knows how long it is */
+    ck_assert_uint_eq(told.observed, 0);
+    f.rtt.sampled = true;
+    f.rtt.smoothed = 3 * RTT; /* there is a queue */
+    acked(4 * RTT, 3 * RTT, 4 * IW - 1, IW);
+    ck_assert_uint_eq(told.observed, 0);
+    acked(5 * RTT, 4 * RTT, 4 * IW, IW); /* four initial windows are worth it */
+    ck_assert_uint_eq(told.observed, 1);
+    ck_assert(quic_resume_observed(&f.cc, &saved));
+    ck_assert_uint_eq(saved.window, 4 * IW);
+    ck_assert_uint_eq(saved.rtt, RTT);
+    sample_app_limited = true; /* less was sent than could be */
+    acked(6 * RTT, 5 * RTT, IW, IW);
+    ck_assert_uint_eq(f.cc.resume->observed, 4 * IW);
+    sample_app_limited = false; /* less arrived than was sent */
+    acked(7 * RTT, 6 * RTT, 3 * IW, IW);
+    ck_assert_uint_eq(f.cc.resume->observed, 4 * IW - IW / 8);
+    end();
+}
+END_TEST
+
+/* One more round when `observed` bytes are what a round trip carries; was that news? */
+static bool is_news(base_time now, uint64_t observed) {
+    unsigned before = told.observed;
+    f.cc.resume->observed = observed;
+    sample_app_limited = true;
+    acked(now, now - RTT, 1200, IW);
+    return told.observed != before;
+}
+
+START_TEST(a_path_that_carries_less_is_told_of_in_time)
+{
+    const base_time patience = 10 * BASE_SEC;
+    struct quic_resume_saved saved;
+    begin(0);
+    acked(START, START - RTT, IW, IW);
+    base_time at = START + RTT;
+    ck_assert(is_news(at, 240000));
+    ck_assert(!is_news(at + RTT, 119999)); /* it may come back */
+    ck_assert(!is_news(at + patience - 1, 119999));
+    ck_assert(!is_news(at + patience + RTT, 120000)); /* half is enough */
+    ck_assert(is_news(at += patience + 2 * RTT, 119999));
+    ck_assert(!is_news(at + patience - 1, 59998));
+    ck_assert(is_news(at += patience + RTT, 59998));
+    ck_assert(is_news(at += RTT, 80000)); /* more is told of at once */
+    ck_assert(!is_news(at + patience - 1, 4 * IW - 1));
+    ck_assert(is_news(at += patience + RTT, 4 * IW - 1));
+    ck_assert(!quic_resume_observed(&f.cc, &saved)); /* too little to be of use */
+    end();
+}
+END_TEST
+
+/* A controller of the application's that sets what it likes: the jump and the retreat hold all the same. It sees itself
+ * whenever it is called. */
+static struct stubborn {
+    uint64_t cut;  /* what it sets the window to when there is congestion */
+    uint64_t seen; /* what the window was then */
+    unsigned undone;
+} stubborn;
+static const struct quic_cc_ops stubborn_ops;
+
+static void stubborn_set(struct quic_cc *cc, uint64_t window) {
+    ck_assert_ptr_eq(cc->ops, &stubborn_ops);
+    cc->window = window;
+}
 static void stubborn_on_ack(struct quic_cc *cc, const struct quic_cc_ack *ack) {
     (void)ack;
-    cc->window = 77777;
+    stubborn_set(cc, 77777);
     cc->pacing_rate = 1;
+    cc->quantum = 5000;
 }
 static bool stubborn_init(struct quic_cc *cc) {
     (void)cc;
+    stubborn = (struct stubborn){.cut = 77777};
     return true;
 }
 static void stubborn_on_sent(struct quic_cc *cc, base_time now, uint64_t number, uint64_t bytes, uint64_t in_flight) {
-    (void)cc, (void)now, (void)number, (void)bytes, (void)in_flight;
+    (void)now, (void)number, (void)bytes, (void)in_flight;
+    ck_assert_ptr_eq(cc->ops, &stubborn_ops);
+}
+static void stubborn_on_lost(struct quic_cc *cc, const struct quic_cc_lost *lost) {
+    (void)lost;
+    stubborn_set(cc, 77777);
 }
 static void stubborn_on_congestion(struct quic_cc *cc, const struct quic_cc_loss *loss) {
     (void)loss;
-    cc->window = 77777;
+    stubborn.seen = cc->window;
+    stubborn_set(cc, stubborn.cut);
+    cc->events++;
 }
-static const struct quic_cc_ops stubborn = {.name = "stubborn",
-                                            .init = stubborn_init,
-                                            .on_sent = stubborn_on_sent,
-                                            .on_ack = stubborn_on_ack,
-                                            .on_congestion = stubborn_on_congestion,
-                                            .on_mtu = quic_cc_on_mtu};
+static void stubborn_on_spurious(struct quic_cc *cc, base_time now) {
+    (void)now;
+    stubborn.undone++;
+    stubborn_set(cc, 77777);
+}
+static const struct quic_cc_ops stubborn_ops = {.name = "stubborn",
+                                                .init = stubborn_init,
+                                                .on_sent = stubborn_on_sent,
+                                                .on_ack = stubborn_on_ack,
+                                                .on_lost = stubborn_on_lost,
+                                                .on_congestion = stubborn_on_congestion,
+                                                .on_spurious = stubborn_on_spurious,
+                                                .on_mtu = quic_cc_on_mtu};
 
-START_TEST(a_controller_of_ones_own_is_held_too)
-{
+/* It has jumped, with PipeSize 12000, and 60000 bytes are in flight. */
+static void stubborn_jump(void) {
     mem = toolkit_mem(&heap, 0);
     memset(&told, 0, sizeof told);
-    feed_init(&f, &stubborn, false);
+    feed_init(&f, &stubborn_ops, false);
     ck_assert(quic_resume_begin(&f.cc, &mem, &events, NULL));
+    ck_assert(!quic_resume_begin(&f.cc, &mem, &events, NULL)); /* one is enough */
     offer(SAVED, RTT);
     acked(START, START - RTT, IW, IW);
     ck_assert_uint_eq(f.cc.window, JUMP);
     sent(START + 1, 50, 60000);
+}
+
+START_TEST(a_controller_of_ones_own_is_held_too)
+{
+    stubborn_jump();
     acked(START + 2, START - RTT, 1200, 58800);
     ck_assert_uint_eq(f.cc.window, JUMP);
     ck_assert_uint_gt(f.cc.pacing_rate, 1);
+    f.cc.ops->on_lost(&f.cc, &(struct quic_cc_lost){.now = START + RTT, .sent_at = START + 1, .bytes = MTU});
+    ck_assert_uint_eq(f.cc.window, JUMP);
     feed_loss(&f, START + RTT, START + 1, false);
+    ck_assert_uint_eq(stubborn.seen, 13200); /* what it has earned */
     ck_assert_uint_eq(f.cc.window, 6600);
+    ck_assert_uint_eq(f.cc.pacing_rate, 1); /* its own again */
+    ck_assert_uint_eq(f.cc.quantum, 5000);
     acked(START + RTT, START - 1, 1200, 58800);
+    ck_assert_uint_eq(f.cc.window, 6600);
+    f.cc.ops->on_spurious(&f.cc, START + RTT);
+    ck_assert_uint_eq(stubborn.undone, 0);
+    feed_loss(&f, START + RTT, START + 1, false); /* another one */
+    ck_assert_uint_eq(f.cc.window, 6600);
+    f.cc.ops->on_spurious(&f.cc, START + RTT);
+    ck_assert_uint_eq(stubborn.undone, 1);
     ck_assert_uint_eq(f.cc.window, 6600);
     acked(START + RTT, START + 1, 1200, 58800);
     ck_assert_int_eq(phase(), QUIC_RESUME_NORMAL);
+    ck_assert_uint_eq(f.cc.window, 6600);
+    ck_assert_uint_eq(f.cc.threshold, 7800);    /* it did not set one */
     acked(START + RTT, START + 1, 1200, 58800); /* it governs again */
     ck_assert_uint_eq(f.cc.window, 77777);
+    end();
+}
+END_TEST
+
+START_TEST(a_controller_may_do_less_than_it_is_allowed)
+{
+    stubborn_jump();
+    stubborn.cut = 5000;
+    feed_loss(&f, START + RTT, START + 1, false);
+    ck_assert_uint_eq(f.cc.window, 5000);
+    acked(START + RTT, START - 1, 1200, 58800); /* that is the most from now on */
+    ck_assert_uint_eq(f.cc.window, 5000);
+    stubborn.cut = 3000;
+    feed_loss(&f, START + RTT + 1, START + 1, false);
+    acked(START + RTT + 2, START - 1, 1200, 58800);
+    ck_assert_uint_eq(f.cc.window, 3000);
+    end();
+    stubborn_jump();
+    sent(START + 2, 51, 61200);
+    acked(START + RTT, START + 1, 1200, 60000);
+    acked(START + RTT, START + 1, 100000, 60000); /* VALIDATING, and more is proven than the window has */
+    ck_assert_int_eq(phase(), QUIC_RESUME_VALIDATING);
+    feed_loss(&f, START + RTT, START + 1, false);
+    ck_assert_uint_eq(stubborn.seen, 77777);
+    end();
+}
+END_TEST
+
+/* Nothing is known: nothing is offered. */
+START_TEST(nothing_comes_of_nothing)
+{
+    begin(0);
+    offer(0, RTT);
+    offer(SAVED, 0);
+    ck_assert_int_eq(phase(), QUIC_RESUME_NORMAL);
+    ck_assert_uint_eq(told.phases, 0);
     end();
 }
 END_TEST
@@ -448,12 +733,22 @@ Suite *unit_suite(void) {
     tcase_add_loop_test(tcase, congestion_before_the_jump_ends_it, 0, 4);
     tcase_add_loop_test(tcase, a_full_window_is_validated, 0, 2);
     tcase_add_loop_test(tcase, a_jump_ends_after_a_round_trip, 0, 4);
+    tcase_add_loop_test(tcase, a_jump_ends_though_nothing_answers_it, 0, 2);
+    tcase_add_loop_test(tcase, a_jump_is_paced_over_the_longer_round_trip, 0, 2);
+    tcase_add_loop_test(tcase, a_jump_ends_with_what_is_in_flight, 0, (int)(sizeof flights / sizeof *flights));
+    tcase_add_loop_test(tcase, no_window_is_below_the_least, 0, 2);
+    tcase_add_loop_test(tcase, a_loss_at_once_is_one_of_the_jump, 0, 2);
+    tcase_add_loop_test(tcase, the_loss_of_a_jump_is_never_undone, 0, 2);
     tcase_add_loop_test(tcase, congestion_leads_to_a_safe_retreat, 0, 8);
     tcase_add_loop_test(tcase, another_loss_in_the_retreat_counts, 0, 2);
     tcase_add_loop_test(tcase, a_path_whose_rtt_falls_is_another, 0, 2);
     tcase_add_loop_test(tcase, persistent_congestion_ends_every_phase, 0, 4);
     tcase_add_test(tcase, what_a_round_trip_carries_is_observed);
+    tcase_add_test(tcase, a_round_trip_is_whole);
+    tcase_add_test(tcase, a_path_that_carries_less_is_told_of_in_time);
     tcase_add_test(tcase, a_controller_of_ones_own_is_held_too);
+    tcase_add_test(tcase, a_controller_may_do_less_than_it_is_allowed);
+    tcase_add_test(tcase, nothing_comes_of_nothing);
     tcase_add_test(tcase, a_model_is_left_alone);
     tcase_add_test(tcase, every_phase_and_reason_has_a_name);
     suite_add_tcase(suite, tcase);

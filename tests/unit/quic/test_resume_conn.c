@@ -94,6 +94,60 @@ START_TEST(a_session_remembers_the_path)
 }
 END_TEST
 
+/* What our own address was, and is, as far as anybody knows. */
+static const struct local {
+    struct quic_addr then, now;
+    bool same;
+} locals[] = {
+    {{.family = 4, .ip = {192, 0, 2, 1}}, {.family = 4, .ip = {192, 0, 2, 1}}, true},
+    {{.family = 4, .ip = {192, 0, 2, 1}}, {.family = 4, .ip = {192, 0, 2, 2}}, false},
+    {{.family = 4, .ip = {192, 0, 2, 1}}, {.family = 4}, true}, /* 0.0.0.0: the system chooses */
+    {{.family = 4}, {.family = 4, .ip = {192, 0, 2, 1}}, true},
+    {{0}, {.family = 4, .ip = {192, 0, 2, 1}}, true},
+    {{.family = 4, .ip = {192, 0, 2, 1}}, {0}, true},
+    {{.family = 6, .ip = {0xfe, 0x80, 1}, .scope = 2}, {.family = 6, .ip = {0xfe, 0x80, 1}, .scope = 3}, true},
+};
+
+/* Scopes are numbers of this machine and this moment: they are not compared. */
+START_TEST(our_own_address_counts_as_far_as_it_is_known)
+{
+    const struct local *l = &locals[_i];
+    const struct quic_addr there = {.family = 6, .ip = {0xfe, 0x80, 9}, .port = 443, .scope = 7};
+    uint8_t params[256];
+    struct base_writer out = base_writer_of(params, sizeof params);
+    struct quic_conn *first = conn_to(CRYPTO_CLIENT, 7, 0), *second = conn_to(CRYPTO_CLIENT, 7, 0);
+    first->first_path.remote = second->first_path.remote = there;
+    second->first_path.remote.scope = 8;
+    first->first_path.local = l->then;
+    second->first_path.local = l->now;
+    observe(first, WINDOW);
+    quic_resume_write_session(first, &out);
+    quic_resume_read_session(second, params, (size_t)(out.pos - params), engine.now);
+    ck_assert_int_eq(resume_of(second)->phase, l->same ? QUIC_RESUME_RECONNAISSANCE : QUIC_RESUME_NORMAL);
+    ck_assert_uint_eq(second->stats.resumes_refused, !l->same);
+    quic_conn_free(first);
+    quic_conn_free(second);
+}
+END_TEST
+
+/* The parameter is whole, but not what is in it. */
+START_TEST(a_parameter_that_is_too_short_is_refused)
+{
+    uint8_t params[256];
+    struct base_writer out = base_writer_of(params, sizeof params);
+    struct quic_conn *first = conn_to(CRYPTO_CLIENT, 7, 0), *second = conn_to(CRYPTO_CLIENT, 7, 0);
+    observe(first, WINDOW);
+    quic_resume_write_session(first, &out);
+    ck_assert_uint_eq(params[8], 54);
+    params[8] = 53;
+    quic_resume_read_session(second, params, (size_t)(out.pos - params) - 1, engine.now);
+    ck_assert_int_eq(resume_of(second)->phase, QUIC_RESUME_NORMAL);
+    ck_assert_uint_eq(second->stats.resumes_refused, 1);
+    quic_conn_free(first);
+    quic_conn_free(second);
+}
+END_TEST
+
 /* A connection that comes with a token of this age; `keeper` 1: another engine's. */
 static struct quic_conn *come_back(const struct quic_addr *from, base_time issued, bool other, size_t cut) {
     uint8_t rest[64];
@@ -123,6 +177,7 @@ START_TEST(a_token_counts_where_it_was_issued)
     quic_conn_free(conn);
     conn = come_back(&from, engine.now - 10, false, 1);
     ck_assert_int_eq(resume_of(conn)->phase, QUIC_RESUME_NORMAL);
+    ck_assert_uint_eq(conn->stats.resumes_refused, 1);
     quic_conn_free(conn);
     conn = come_back(&from, engine.now - 10, false, 20); /* all of it: a token as of old */
     ck_assert_int_eq(resume_of(conn)->phase, QUIC_RESUME_NORMAL);
@@ -152,6 +207,43 @@ START_TEST(what_was_saved_is_used_once)
     struct quic_conn *all[] = {first, again, beside, other, newer};
     for (unsigned i = 0; i < 5; i++)
         quic_conn_free(all[i]);
+}
+END_TEST
+
+/* The field of times knows no time before it, nor before the clock. */
+START_TEST(what_was_saved_before_the_clock_began_is_used_once)
+{
+    uint8_t rest[64];
+    struct base_writer out = base_writer_of(rest, sizeof rest);
+    const struct quic_resume_saved saved = {.window = WINDOW, .rtt = 5000 * BASE_SEC};
+    quic_resume_write_token(&engine.endpoint, &saved, &out);
+    for (unsigned i = 0; i < 2; i++) {
+        struct base_reader in = base_reader_of(rest, (size_t)(out.pos - rest));
+        struct quic_conn *conn = conn_to(CRYPTO_SERVER, 7, 1);
+        quic_resume_read_token(conn, quic_endpoint_unix(&engine.endpoint, 0) - BASE_SEC, &in, engine.now);
+        ck_assert_uint_eq(resume_of(conn)->saved.saved_at, 0);
+        ck_assert_uint_eq(resume_of(conn)->saved.rtt, UINT32_MAX * BASE_US); /* longer than what can be written */
+        ck_assert(claim(conn) == !i);
+        quic_conn_free(conn);
+    }
+    struct quic_conn *conn = conn_to(CRYPTO_SERVER, 8, 1);
+    struct quic_resume *r = resume_of(conn);
+    r->saved.address = 1;
+    ck_assert(r->events->claim(r->user, &r->saved, 0)); /* in its first moment */
+    ck_assert(!r->events->claim(r->user, &r->saved, 0));
+    quic_conn_free(conn);
+}
+END_TEST
+
+START_TEST(addresses_are_of_their_family)
+{
+    struct quic_addr four = {.family = 4, .ip = {192, 0, 2, 7}}, six = {.family = 6, .ip = {192, 0, 2, 7}};
+    struct quic_conn *first = come_back(&four, engine.now - 1, false, 0);
+    struct quic_conn *second = come_back(&six, engine.now - 1, false, 0);
+    ck_assert(claim(first));
+    ck_assert(claim(second));
+    quic_conn_free(first);
+    quic_conn_free(second);
 }
 END_TEST
 
@@ -227,10 +319,22 @@ END_TEST
 
 START_TEST(there_is_no_machine_unless_asked_for)
 {
-    engine.config.options.careful_resume = 0;
+    uint8_t params[256];
+    struct base_writer out = base_writer_of(params, sizeof params);
     struct quic_conn *conn = conn_to(CRYPTO_CLIENT, 7, 1);
+    observe(conn, WINDOW);
+    quic_resume_write_session(conn, &out);
+    quic_conn_free(conn);
+    engine.config.options.careful_resume = 0;
+    conn = conn_to(CRYPTO_CLIENT, 8, 1);
     ck_assert_ptr_null(resume_of(conn));
     ck_assert_ptr_eq(conn->first_path.control.cc.ops, &quic_cc_cubic);
+    quic_resume_read_session(conn, params, (size_t)(out.pos - params), engine.now); /* nor is anything judged */
+    ck_assert_uint_eq(conn->stats.resumes_refused, 0);
+    quic_conn_free(conn);
+    const struct quic_addr from = engine_addr(7, 443);
+    conn = come_back(&from, engine.now - 10, true, 0);
+    ck_assert_uint_eq(conn->stats.resumes_refused, 0);
     quic_conn_free(conn);
     engine.config.options.careful_resume = 1;
     engine.config.options.pacing = 0;
@@ -245,8 +349,12 @@ Suite *unit_suite(void) {
     TCase *tcase = tcase_create("resume_conn");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, a_session_remembers_the_path, 0, (int)(sizeof visits / sizeof *visits));
+    tcase_add_loop_test(tcase, our_own_address_counts_as_far_as_it_is_known, 0, (int)(sizeof locals / sizeof *locals));
+    tcase_add_test(tcase, a_parameter_that_is_too_short_is_refused);
     tcase_add_test(tcase, a_token_counts_where_it_was_issued);
     tcase_add_test(tcase, what_was_saved_is_used_once);
+    tcase_add_test(tcase, what_was_saved_before_the_clock_began_is_used_once);
+    tcase_add_test(tcase, addresses_are_of_their_family);
     tcase_add_test(tcase, a_network_of_ipv6_is_one_client);
     tcase_add_test(tcase, without_memory_there_is_no_jump);
     tcase_add_test(tcase, a_session_is_made_again);
