@@ -4,8 +4,9 @@
  * that another engine should have it.
  *
  * A mailbox is a sack. Whoever puts something in holds the lock for as long as one datagram is copied; the owner holds it
- * to exchange the full sack for the empty one, and delivers at his leisure. No memory moves between threads: a sack belongs
- * to its seat, and only the owner's side and the others' side take turns with it.
+ * to exchange the full sack for the empty one, and delivers at his leisure. Sacks are the owner's, out of his engine's
+ * memory: he makes them, replaces a small one by a large one when there is mail, and gives them back. Where the budget
+ * allows for none the seat is without a sack, and what comes is dropped.
  *
  * Who sends much gets no more than half of a mailbox: what one network holds in it is counted in a table of fixed size,
  * by a hash with a secret key, from one emptying to the next. A flood of IDs that somebody made up or has overheard thus
@@ -22,10 +23,8 @@
 
 #include "io/loop_impl.h"
 
-#define PARCELS (IO_HANDOVER_BYTES / IO_HANDOVER_LEAST)
-#define SHARES 64u                         /* cells for networks */
-#define SHARE_MOST (IO_HANDOVER_BYTES / 2) /* of one */
-#define GROUP 32u                          /* datagrams given to the endpoint at a time */
+#define SHARES 64u /* cells for networks */
+#define GROUP 32u  /* datagrams given to the endpoint at a time */
 
 struct parcel { /* a datagram under way */
     base_time arrived;
@@ -36,11 +35,11 @@ struct parcel { /* a datagram under way */
 };
 
 struct sack {
+    uint32_t capacity;    /* bytes, and room for so many parcels as count for that */
     uint32_t count, used; /* parcels, bytes */
     uint32_t weight;      /* bytes, and what small ones count for beyond theirs */
     uint32_t shares[SHARES];
-    struct parcel parcels[PARCELS];
-    uint8_t bytes[IO_HANDOVER_BYTES];
+    struct parcel parcels[]; /* behind them the bytes */
 };
 
 struct io_seat {
@@ -49,10 +48,10 @@ struct io_seat {
     unsigned number;
     pthread_mutex_t lock;
     struct io_loop *owner; /* NULL: nobody sits here. Under the lock, but for the owner's reading */
-    struct sack *filling;  /* NULL: nothing came so far. Under the lock */
-    struct base_mem mem;   /* of both sacks. Under the lock */
+    struct sack *filling;  /* NULL: there was no memory for one. Under the lock */
     _Atomic bool waiting;  /* there is something in `filling`: saves the owner from asking */
     /* the owner's alone: */
+    bool without;         /* `filling` is NULL */
     struct sack *reading; /* NULL, or what is delivered */
     uint32_t next;        /* the first parcel of it that is not */
     bool delivering;      /* what comes in now was handed over already */
@@ -67,6 +66,44 @@ struct io_exchange {
     struct io_seat seats[];
 };
 
+/* ---- sacks ---- */
+
+static size_t sack_size(uint32_t capacity) {
+    return sizeof(struct sack) + capacity / IO_HANDOVER_LEAST * sizeof(struct parcel) + capacity;
+}
+
+static uint8_t *sack_bytes(struct sack *sack) {
+    return (uint8_t *)(sack->parcels + sack->capacity / IO_HANDOVER_LEAST);
+}
+
+static void sack_empty(struct sack *sack) {
+    sack->count = sack->used = sack->weight = 0;
+    memset(sack->shares, 0, sizeof sack->shares);
+}
+
+/* What this engine's sacks may hold, and no more than `most`. */
+static uint32_t sack_capacity(const struct base_mem *mem, uint32_t most) {
+    uint64_t part = mem->limit / IO_HANDOVER_SHARE;
+    return mem->limit && part < most ? (uint32_t)part : most;
+}
+
+/* NULL where the budget has no room; that is not asked for in vain, turn after turn. */
+static struct sack *sack_new(struct base_mem *mem, uint32_t most) {
+    uint32_t capacity = sack_capacity(mem, most);
+    if (capacity < IO_HANDOVER_LEAST || (mem->limit && mem->used + sack_size(capacity) > mem->limit))
+        return NULL;
+    struct sack *sack = (struct sack *)base_alloc(mem, sack_size(capacity));
+    if (!sack)
+        return NULL;
+    sack->capacity = capacity;
+    sack_empty(sack);
+    return sack;
+}
+
+static void sack_free(struct base_mem *mem, struct sack *sack) {
+    base_free(mem, sack, sack ? sack_size(sack->capacity) : 0);
+}
+
 /* ---- putting in ---- */
 
 /* The network of an address, /24 or /56, as one of the cells. */
@@ -76,34 +113,20 @@ static uint32_t *share_of(const struct io_exchange *exchange, struct sack *sack,
     return &sack->shares[base_siphash(exchange->secret, key, sizeof key) % SHARES];
 }
 
-static void sack_empty(struct sack *sack) {
-    sack->count = sack->used = sack->weight = 0;
-    memset(sack->shares, 0, sizeof sack->shares);
-}
-
-static bool seat_has_sack(struct io_seat *seat) {
-    if (seat->filling)
-        return true;
-    seat->filling = (struct sack *)base_alloc(&seat->mem, sizeof *seat->filling);
-    if (seat->filling)
-        sack_empty(seat->filling);
-    return seat->filling != NULL;
-}
-
 /* Under the lock. False: nobody sits there, there is no memory or no room. */
 static bool seat_take_in(struct io_seat *seat, const struct parcel *parcel, const uint8_t *data) {
     uint32_t weight = parcel->len < IO_HANDOVER_LEAST ? IO_HANDOVER_LEAST : parcel->len;
-    if (!seat->owner || !seat_has_sack(seat))
+    if (!seat->owner || !seat->filling)
         return false;
     struct sack *sack = seat->filling;
     uint32_t *share = share_of(seat->exchange, sack, &parcel->remote);
-    if (weight > IO_HANDOVER_BYTES - sack->weight || *share + weight > SHARE_MOST)
+    if (weight > sack->capacity - sack->weight || *share + weight > sack->capacity / 2)
         return false;
     sack->weight += weight;
     *share += weight;
     sack->parcels[sack->count] = *parcel;
     sack->parcels[sack->count++].at = sack->used;
-    memcpy(sack->bytes + sack->used, data, parcel->len);
+    memcpy(sack_bytes(sack) + sack->used, data, parcel->len);
     sack->used += parcel->len;
     atomic_store_explicit(&seat->waiting, true, memory_order_relaxed);
     return true;
@@ -174,22 +197,39 @@ struct delivery {
     struct quic_datagram group[GROUP];
 };
 
-/* The mailbox, when there is something in it and the last one is empty. */
-static bool seat_has_mail(struct io_seat *seat) {
-    if (seat->reading && seat->next < seat->reading->count)
-        return true;
-    if (!atomic_load_explicit(&seat->waiting, memory_order_relaxed)) /* whoever sets it wakes us afterwards */
-        return false;
-    if (seat->reading)
-        sack_empty(seat->reading);
+/* An empty sack for what comes next, as large as it may be; else the one that was read, or a small one, or none. */
+static struct sack *next_sack(struct base_mem *mem, struct sack *old) {
+    if (old && old->capacity >= sack_capacity(mem, IO_HANDOVER_BYTES)) {
+        sack_empty(old);
+        return old;
+    }
+    sack_free(mem, old);
+    struct sack *sack = sack_new(mem, IO_HANDOVER_BYTES);
+    return sack ? sack : sack_new(mem, IO_HANDOVER_FIRST);
+}
+
+/* What others have put in so far is the owner's to read; they go on with `next`. */
+static void seat_exchange(struct io_seat *seat, struct sack *next) {
     pthread_mutex_lock(&seat->lock);
     struct sack *full = seat->filling;
-    seat->filling = seat->reading;
+    seat->filling = next;
     atomic_store_explicit(&seat->waiting, false, memory_order_relaxed);
     pthread_mutex_unlock(&seat->lock);
     seat->reading = full;
     seat->next = 0;
-    return true;
+}
+
+/* The mailbox, when there is something in it and the last one is empty. */
+static bool seat_has_mail(struct io_loop *loop) {
+    struct io_seat *seat = loop->seat;
+    if (seat->reading && seat->next < seat->reading->count)
+        return true;
+    if (!seat->without && !atomic_load_explicit(&seat->waiting, memory_order_relaxed))
+        return false; /* whoever sets it wakes us afterwards */
+    struct sack *next = next_sack(loop->mem, seat->reading);
+    seat->without = !next;
+    seat_exchange(seat, next);
+    return seat->reading && seat->reading->count;
 }
 
 static struct io_socket *find_socket(struct io_loop *loop, const struct quic_addr *bound) {
@@ -264,7 +304,7 @@ static bool deliver_one(struct delivery *d, const struct parcel *parcel, const u
 unsigned io_seat_deliver(struct io_loop *loop, bool *fed) {
     struct io_seat *seat = loop->seat;
     *fed = true;
-    if (!seat_has_mail(seat))
+    if (!seat_has_mail(loop))
         return 0;
     struct delivery d; /* 3 KiB of which little is used at first */
     d.loop = loop;
@@ -277,7 +317,7 @@ unsigned io_seat_deliver(struct io_loop *loop, bool *fed) {
     unsigned done = 0;
     for (; done < IO_HANDOVER_BUDGET && seat->next < seat->reading->count && *fed; done++) {
         const struct parcel *parcel = &seat->reading->parcels[seat->next];
-        *fed = deliver_one(&d, parcel, seat->reading->bytes + parcel->at);
+        *fed = deliver_one(&d, parcel, sack_bytes(seat->reading) + parcel->at);
         seat->next += *fed;
     }
     flush(&d);
@@ -308,25 +348,14 @@ struct io_exchange *io_exchange_new(unsigned seats, const uint8_t secret[16]) {
         seat->core.hand_over = on_hand_over;
         seat->exchange = exchange;
         seat->number = i;
-        base_mem_init(&seat->mem, 0);
         pthread_mutex_init(&seat->lock, NULL);
     }
     return exchange;
 }
 
-uint64_t io_exchange_memory(struct io_exchange *exchange) {
-    uint64_t used = 0;
-    for (unsigned i = 0; i < exchange->count; i++) {
-        pthread_mutex_lock(&exchange->seats[i].lock);
-        used += exchange->seats[i].mem.used;
-        pthread_mutex_unlock(&exchange->seats[i].lock);
-    }
-    return used;
-}
-
 void io_exchange_free(struct io_exchange *exchange) {
     for (unsigned i = 0; exchange && i < exchange->count; i++) {
-        assert(!exchange->seats[i].owner && exchange->seats[i].mem.used == 0);
+        assert(!exchange->seats[i].owner && !exchange->seats[i].filling);
         pthread_mutex_destroy(&exchange->seats[i].lock);
     }
     if (!exchange)
@@ -339,10 +368,13 @@ void io_exchange_join(struct io_exchange *exchange, struct io_loop *loop) {
     unsigned number = loop->endpoint.codec.engine;
     assert(number < exchange->count && !loop->seat && !loop->external);
     struct io_seat *seat = &exchange->seats[number];
+    struct sack *first = sack_new(loop->mem, IO_HANDOVER_FIRST);
     pthread_mutex_lock(&seat->lock);
     assert(!seat->owner);
     seat->owner = loop;
+    seat->filling = first;
     pthread_mutex_unlock(&seat->lock);
+    seat->without = !first;
     loop->seat = seat;
     loop->endpoint.siblings = &seat->core;
 }
@@ -353,12 +385,11 @@ void io_exchange_leave(struct io_loop *loop) {
         return;
     pthread_mutex_lock(&seat->lock);
     seat->owner = NULL;
-    base_free(&seat->mem, seat->filling, sizeof *seat->filling);
-    base_free(&seat->mem, seat->reading, sizeof *seat->reading);
-    seat->filling = seat->reading = NULL;
-    seat->next = 0;
-    atomic_store_explicit(&seat->waiting, false, memory_order_relaxed);
     pthread_mutex_unlock(&seat->lock);
+    sack_free(loop->mem, seat->reading);
+    seat_exchange(seat, NULL);
+    sack_free(loop->mem, seat->reading);
+    seat->reading = NULL;
     loop->seat = NULL;
     loop->endpoint.siblings = NULL;
 }

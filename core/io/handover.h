@@ -17,8 +17,9 @@
  * buffer of the receiver's. Address, mark and time of arrival go with them.
  *
  * Invariants: a datagram is handed over once - what comes out of a mailbox goes into none. A mailbox holds
- * IO_HANDOVER_BYTES at most, half of them from one network, and drops what comes beyond that; its memory is taken when
- * the first datagram comes. When io_exchange_leave has returned nobody touches the loop any more.
+ * IO_HANDOVER_BYTES at most, half of them from one network, and drops what comes beyond that. Its memory is part of its
+ * engine's budget and taken by the engine's own thread: IO_HANDOVER_FIRST to begin with, all when the first datagrams have
+ * come; less where the budget is small. When io_exchange_leave has returned nobody touches the loop any more.
  */
 #ifndef IO_HANDOVER_H
 #define IO_HANDOVER_H
@@ -26,6 +27,8 @@
 #include "io/loop.h"
 
 #define IO_HANDOVER_BYTES (1u << 20) /* a mailbox; twice that while one is emptied */
+#define IO_HANDOVER_FIRST (1u << 17) /* of an engine to which nothing came so far */
+#define IO_HANDOVER_SHARE 40u        /* ... and never more than this part of a memory limit */
 #define IO_HANDOVER_LEAST 1024u      /* what the smallest datagram counts for: so there are 1,024 at most */
 #define IO_HANDOVER_BUDGET 128u      /* delivered in a turn: half of what sockets may receive */
 #define IO_HANDOVER_SEATS 256u       /* as many as engines have numbers */
@@ -34,12 +37,11 @@ struct io_exchange; /* of a pool; counted by nobody: it outlives all loops that 
 
 /* `secret` hashes the networks of clients. NULL: out of memory. */
 struct io_exchange *io_exchange_new(unsigned seats, const uint8_t secret[16]);
-/* Bytes in all mailboxes. Any thread. */
-uint64_t io_exchange_memory(struct io_exchange *exchange);
 /* All have left. */
 void io_exchange_free(struct io_exchange *exchange);
 
-/* The engine takes the seat of its number (quic_endpoint_open.engine), which is free and exists. Its own thread. */
+/* The engine takes the seat of its number (quic_endpoint_open.engine), which is free and exists. Its own thread. Without
+ * memory for a mailbox it gets nothing from others until there is some. */
 void io_exchange_join(struct io_exchange *exchange, struct io_loop *loop);
 
 /* ---- inside the room ---- */

@@ -21,6 +21,7 @@
 enum { A, B, ENGINES };
 #define SEATS 4u /* the others are empty */
 #define RECORDS (IO_HANDOVER_BYTES / IO_HANDOVER_LEAST)
+#define FIRST (IO_HANDOVER_FIRST / IO_HANDOVER_LEAST) /* to an engine to which nothing came so far */
 
 static struct base_mem mems[ENGINES], client_mem;
 static struct io_loop loops[ENGINES], client;
@@ -134,6 +135,16 @@ static unsigned deliver(unsigned engine) {
     unsigned done = io_seat_deliver(&loops[engine], &fed);
     ck_assert(fed);
     return done;
+}
+
+/* Something has come to B twice: both sacks are as large as they may be. Nothing is counted so far. */
+static void grow(void) {
+    for (unsigned i = 0; i < 2; i++) {
+        flood(1, 25);
+        deliver(B);
+    }
+    for (unsigned i = 0; i < ENGINES; i++)
+        loops[i].endpoint.stats = (struct engine_stats){0};
 }
 
 /* What the client has to say goes to this engine; true when there was something. */
@@ -252,6 +263,7 @@ END_TEST
 /* Several that arrived at different times, of several sizes, through more than one buffer. */
 START_TEST(order_and_bytes_are_kept)
 {
+    grow();
     for (unsigned i = 0; i < 40; i++) {
         now += i % 3;
         flood(1, i % 10 ? 25 + i : 20000);
@@ -393,6 +405,7 @@ END_TEST
 
 START_TEST(a_mailbox_holds_so_many)
 {
+    grow();
     flood(3 * RECORDS, 25);
     ck_assert_uint_eq(stats(A)->datagrams_handed_over, RECORDS);
     ck_assert_uint_eq(stats(A)->handovers_dropped, 2 * RECORDS);
@@ -409,6 +422,7 @@ END_TEST
 
 START_TEST(a_mailbox_holds_so_many_bytes)
 {
+    grow();
     flood(100, 60000);
     ck_assert_uint_eq(stats(A)->datagrams_handed_over, IO_HANDOVER_BYTES / 60000);
     ck_assert_uint_eq(stats(A)->handovers_dropped, 100 - IO_HANDOVER_BYTES / 60000);
@@ -420,13 +434,93 @@ END_TEST
 /* While one is emptied another is filled, and that is all: the memory does not grow, whatever comes. */
 START_TEST(its_memory_is_two_sacks)
 {
+    uint64_t before = mems[B].used;
+    flood(1, 25);
+    uint64_t rest = mems[A].used;
     for (unsigned round = 0; round < 20; round++) {
         flood(RECORDS, 1024);
         deliver(B);
     }
-    ck_assert_uint_le(io_exchange_memory(exchange), 2 * (IO_HANDOVER_BYTES + RECORDS * 128));
-    ck_assert_uint_ge(io_exchange_memory(exchange), 2 * IO_HANDOVER_BYTES); /* B's; nobody wrote to the others */
+    ck_assert_uint_le(mems[B].used - before, 2 * (IO_HANDOVER_BYTES + RECORDS * 128));
+    ck_assert_uint_ge(mems[B].used - before, 2 * IO_HANDOVER_BYTES - IO_HANDOVER_FIRST - FIRST * 128);
+    ck_assert_uint_eq(mems[A].used, rest); /* nobody wrote to the other */
     ck_assert_uint_lt(mems[B].peak, 4u << 20);
+}
+END_TEST
+
+START_TEST(a_mailbox_begins_small)
+{
+    flood(2 * RECORDS, 25);
+    ck_assert_uint_eq(stats(A)->datagrams_handed_over, FIRST);
+    ck_assert_uint_eq(deliver(B), FIRST);
+    flood(2 * RECORDS, 25);
+    ck_assert_uint_eq(stats(A)->datagrams_handed_over, FIRST + RECORDS);
+}
+END_TEST
+
+static uint64_t charged; /* by hand */
+
+/* B begins anew, with a memory limit, and room for so many more bytes; ~0: whatever is left. */
+static void limit_b(uint64_t limit, uint64_t room) {
+    const struct io_udp_open open = {
+        .local = io_socket_core(sockets[A])->local, .features = IO_UDP_ALL, .reuse_port = true};
+    io_loop_close(&loops[B], NULL, NULL);
+    open_loop(&loops[B], &mems[B], B, false);
+    ck_assert_int_eq(io_loop_open_socket(&loops[B], &open, &sockets[B], NULL), 0);
+    io_socket_core(sockets[B])->listener = &listeners[B];
+    struct base_buf *buf = base_buf_get(&loops[B].bufs); /* it has what it needs to receive */
+    base_buf_unref(buf);
+    mems[B].limit = limit;
+    charged = room < limit ? limit - mems[B].used - room : 0;
+    ck_assert(!charged || base_charge(&mems[B], charged));
+    io_exchange_join(exchange, &loops[B]);
+}
+
+/* Two sacks are less than a sixteenth of the budget. */
+START_TEST(a_small_budget_has_a_small_mailbox)
+{
+    const uint64_t limit = 4 << 20, most = limit / 40 / IO_HANDOVER_LEAST;
+    limit_b(limit, UINT64_MAX);
+    uint64_t before = mems[B].used - most * IO_HANDOVER_LEAST;
+    for (unsigned round = 1; round < 4; round++) {
+        flood(2 * RECORDS, 25);
+        ck_assert_uint_eq(stats(A)->datagrams_handed_over, round * most);
+        ck_assert_uint_eq(deliver(B), most);
+        ck_assert_uint_lt(mems[B].used - before, limit / 16);
+    }
+    limit_b(IO_HANDOVER_LEAST * 40 - 1, UINT64_MAX); /* not even for one datagram */
+    flood(1, 25);
+    ck_assert_uint_eq(stats(A)->datagrams_handed_over, 3 * most);
+}
+END_TEST
+
+/* What is left of the budget is too little for a large sack: a small one has to do. For a second one, too: others are
+ * heard again when the first is empty. For any: nobody is heard until there is room. */
+START_TEST(a_mailbox_takes_no_more_than_is_left)
+{
+    const unsigned sacks = (unsigned)_i, second = sacks > 1;
+    limit_b(64 << 20, sacks * (IO_HANDOVER_FIRST + FIRST * 128) + 1000);
+    uint64_t mailed = 0;
+    for (unsigned round = 0; round < 4; round++) {
+        flood(2 * RECORDS, 25);
+        ck_assert_uint_eq(stats(A)->datagrams_handed_over, mailed += sacks ? FIRST : 0);
+        ck_assert_uint_eq(deliver(B), sacks ? FIRST : 0);
+        flood(1, 25);
+        ck_assert_uint_eq(stats(A)->datagrams_handed_over, mailed += second);
+        uint64_t refusals = mems[B].refusals;
+        ck_assert_uint_eq(deliver(B), second);
+        ck_assert_uint_le(mems[B].used, mems[B].limit);
+        ck_assert(mems[B].refusals == refusals || second);
+    }
+    base_credit(&mems[B], charged);
+    for (unsigned i = 0; i < 3; i++) {
+        deliver(B);
+        flood(1, 25);
+    }
+    mailed = stats(A)->datagrams_handed_over;
+    deliver(B);
+    flood(2 * RECORDS, 25);
+    ck_assert_uint_eq(stats(A)->datagrams_handed_over, mailed + RECORDS);
 }
 END_TEST
 
@@ -434,6 +528,7 @@ END_TEST
  * so many turns, and the engine's own socket is served all the while. */
 START_TEST(a_flood_leaves_room_for_others)
 {
+    grow();
     struct quic_conn *accepted, *conn = connect_to(B, &accepted);
     const struct quic_addr moved = {.family = 4, .ip = {127, 0, 0, 1}, .port = 11};
     uint64_t before = stats(A)->datagrams_handed_over;
@@ -462,6 +557,7 @@ END_TEST
 /* IPv6: a network is a /56. */
 START_TEST(networks_of_both_families)
 {
+    grow();
     for (unsigned i = 0; i < RECORDS; i++) {
         const struct quic_addr from = {
             .family = 6, .ip = {0x20, 1, 0xd, 0xb8, 0, 0, 7, (uint8_t)i, (uint8_t)i}, .port = 1};
@@ -504,7 +600,7 @@ START_TEST(who_leaves_is_left_in_peace)
     io_loop_turn(&loops[A]); /* wakes nobody */
     ck_assert_uint_eq(stats(A)->datagrams_handed_over, 3);
     ck_assert_uint_eq(stats(A)->handovers_dropped, 3);
-    ck_assert_uint_eq(io_exchange_memory(exchange), 0);
+    ck_assert_uint_eq(mems[B].used, 0);
 }
 END_TEST
 
@@ -577,6 +673,9 @@ Suite *unit_suite(void) {
     tcase_add_test(tcase, nothing_goes_round);
     tcase_add_test(tcase, a_mailbox_holds_so_many);
     tcase_add_test(tcase, a_mailbox_holds_so_many_bytes);
+    tcase_add_test(tcase, a_mailbox_begins_small);
+    tcase_add_test(tcase, a_small_budget_has_a_small_mailbox);
+    tcase_add_loop_test(tcase, a_mailbox_takes_no_more_than_is_left, 0, 3);
     tcase_add_test(tcase, its_memory_is_two_sacks);
     tcase_add_test(tcase, a_flood_leaves_room_for_others);
     tcase_add_test(tcase, networks_of_both_families);

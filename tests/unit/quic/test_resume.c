@@ -206,6 +206,8 @@ START_TEST(a_full_window_is_validated)
         sent(now, in_flight / MTU, in_flight);
     ck_assert_int_eq(phase(), QUIC_RESUME_VALIDATING);
     ck_assert_int_eq(told.why, QUIC_RESUME_LAST_SENT);
+    ck_assert_uint_eq(f.cc.resume->first_number, IW / MTU); /* for the log */
+    ck_assert_uint_eq(f.cc.resume->last_number, JUMP / MTU);
     ck_assert_uint_le(f.cc.window, JUMP);
     ck_assert_uint_gt(f.cc.window, JUMP - MTU);
     ck_assert_uint_eq(f.cc.pacing_rate, 0); /* the controller's own again */
