@@ -111,24 +111,31 @@ static size_t mask_key_size(const struct crypto_mask_key *key) {
     return is_aes(key->aead) ? sizeof *key : offsetof(struct crypto_mask_key, u) + sizeof(ChaCha);
 }
 
-void crypto_key_free(struct base_mem *mem, struct crypto_key *key) {
-    if (!key)
-        return;
+/* Wiped; how many bytes it was. */
+static size_t key_clear(struct crypto_key *key) {
     size_t size = key_size(key);
     if (is_aes(key->aead) && !key->packed)
         gcm_clear(&key->gcm);
     crypto_wipe(key, size);
-    base_free(mem, key, size);
+    return size;
 }
 
-void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
-    if (!key)
-        return;
+static size_t mask_key_clear(struct crypto_mask_key *key) {
     size_t size = mask_key_size(key);
     if (is_aes(key->aead) && !key->packed)
         wc_AesFree(&key->u.aes);
     crypto_wipe(key, size);
-    base_free(mem, key, size);
+    return size;
+}
+
+void crypto_key_free(struct base_mem *mem, struct crypto_key *key) {
+    if (key)
+        base_free(mem, key, key_clear(key));
+}
+
+void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
+    if (key)
+        base_free(mem, key, mask_key_clear(key));
 }
 
 /* ---- making ---- */
@@ -270,4 +277,40 @@ struct crypto_mask_key *crypto_mask_key_unpack(struct base_mem *mem, struct cryp
     }
     crypto_mask_key_free(mem, expanded);
     return NULL;
+}
+
+/* ---- packed keys at work ---- */
+
+struct crypto_key *key_at_hand(struct crypto_key *key, struct crypto_key *room) {
+    if (!key->packed)
+        return key;
+    memcpy(room, key, offsetof(struct crypto_key, gcm));
+    room->packed = false;
+    memset(&room->gcm, 0, gcm_key_size(room->wide));
+    if (key_expand(room))
+        return room;
+    key_clear(room);
+    return NULL;
+}
+
+struct crypto_mask_key *mask_key_at_hand(struct crypto_mask_key *key, struct crypto_mask_key *room) {
+    if (!key->packed)
+        return key;
+    memcpy(room, key, offsetof(struct crypto_mask_key, u));
+    room->packed = false;
+    memset(&room->u, 0, sizeof room->u);
+    if (mask_key_expand(room))
+        return room;
+    mask_key_clear(room);
+    return NULL;
+}
+
+void key_away(struct crypto_key *at_hand, const struct crypto_key *room) {
+    if (at_hand == room)
+        key_clear(at_hand);
+}
+
+void mask_key_away(struct crypto_mask_key *at_hand, const struct crypto_mask_key *room) {
+    if (at_hand == room)
+        mask_key_clear(at_hand);
 }

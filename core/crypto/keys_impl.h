@@ -38,4 +38,10 @@ struct crypto_mask_key {
     } u;
 };
 
+/* `key`, or when it is packed an expanded copy of it in `room`. NULL: the cipher refuses it. Ends with ..._away. */
+struct crypto_key *key_at_hand(struct crypto_key *key, struct crypto_key *room);
+struct crypto_mask_key *mask_key_at_hand(struct crypto_mask_key *key, struct crypto_mask_key *room);
+void key_away(struct crypto_key *at_hand, const struct crypto_key *room);
+void mask_key_away(struct crypto_mask_key *at_hand, const struct crypto_mask_key *room);
+
 #endif

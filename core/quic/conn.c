@@ -5,7 +5,7 @@
  *
  * Not here: what packets do (rx_*.c, tx_*.c), how it ends on the wire (close.c), TLS (handshake.c).
  *
- * Invariant: conn->timer is in the heap exactly when some deadline is not BASE_NEVER. RFC 9000 sections 5, 7, 10.1.
+ * Invariant: conn->timer is in the heap exactly when some deadline is not BASE_NEVER, and no later than the soonest. RFC 9000 sections 5, 7, 10.1.
  */
 #include <assert.h>
 
@@ -13,8 +13,6 @@
 #include "quic/path_record.h"
 #include "quic/walk.h"
 #include "tables/errors.h"
-
-#define CONN_SHRINK_AFTER BASE_SEC
 
 static const struct quic_recovery_events recovery_events = {quic_tx_on_fate, quic_tx_on_packet};
 
@@ -198,18 +196,15 @@ static base_time conn_ack_deadline(const struct quic_conn *conn, base_time now) 
     return deadline > now ? deadline : base_time_add(now, conn->config->options.max_ack_delay);
 }
 
-/* A busy connection keeps rings and pools, so that it need not allocate. Once no more than time-outs are left to happen for a
- * while it gives them back: there may be a million like it. The log of sent packets has memory whenever anything has. */
-static void conn_arm_shrink(struct quic_conn *conn, base_time now) {
-    static const enum quic_timer busy[] = {QUIC_TIMER_RECOVERY, QUIC_TIMER_ACK, QUIC_TIMER_PACING, QUIC_TIMER_PATH};
-    bool quiet = conn->handshake_confirmed &&
-                 (!conn->keys_packed || quic_sent_holds_memory(&conn->recovery.spaces[QUIC_APPLICATION]));
-    for (unsigned i = 0; i < sizeof busy / sizeof *busy; i++)
-        quiet &= conn->deadlines[busy[i]] == BASE_NEVER;
-    if (!quiet)
-        conn->deadlines[QUIC_TIMER_SHRINK] = BASE_NEVER;
-    else if (conn->deadlines[QUIC_TIMER_SHRINK] == BASE_NEVER)
-        conn->deadlines[QUIC_TIMER_SHRINK] = base_time_add(now, CONN_SHRINK_AFTER);
+/* Each packet moves the idle time-out on, and an entry that goes from the front of a large heap to its end moves others on its way. So
+ * one that has half of the time-out still before it stays: of a peer that goes on it is moved in time, for one that does not it
+ * comes early, once. */
+static bool conn_timer_will_do(const struct quic_conn *conn, base_time soonest, base_time now) {
+    const struct base_heap_entry *timer = &conn->timer;
+    if (!timer->place || timer->key == soonest)
+        return timer->place != 0;
+    return soonest == conn->deadlines[QUIC_TIMER_IDLE] && timer->key > now && timer->key < soonest &&
+           timer->key - now >= (soonest - now) / 2;
 }
 
 void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
@@ -222,14 +217,14 @@ void quic_conn_update_timers(struct quic_conn *conn, base_time now) {
         conn->deadlines[QUIC_TIMER_PATH] = quic_path_deadline(conn);
         conn->deadlines[QUIC_TIMER_STREAMS] = conn->streams.deadline;
         quic_stall_arm(conn, now);
-        conn_arm_shrink(conn, now);
+        quic_rest_arm(conn, now);
     }
     base_time soonest = BASE_NEVER;
     for (unsigned i = 0; i < QUIC_TIMERS; i++)
         soonest = base_time_min(soonest, conn->deadlines[i]);
     if (soonest == BASE_NEVER)
         base_heap_remove(&conn->endpoint->timers, &conn->timer);
-    else if (!conn->timer.place || conn->timer.key != soonest)
+    else if (!conn_timer_will_do(conn, soonest, now))
         base_heap_set(&conn->endpoint->timers, &conn->timer, soonest);
     if (conn->qlog)
         quic_qlog_poll_timer(conn);
@@ -324,17 +319,7 @@ static void timeout_keys(struct quic_conn *conn, base_time now) {
 
 static void timeout_shrink(struct quic_conn *conn, base_time now) {
     (void)now;
-    for (unsigned i = 0; i < QUIC_SPACES; i++) {
-        quic_sent_trim(&conn->recovery.spaces[i], BASE_NEVER); /* nothing is in flight: nothing can prove spurious */
-        quic_sent_shrink(&conn->recovery.spaces[i], conn->endpoint->mem);
-        base_ranges_shrink(&conn->acks[i].received, conn->endpoint->mem);
-    }
-    quic_streams_trim(&conn->streams);
-    quic_path_shrink(conn);
-    quic_keyphase_pack(conn);
-    if (conn->qlog)
-        quic_qlog_flush(conn);
-    quic_stall_rest(conn);
+    quic_rest_begin(conn);
 }
 
 static void timeout_streams(struct quic_conn *conn, base_time now) { quic_streams_on_deadline(&conn->streams, now); }

@@ -22,6 +22,7 @@
 #include "quic/mtu.h"
 #include "quic/path.h"
 #include "quic/qlog.h"
+#include "quic/rest.h"
 #include "quic/stall.h"
 #include "quic/stream.h"
 
@@ -79,7 +80,7 @@ enum quic_timer {
     QUIC_TIMER_PACING,
     QUIC_TIMER_PATH,
     QUIC_TIMER_KEYS,   /* throw away the previous key phase */
-    QUIC_TIMER_SHRINK, /* nothing happens here: give back what is kept for speed */
+    QUIC_TIMER_SHRINK, /* nothing happens here: give back what is kept for speed (rest.h) */
     QUIC_TIMER_STALL,  /* does what waits move? */
     QUIC_TIMER_PROGRESS,
     QUIC_TIMER_STREAMS, /* a stream's deadline */
@@ -142,7 +143,7 @@ struct quic_conn {
     uint8_t state;             /* enum quic_conn_state */
     uint8_t role;              /* enum crypto_role */
     bool handshake_complete, handshake_confirmed, address_validated, retried, first_flight_received;
-    bool keys_packed; /* the 1-RTT keys are (keyphase.c) */
+    bool keys_packed; /* the 1-RTT keys are (keyphase.c): it rests (rest.h) */
     bool peer_params_known, peer_cids_checked, detached, closed_told, machines_freed;
     bool tls_done;               /* nothing more is expected of TLS: it goes when the application had its turn */
     bool in_tls;                 /* a TLS call is on the stack: the TLS object must not be freed now */
@@ -216,6 +217,7 @@ struct quic_conn {
     base_time heard_at;          /* the gate's: since when its client is silent */
     struct base_node unfinished; /* in the gate's list */
 
+    struct quic_rest rest;
     struct quic_stall stall;
     struct quic_glitches glitches; /* what the peer did to no use */
     struct base_bucket new_paths;  /* how many addresses of the peer are followed */

@@ -268,10 +268,10 @@ bool quic_endpoint_output(struct quic_endpoint *endpoint, struct quic_train *tra
         bool filled = quic_tx_train(conn, train, now);
         base_list_remove(&conn->dirty);
         endpoint_touch(endpoint, conn);
-        if (filled) {
+        if (filled && (!conn->keys_packed || conn->state >= QUIC_CONN_CLOSING)) /* at rest all was said (rest.h) */
             base_list_push_back(&endpoint->dirty, &conn->dirty);
+        if (filled)
             return true;
-        }
     }
     return false;
 }

@@ -134,6 +134,8 @@ int32_t quic_keyphase_open(struct quic_conn *conn, const struct crypto_open_item
     len = phase->rx_next ? crypto_open(phase->rx_next, item, number) : -1;
     if (len < 0)
         return phase_failed(conn, now);
+    if (!quic_keyphase_unpack(conn)) /* out of memory: lost, as if on the way */
+        return -1;
     phase_follow_peer(conn, number, now);
     return conn->state >= QUIC_CONN_CLOSING ? -1 : len;
 }
@@ -191,7 +193,8 @@ static bool unpack_mask_key(struct base_mem *mem, struct crypto_mask_key **key) 
     return true;
 }
 
-/* All of them, the next generation's too: which of them a packet needs shall not show in the time it takes (9.5). */
+/* All of them, the next generation's too: which of them a packet needs shall not show in the time it takes (9.5). Packed, each of them
+ * takes as long as the others. */
 bool quic_keyphase_unpack_now(struct quic_conn *conn) {
     struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
     struct base_mem *mem = conn->endpoint->mem;

@@ -207,7 +207,7 @@ enum {
 #define IN_ALL (IN_INITIAL | IN_0RTT | IN_HANDSHAKE | IN_1RTT)
 #define IN_KEYED (IN_INITIAL | IN_HANDSHAKE | IN_1RTT)
 #define IN_DATA (IN_0RTT | IN_1RTT)
-enum { ELICITS = 1, PROBES = 2 };
+enum { ELICITS = 1, PROBES = 2, LONE = 4 };
 
 struct rx_rule {
     rx_handler handler;
@@ -219,10 +219,10 @@ struct rx_rule {
     { rx_streams, IN_DATA, ELICITS }
 
 static const struct rx_rule rules[] = {
-    [QUIC_FRAME_PADDING] = {rx_nothing, IN_ALL, PROBES},
-    [QUIC_FRAME_PING] = {rx_ping, IN_ALL, ELICITS},
-    [QUIC_FRAME_ACK] = {rx_ack, IN_KEYED, 0},
-    [QUIC_FRAME_ACK_ECN] = {rx_ack, IN_KEYED, 0},
+    [QUIC_FRAME_PADDING] = {rx_nothing, IN_ALL, PROBES | LONE},
+    [QUIC_FRAME_PING] = {rx_ping, IN_ALL, ELICITS | LONE},
+    [QUIC_FRAME_ACK] = {rx_ack, IN_KEYED, LONE},
+    [QUIC_FRAME_ACK_ECN] = {rx_ack, IN_KEYED, LONE},
     [QUIC_FRAME_RESET_STREAM] = STREAM_RULE,
     [QUIC_FRAME_STOP_SENDING] = STREAM_RULE,
     [QUIC_FRAME_CRYPTO] = {rx_crypto, IN_KEYED, ELICITS},
@@ -279,6 +279,7 @@ static int rx_frame(struct quic_rx *rx, const struct quic_frame *frame) {
         return QUIC_PROTOCOL_VIOLATION;
     rx->eliciting |= (rule->flags & ELICITS) != 0;
     rx->probing &= (rule->flags & PROBES) != 0;
+    rx->lone &= (rule->flags & LONE) != 0;
     rx->glitch = QUIC_GLITCH_NONE;
     int result = rule->handler(rx, frame);
     if (rx->glitch && result <= 0) { /* also when the packet is to be dropped: it was work */
@@ -293,7 +294,7 @@ int quic_rx_frames(struct quic_rx *rx, const uint8_t *payload, size_t len) {
     struct base_reader in = base_reader_of(payload, len);
     struct quic_frame frame;
     rx->eliciting = false;
-    rx->probing = true;
+    rx->probing = rx->lone = true;
     while (in.pos < in.end && conn->state < QUIC_CONN_CLOSING) {
         int result = (int)quic_frame_parse(&in, &frame);
         if (!result)

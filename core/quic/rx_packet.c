@@ -95,9 +95,11 @@ static void rx_process(struct quic_rx *rx, struct rx_source *from, const struct 
         return;
     conn->glitches.good += !rx->glitched;
     conn->eliciting_in_batch += rx->eliciting;
+    if (!rx->lone)
+        quic_keyphase_unpack(conn); /* more will come of it; without memory it rests on */
+    bool at_once = rx->space != QUIC_APPLICATION || !conn->handshake_complete || conn->keys_packed;
     if (!quic_ack_on_packet(ack, conn->endpoint->mem, rx->number, rx->eliciting, (enum quic_ecn)from->datagram->ecn,
-                            rx->now,
-                            rx->space == QUIC_APPLICATION && conn->handshake_complete ? &conn->ack_policy : NULL))
+                            rx->now, at_once ? NULL : &conn->ack_policy))
         return;
     bool is_largest = largest == QUIC_NO_NUMBER || rx->number > largest;
     if (rx->space == QUIC_APPLICATION && is_largest && !rx->probing && rx->path != quic_path_active(conn) &&
@@ -416,7 +418,7 @@ void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datag
     struct quic_path *path = NULL;
     if (conn->qlog)
         quic_qlog_datagrams_received(conn, datagrams, count);
-    if (!quic_keyphase_unpack(conn)) { /* out of memory: lost, as if on the way */
+    if (!quic_rest_hears(conn, count, now) && !quic_keyphase_unpack(conn)) { /* out of memory: lost, as if on the way */
         conn->stats.packets_dropped += count;
         return;
     }
@@ -446,7 +448,8 @@ void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datag
     conn->eliciting_in_batch = 0;
     if (base_node_linked(&conn->unfinished))
         quic_gate_weigh(conn, now);
-    quic_conn_update_timers(conn, now);
+    if (!conn->keys_packed || !base_node_linked(&conn->dirty)) /* at rest: with the answer */
+        quic_conn_update_timers(conn, now);
 }
 
 /* closing: answered by count; a stateless reset or the peer's own close would make it draining, but its keys are gone by now. */

@@ -105,8 +105,23 @@ bool quic_sent_open(struct quic_sent *log, struct base_mem *mem) {
     return true;
 }
 
+void quic_sent_open_untold(struct quic_sent *log) {
+    assert(!log->open && log->base == log->next);
+    log->open = log->untold = true;
+    log->open_start = log->frame_next;
+}
+
+/* The next number is used up without a place in the ring, which is empty. */
+static uint64_t sent_pass(struct quic_sent *log) {
+    uint64_t number = log->next++;
+    log->base = log->oldest = log->next;
+    return number;
+}
+
 bool quic_sent_frame(struct quic_sent *log, const struct quic_sent_frame *frame) {
     assert(log->open);
+    if (log->untold)
+        return true;
     if (log->frame_next - log->open_start == QUIC_SENT_PACKET_FRAMES)
         return false;
     log->frames[log->frame_next++ & log->frame_mask] = *frame;
@@ -124,11 +139,16 @@ void quic_sent_rewind(struct quic_sent *log, uint32_t count) {
 
 void quic_sent_abort(struct quic_sent *log) {
     quic_sent_rewind(log, 0);
-    log->open = false;
+    log->open = log->untold = false;
 }
 
 uint64_t quic_sent_commit(struct quic_sent *log, const struct quic_sent_packet *packet) {
     assert(log->open);
+    if (log->untold) {
+        assert(!packet->in_flight);
+        log->open = log->untold = false;
+        return sent_pass(log);
+    }
     struct quic_sent_packet *slot = &log->packets[log->next & log->packet_mask];
     *slot = *packet;
     slot->state = QUIC_SENT_OUTSTANDING;
@@ -146,6 +166,10 @@ uint64_t quic_sent_commit(struct quic_sent *log, const struct quic_sent_packet *
 
 bool quic_sent_skip(struct quic_sent *log, struct base_mem *mem) {
     assert(!log->open);
+    if (!log->packets) {
+        log->skipped = sent_pass(log);
+        return true;
+    }
     if (!sent_reserve(log, mem, 0))
         return false;
     struct quic_sent_packet *slot = &log->packets[log->next & log->packet_mask];

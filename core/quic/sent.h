@@ -72,7 +72,7 @@ struct quic_sent {
     uint64_t oldest;                 /* no packet below it is OUTSTANDING */
     uint64_t skipped;           /* the newest number skipped, QUIC_NO_NUMBER = none; outlives its place in the ring */
     base_time trimmed_acked_at; /* when the newest acknowledged packet that left the ring was sent; 0 = none */
-    bool open;
+    bool open, untold;          /* a packet is; and nothing will be known of it */
 };
 
 #define QUIC_SENT_PACKET_FRAMES 64u /* most records a packet may have: writers stop there */
@@ -82,6 +82,9 @@ void quic_sent_clear(struct quic_sent *log, struct base_mem *mem);
 
 /* Starts packet `log->next`. False: out of memory (nothing changed). */
 bool quic_sent_open(struct quic_sent *log, struct base_mem *mem);
+/* Starts it, while the log is empty, as one that nobody has to acknowledge and of which nothing will be known: it takes no memory, what
+ * is recorded of it is dropped, and the log stays empty. */
+void quic_sent_open_untold(struct quic_sent *log);
 /* Adds a record to the open packet. False when it has QUIC_SENT_PACKET_FRAMES already: close the packet. */
 bool quic_sent_frame(struct quic_sent *log, const struct quic_sent_frame *frame);
 uint32_t quic_sent_open_frames(const struct quic_sent *log); /* records of the open packet */
@@ -91,7 +94,7 @@ void quic_sent_abort(struct quic_sent *log);
 /* The open packet is sent as described by `packet` (state, frame_start and frame_count are filled in here). Returns its
  * number. */
 uint64_t quic_sent_commit(struct quic_sent *log, const struct quic_sent_packet *packet);
-/* Uses up a number without sending it. False: out of memory. */
+/* Uses up a number without sending it. False: out of memory. A log without memory needs none for it. */
 bool quic_sent_skip(struct quic_sent *log, struct base_mem *mem);
 
 /* The packet with this number, or NULL when it is not in the log. */

@@ -214,19 +214,20 @@ static void tx_data(struct quic_tx *tx) {
 
 /* ---- a whole packet ---- */
 
+static inline bool tx_has_news(struct quic_conn *conn) {
+    return crypto_wanted(conn, QUIC_APPLICATION) || quic_datagrams_sendable(conn->datagrams) || conn->control_wanted ||
+           path_wanted(quic_path_active(conn)) || (conn->streams.want_send && quic_streams_sendable(&conn->streams));
+}
+
+bool quic_tx_has_news(struct quic_conn *conn) { return tx_has_news(conn); }
+
 /* What there is to say at this level besides acknowledging. */
 static bool tx_wants_more(struct quic_conn *conn, enum crypto_level level) {
-    enum quic_space space = quic_space_of(level);
-    if (level != CRYPTO_EARLY && crypto_wanted(conn, space))
-        return true;
-    if (space != QUIC_APPLICATION)
-        return false;
-    if (quic_datagrams_sendable(conn->datagrams))
-        return true;
+    if (level == CRYPTO_APPLICATION)
+        return conn->ping_wanted || tx_has_news(conn);
     if (level == CRYPTO_EARLY)
-        return quic_streams_sendable(&conn->streams);
-    return conn->ping_wanted || conn->control_wanted || path_wanted(quic_path_active(conn)) ||
-           (conn->streams.want_send && quic_streams_sendable(&conn->streams));
+        return quic_datagrams_sendable(conn->datagrams) || quic_streams_sendable(&conn->streams);
+    return crypto_wanted(conn, quic_space_of(level));
 }
 
 bool quic_tx_wants(struct quic_conn *conn, enum crypto_level level, bool window_open, base_time now) {

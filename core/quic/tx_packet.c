@@ -42,6 +42,7 @@ struct tx_train {
     unsigned item_count;
     enum crypto_level item_level;
     unsigned sealed; /* 1-RTT packets; told to the key phase with the train: no update comes between header and seal */
+    bool untold;     /* of an ACK alone, and nothing is kept of it (sent.h) */
     bool failed;     /* the cipher failed: nothing of this train may go out */
 };
 
@@ -115,7 +116,9 @@ static struct tx_packet *tx_open(struct tx_train *t, struct base_writer *out, ui
         return NULL;
     if (level == CRYPTO_APPLICATION)
         tx_skip_number(conn);
-    if (!quic_sent_open(log, conn->endpoint->mem))
+    if (t->untold)
+        quic_sent_open_untold(log);
+    else if (!quic_sent_open(log, conn->endpoint->mem))
         return NULL;
     *out = base_writer_of(at, (size_t)(limit - at) - CRYPTO_TAG_SIZE);
     *packet = (struct tx_packet){.start = at, .level = level, .pn_len = quic_number_len(log->next, log->largest_acked)};
@@ -257,7 +260,7 @@ static size_t tx_commit(struct tx_train *t, uint8_t *start) {
 /* May packets that congestion control counts go out now? */
 static bool tx_window_open(const struct tx_train *t) {
     uint64_t left = quic_recovery_window_left(&t->conn->recovery);
-    return t->pace && (left >= t->path->mtu || (left && !t->path->control.bytes_in_flight));
+    return t->pace && !t->untold && (left >= t->path->mtu || (left && !t->path->control.bytes_in_flight));
 }
 
 /* May this level's packets go out although the window is full? Probes may; so may handshake data when none are in flight: what fills the window
@@ -315,7 +318,7 @@ static bool tx_begin(struct tx_train *t, struct quic_conn *conn, struct quic_pat
     t->out = out;
     t->now = now;
     t->item_count = t->packet_count = t->sealed = 0;
-    t->failed = t->mtu_probe = t->pad = false;
+    t->failed = t->mtu_probe = t->pad = t->untold = false;
     t->may_mark = false;
     t->ecn = QUIC_NOT_ECT;
     t->dcid = remote ? &remote->cid : NULL;
@@ -409,11 +412,13 @@ static void tx_fill_train(struct tx_train *t) {
         tx_rest(t, tx_window_open(t));
 }
 
-static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, base_time now) {
+static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, bool untold,
+                      base_time now) {
     struct tx_train t;
     if (!tx_begin(&t, conn, path, train, now))
         return false;
     t.may_mark = true;
+    t.untold = untold;
     tx_fill_train(&t);
     return tx_end(&t);
 }
@@ -442,15 +447,28 @@ static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct 
     return tx_end(&t);
 }
 
+/* What a connection at rest has to say. Of an ACK alone nothing need be known later: that it was acknowledged would change nothing. */
+static bool tx_at_rest(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, base_time now) {
+    const struct quic_sent *log = &conn->recovery.spaces[QUIC_APPLICATION];
+    if (!conn->ping_wanted && !quic_ack_wanted(&conn->acks[QUIC_APPLICATION], now, false))
+        return false;
+    return tx_active(conn, path, train, !conn->ping_wanted && log->base == log->next, now);
+}
+
 bool quic_tx_train(struct quic_conn *conn, struct quic_train *train, base_time now) {
     if (conn->state >= QUIC_CONN_CLOSING)
         return quic_close_tx(conn, train, now);
+    struct quic_path *active = quic_path_active(conn);
+    if (quic_rest_speaks(conn, now)) {
+        bool filled = tx_at_rest(conn, active, train, now);
+        quic_conn_update_timers(conn, now);
+        return filled;
+    }
     if (!quic_keyphase_unpack(conn)) {
         quic_conn_set_timer(conn, QUIC_TIMER_PACING, base_time_add(now, TX_RETRY_AFTER));
         quic_conn_update_timers(conn, now);
         return false;
     }
-    struct quic_path *active = quic_path_active(conn);
     bool sent = false;
     for (unsigned i = 0; i < QUIC_PATHS && !sent; i++) {
         struct quic_path *path = quic_path_at(conn, i);
@@ -462,7 +480,7 @@ bool quic_tx_train(struct quic_conn *conn, struct quic_train *train, base_time n
     if (probe && quic_recovery_window_left(&conn->recovery) >= probe)
         sent = tx_mtu_probe(conn, active, train, probe, now);
     if (!sent)
-        sent = tx_active(conn, active, train, now);
+        sent = tx_active(conn, active, train, false, now);
     if (conn->state >= QUIC_CONN_CLOSING && !sent)
         sent = quic_close_tx(conn, train, now);
     quic_conn_update_timers(conn, now);

@@ -24,6 +24,7 @@ struct quic_rx {
     base_time now;
     bool eliciting; /* out: has ack-eliciting frames */
     bool probing;   /* out: has only probing frames (RFC 9000 9.1) */
+    bool lone;      /* out: says no more than that the peer is there */
     bool glitched;  /* out: had one */
     uint8_t glitch; /* of the frame at hand: enum quic_glitch */
     uint32_t tiny;  /* frames of a few bytes so far */
@@ -114,12 +115,20 @@ void quic_keyphase_on_acked(struct quic_conn *conn, uint64_t number);
 void quic_keyphase_on_sealed(struct quic_conn *conn, uint64_t packets, base_time now);
 void quic_keyphase_on_timeout(struct quic_conn *conn);
 void quic_keyphase_clear(struct quic_conn *conn);
-/* An idle connection keeps its 1-RTT keys packed (crypto/keys.h); before a packet is opened or sealed they are unpacked.
- * False: out of memory. */
+/* A connection at rest keeps its 1-RTT keys packed (crypto/keys.h); for more than a keep-alive (rest.h) they are unpacked. False: out
+ * of memory. */
 void quic_keyphase_pack(struct quic_conn *conn);
 bool quic_keyphase_unpack_now(struct quic_conn *conn);
 static inline bool quic_keyphase_unpack(struct quic_conn *conn) {
     return !conn->keys_packed || quic_keyphase_unpack_now(conn);
+}
+
+/* --- rest.c --- */
+static inline bool quic_rest_hears(struct quic_conn *conn, size_t datagrams, base_time now) {
+    return conn->keys_packed && quic_rest_hears_now(conn, datagrams, now);
+}
+static inline bool quic_rest_speaks(struct quic_conn *conn, base_time now) {
+    return conn->keys_packed && quic_rest_speaks_now(conn, now);
 }
 
 /* --- tx_packet.c --- */
@@ -148,6 +157,8 @@ struct quic_tx { /* one packet being written */
 void quic_tx_path_frames(struct quic_tx *tx);
 /* Frames into one packet, in order of need. False: nothing was written. */
 bool quic_tx_fill(struct quic_tx *tx);
+/* True when there is more to say in 1-RTT packets than an ACK or a PING. */
+bool quic_tx_has_news(struct quic_conn *conn);
 /* True when the connection would write something at this level now. */
 bool quic_tx_wants(struct quic_conn *conn, enum crypto_level level, bool window_open, base_time now);
 /* What became of a frame of ours: the recovery's callback. */

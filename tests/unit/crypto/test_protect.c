@@ -237,6 +237,16 @@ START_TEST(packed_keys)
             ck_assert_ptr_null(crypto_mask_key_unpack(&keys.mem, keys.mask));
             keys.mem.limit = 0;
         }
+        item.packet = after; /* packed ones work as they are, and stay packed */
+        ck_assert(crypto_seal(keys.key, keys.mask, &item, 1));
+        ck_assert_mem_eq(before, after, sizeof before);
+        struct crypto_open_item open = {.packet = after, .len = sizeof after, .pn_offset = 1};
+        ck_assert(crypto_unmask(keys.mask, &open, 1));
+        ck_assert_int_eq(crypto_open(keys.key, &open, 9), (int)(sizeof after - 3 - CRYPTO_TAG_SIZE));
+        ck_assert_int_eq(crypto_open(keys.key, &open, 10), -1);
+        ck_assert_ptr_eq(crypto_key_pack(&keys.mem, keys.key), keys.key);
+        memset(after, 0, sizeof after);
+        memcpy(after, "\x41\x01", 2);
         keys.key = crypto_key_unpack(&keys.mem, keys.key);
         keys.mask = crypto_mask_key_unpack(&keys.mem, keys.mask);
         ck_assert_uint_eq(keys.mem.used, expanded);

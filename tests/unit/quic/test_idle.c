@@ -37,20 +37,155 @@ START_TEST(an_idle_connection_is_small)
 }
 END_TEST
 
-START_TEST(it_goes_on_and_waits_again)
+/* A PING there, its acknowledgement back, with no time in between, and neither side has left its rest. */
+START_TEST(a_keep_alive_wakes_nobody)
 {
     struct quic_conn *peer = open_and_wait();
-    for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(quic_conn_ping(i % 2 ? peer : conn), 0);
+    for (int i = 0; i < 6; i++) {
+        struct quic_conn *from = i % 2 ? peer : conn, *to = i % 2 ? conn : peer;
+        uint64_t client_used = client.mem.used, server_used = server.mem.used;
+        uint64_t acks = to->stats.acks_sent, packets = to->stats.packets_sent;
+        ck_assert_int_eq(quic_conn_ping(from), 0);
         carry();
-        ck_assert(!peer->keys_packed);
-        ck_assert(!conn->keys_packed);
+        ck_assert_uint_eq(to->stats.acks_sent, acks + 1);
+        ck_assert_uint_eq(to->stats.packets_sent, packets + 1);
+        ck_assert_uint_eq(from->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
+        ck_assert(peer->keys_packed && conn->keys_packed);
+        ck_assert_uint_eq(client.mem.used, client_used);
+        ck_assert_uint_eq(server.mem.used, server_used);
+        for (unsigned timer = 0; timer < QUIC_TIMERS; timer++)
+            if (timer != QUIC_TIMER_IDLE)
+                ck_assert(from->deadlines[timer] == BASE_NEVER && to->deadlines[timer] == BASE_NEVER);
         wait_for_sleep();
-        ck_assert(peer->keys_packed);
-        ck_assert(conn->keys_packed);
     }
     ck_assert_int_eq(conn->state, QUIC_CONN_ESTABLISHED);
     ck_assert_int_eq(peer->state, QUIC_CONN_ESTABLISHED);
+}
+END_TEST
+
+/* A lost PING is found by the probe time-out, for which the connection wakes, and it rests again. */
+START_TEST(a_keep_alive_may_be_lost)
+{
+    struct quic_conn *peer = open_and_wait();
+    ck_assert_int_eq(quic_conn_ping(conn), 0);
+    ck_assert(engine_output(&client)); /* nobody takes it */
+    ck_assert(!engine_output(&client));
+    ck_assert(conn->keys_packed);
+    ck_assert_uint_eq(conn->recovery.spaces[QUIC_APPLICATION].eliciting, 1);
+    wait_for_sleep();
+    wait_for_sleep();
+    ck_assert_uint_gt(conn->stats.ptos, 0);
+    ck_assert_uint_eq(conn->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
+    ck_assert(peer->keys_packed && conn->keys_packed);
+    ck_assert_ptr_null(conn->recovery.spaces[QUIC_APPLICATION].packets);
+}
+END_TEST
+
+/* Both sides have something to say at once: what was not acknowledged stays known. */
+START_TEST(keep_alives_may_cross)
+{
+    struct quic_conn *peer = open_and_wait();
+    ck_assert_int_eq(quic_conn_ping(conn), 0);
+    ck_assert_int_eq(quic_conn_ping(peer), 0);
+    ck_assert(engine_output(&client) && engine_output(&server));
+    engine_input(&server, client.train.data, client.train.len, client_at);
+    ck_assert_uint_eq(peer->recovery.spaces[QUIC_APPLICATION].eliciting, 1);
+    engine_input(&client, server.train.data, server.train.len, server.socket.local);
+    carry();
+    ck_assert_uint_eq(conn->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
+    ck_assert_uint_eq(peer->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
+    ck_assert(peer->keys_packed && conn->keys_packed);
+    ck_assert_ptr_null(peer->recovery.spaces[QUIC_APPLICATION].packets);
+}
+END_TEST
+
+/* Any other frame means that there is more to come, and is acknowledged in its time. */
+START_TEST(other_frames_wake_it)
+{
+    struct quic_conn *peer = open_and_wait();
+    struct quic_stream *s;
+    ck_assert_int_eq(quic_streams_open(&conn->streams, true, &s), 0);
+    ck_assert_int_eq(quic_stream_write(s, (const uint8_t *)"hello", 5, false), 5);
+    uint64_t acks = peer->stats.acks_sent;
+    ck_assert(engine_output(&client));
+    ck_assert(!conn->keys_packed);
+    engine_input(&server, client.train.data, client.train.len, client_at);
+    ck_assert(!peer->keys_packed);
+    while (engine_output(&server))
+        continue;
+    ck_assert_uint_eq(peer->stats.acks_sent, acks);
+    ck_assert(peer->acks[QUIC_APPLICATION].deadline > server.now);
+    wait_for_sleep();
+    ck_assert_uint_gt(peer->stats.acks_sent, acks);
+    ck_assert(peer->keys_packed && conn->keys_packed);
+}
+END_TEST
+
+static void keep_alive(struct quic_conn *from) {
+    ck_assert_int_eq(quic_conn_ping(from), 0);
+    carry();
+    ck_assert_uint_eq(from->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
+}
+
+/* A packet now and then is a keep-alive; for many the expanded keys are worth having. */
+START_TEST(many_packets_wake_it)
+{
+    struct quic_conn *peer = open_and_wait();
+    keep_alive(conn); /* two packets with the answer */
+    keep_alive(conn);
+    ck_assert(peer->keys_packed && conn->keys_packed);
+    ck_assert_int_eq(quic_conn_ping(conn), 0);
+    carry();
+    ck_assert(!peer->keys_packed && !conn->keys_packed);
+    wait_for_sleep();
+    ck_assert(peer->keys_packed && conn->keys_packed);
+    for (int i = 0; i < 20; i++) {
+        pass(QUIC_REST_AFTER);
+        keep_alive(conn);
+        ck_assert(peer->keys_packed && conn->keys_packed);
+    }
+    ck_assert_uint_eq(peer->stats.packets_dropped, 0);
+}
+END_TEST
+
+static void ping_by_hand(void) {
+    begin();
+    quic_frame_write_type(&f, QUIC_FRAME_PING);
+    send_1rtt(client_at);
+    while (engine_output(&server))
+        continue;
+}
+
+/* Each packet moves the idle time-out on; its entry in the heap stays where it is until half of it is over. */
+START_TEST(the_idle_time_out_is_moved_seldom)
+{
+    server.config.options.initial_packet_number_skip = client.config.options.initial_packet_number_skip = 0;
+    client.config.options.max_idle_timeout = server.config.options.max_idle_timeout = 100 * BASE_SEC;
+    struct quic_conn *peer = open_and_wait();
+    number = conn->recovery.spaces[QUIC_APPLICATION].next;
+    base_time began = server.now, heard = 0;
+    unsigned moved = 0;
+    for (int i = 0; i < 40; i++) {
+        base_time before = peer->timer.key;
+        server.now = heard = began + (base_time)(i + 1) * 10 * BASE_SEC;
+        quic_endpoint_tick(&server.endpoint, server.now);
+        ping_by_hand();
+        moved += peer->timer.key != before;
+        ck_assert_uint_eq(peer->deadlines[QUIC_TIMER_IDLE], server.now + 100 * BASE_SEC);
+        ck_assert_uint_ge(peer->timer.key, server.now + 50 * BASE_SEC);
+        ck_assert_uint_le(peer->timer.key, server.now + 100 * BASE_SEC);
+    }
+    ck_assert_uint_le(moved, 9);
+    ck_assert_uint_ge(moved, 6);
+    unsigned looks = 0;
+    for (; peer->state == QUIC_CONN_ESTABLISHED;
+         looks++) { /* it comes true to the nanosecond, after one look for nothing */
+        server.now = quic_endpoint_deadline(&server.endpoint);
+        ck_assert_uint_le(server.now, heard + 100 * BASE_SEC);
+        quic_endpoint_tick(&server.endpoint, server.now);
+    }
+    ck_assert_uint_eq(server.now, heard + 100 * BASE_SEC);
+    ck_assert_uint_le(looks, 2);
 }
 END_TEST
 
@@ -74,30 +209,43 @@ START_TEST(keys_can_be_updated_by_either_side)
 }
 END_TEST
 
-/* What somebody else sends wakes it, and it goes to sleep again though it says nothing. */
+/* What somebody else sends does not wake it; if it is much it does, and it goes to rest again though it says nothing. */
 START_TEST(noise_does_not_keep_it_awake)
 {
     struct quic_conn *peer = open_and_wait();
-    uint8_t noise[64] = {0x40};
-    memcpy(noise + 1, peer->local_cids.list[0].cid.id, QUIC_LOCAL_CID_LEN);
-    engine_input(&server, noise, sizeof noise, client_at);
+    for (unsigned i = 0; i <= QUIC_REST_PACKETS; i++) {
+        uint8_t noise[64] = {0x40};
+        ck_assert(peer->keys_packed);
+        memcpy(noise + 1, peer->local_cids.list[0].cid.id, QUIC_LOCAL_CID_LEN);
+        engine_input(&server, noise, sizeof noise, client_at);
+    }
     ck_assert(!peer->keys_packed);
+    ck_assert_uint_eq(peer->stats.packets_dropped, QUIC_REST_PACKETS + 1);
     wait_for_sleep();
     ck_assert(peer->keys_packed);
 }
 END_TEST
 
+/* A keep-alive takes no memory. For more than that there must be some. */
 START_TEST(without_memory_it_waits_on)
 {
     struct quic_conn *peer = open_and_wait();
-    ck_assert_int_eq(quic_conn_ping(conn), 0);
     server.mem.limit = server.mem.used; /* nothing for keys */
+    ck_assert_int_eq(quic_conn_ping(conn), 0);
+    carry();
+    ck_assert_uint_eq(conn->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
+    ck_assert_int_eq(quic_conn_ping(peer), 0);
     carry();
     ck_assert(peer->keys_packed);
+    ck_assert(peer->ping_wanted);
     ck_assert_int_eq(peer->state, QUIC_CONN_ESTABLISHED);
     server.mem.limit = 0;
-    wait_for_sleep(); /* the client asks again */
-    ck_assert_uint_eq(conn->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
+    wait_for_sleep();
+    ck_assert(peer->keys_packed);
+    ck_assert_int_eq(quic_conn_ping(peer), 0);
+    carry();
+    ck_assert(!peer->ping_wanted);
+    ck_assert_uint_eq(peer->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
 }
 END_TEST
 
@@ -116,7 +264,12 @@ Suite *unit_suite(void) {
     TCase *tests = tcase_create("idle");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, an_idle_connection_is_small);
-    tcase_add_test(tests, it_goes_on_and_waits_again);
+    tcase_add_test(tests, a_keep_alive_wakes_nobody);
+    tcase_add_test(tests, a_keep_alive_may_be_lost);
+    tcase_add_test(tests, keep_alives_may_cross);
+    tcase_add_test(tests, other_frames_wake_it);
+    tcase_add_test(tests, many_packets_wake_it);
+    tcase_add_test(tests, the_idle_time_out_is_moved_seldom);
     tcase_add_test(tests, keys_can_be_updated_by_either_side);
     tcase_add_test(tests, noise_does_not_keep_it_awake);
     tcase_add_test(tests, without_memory_it_waits_on);

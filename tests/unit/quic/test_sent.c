@@ -229,6 +229,41 @@ START_TEST(skipped_numbers_are_remembered)
 }
 END_TEST
 
+/* What nobody has to acknowledge need not be known, and a log at rest need not be woken for it. */
+START_TEST(untold_packets_leave_no_trace)
+{
+    struct fixture f;
+    setup(&f);
+    ck_assert_uint_eq(put(&f, 1, 2, true, true), 0);
+    settle(&f, 0, QUIC_SENT_ACKED);
+    quic_sent_trim(&f.log, 0);
+    for (int kept = 1; kept >= 0; kept--) { /* with and without memory */
+        uint64_t first = f.log.next;
+        for (uint64_t i = 0; i < 20; i++) {
+            quic_sent_open_untold(&f.log);
+            for (unsigned k = 0; k < 2 * QUIC_SENT_PACKET_FRAMES; k++)
+                ck_assert(quic_sent_frame(&f.log, &(struct quic_sent_frame){.kind = QUIC_FRAME_ACK}));
+            ck_assert_uint_eq(quic_sent_open_frames(&f.log), 0);
+            if (i % 2)
+                quic_sent_abort(&f.log);
+            else
+                ck_assert_uint_eq(quic_sent_commit(&f.log, &(struct quic_sent_packet){.bytes = 40}), first + i / 2);
+            ck_assert_uint_eq(f.log.base, f.log.next);
+            ck_assert_ptr_null(quic_sent_at(&f.log, first));
+        }
+        quic_sent_shrink(&f.log, &f.mem);
+        ck_assert_uint_eq(f.mem.used, 0);
+    }
+    ck_assert(quic_sent_skip(&f.log, &f.mem));
+    ck_assert_uint_eq(f.mem.used, 0);
+    ck_assert_uint_eq(f.log.skipped, 21);
+    ck_assert_uint_eq(put(&f, 9, 3, true, true), 22); /* and it goes on as it was */
+    check(&f, 22, 3);
+    ck_assert_uint_eq(f.log.outstanding, 1);
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(an_idle_log_gives_its_memory_back)
 {
     struct fixture f;
@@ -326,8 +361,10 @@ START_TEST(behaves_like_the_naive_log)
             put(&f, now, m->frames, m->eliciting, m->in_flight);
             count++;
         } else if (what < 47) {
+            bool kept = quic_sent_holds_memory(&f.log); /* else it leaves no trace in the log */
             ck_assert(quic_sent_skip(&f.log, &f.mem));
             model[count++] = (struct naive){QUIC_SENT_SKIPPED, 0, 0, false, false};
+            base += !kept;
         } else if (what < 97 && count > base) {
             uint64_t number = base + toolkit_pick(&dice, (uint32_t)(count - base) < 30 ? (uint32_t)(count - base) : 30);
             struct naive *m = &model[number];
@@ -369,7 +406,8 @@ Suite *unit_suite(void) {
         an_empty_log_holds_nothing,          records_stay_in_order_through_growth, counts_follow_the_flight,
         rewind_and_abort_take_records_back,  a_packet_takes_so_many_records,       trim_stops_at_what_is_not_settled,
         trim_keeps_the_open_packets_records, packets_out_of_flight_do_not_pile_up, skipped_numbers_are_remembered,
-        an_idle_log_gives_its_memory_back,   a_warm_log_allocates_nothing,         memory_may_run_out_at_any_call};
+        untold_packets_leave_no_trace,       an_idle_log_gives_its_memory_back,    a_warm_log_allocates_nothing,
+        memory_may_run_out_at_any_call};
     Suite *suite = TOOLKIT_SUITE("sent", tests);
     TCase *model = tcase_create("model");
     tcase_add_loop_test(model, behaves_like_the_naive_log, 0, 20);
