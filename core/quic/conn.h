@@ -211,6 +211,7 @@ struct quic_conn {
     /* server: what the gate counts it for (gate.c), and under which network */
     bool in_shares;
     uint8_t gate;
+    uint16_t weight; /* while it is in shares: 1, and more for what it holds for the peer */
     uint32_t places; /* that its handshake takes */
     uint64_t prefix;
     struct base_node closing;    /* in the endpoint's list of closed ones */

@@ -282,6 +282,7 @@ static void conn_settle(struct quic_conn *conn) {
     quic_streams_reap(&conn->streams);
     if (conn->datagrams)
         quic_datagrams_compact(conn->datagrams);
+    quic_gate_settle(conn);
 }
 
 /* Whoever had a turn is in the list: input, timers and output touch, calls of the application make dirty and touch. Those

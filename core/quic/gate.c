@@ -6,8 +6,8 @@
  * client without a token is asked for a Retry, until half of both budgets is free again.
  *
  * A prefix that holds its share of the half-open places is asked for a Retry even when the engine does not guard; one
- * that holds its share of all handshakes, or of the connections while memory is scarce, is not answered. While half of
- * the places are free nobody is too many: a crowd behind one address is served as long as it is alone.
+ * that holds its share of all handshakes, or of what all connections hold while memory is scarce, is not answered. While
+ * half of the places are free nobody is too many: a crowd behind one address is served as long as it is alone.
  *
  * What a turn has no time for, or the engine no place, waits in the lobby (lobby.h), from where a turn takes no more than
  * it can begin. Whoever comes while others wait goes behind them, in the lane of his network; when the lobby is full he
@@ -15,7 +15,8 @@
  * ends, or when its client is silent for so long that it is given to the next: nobody can sit there by saying a little
  * now and then, so the wait has an end.
  *
- * A handshake takes one place; more when its client makes it hold more than others do, as it comes (quic_gate_weigh).
+ * A handshake takes one place; more when its client makes it hold more than others do, as it comes (quic_gate_weigh). A
+ * connection has a weight all its life: one for itself, and more for what its peer has it hold (quic_gate_settle).
  *
  * A hello of two datagrams gets one answer: what follows a datagram that was turned away, within the time that datagrams
  * of one flight are apart, is turned away without a word. It would make a connection that its client knows nothing of.
@@ -36,10 +37,10 @@ enum gate_bit { GATE_CONN = 1u, GATE_HANDSHAKE = 2u, GATE_HALF_OPEN = 4u };
 #define SHARES_SIZE (SHARE_ROWS * SHARE_CELLS * sizeof(struct quic_share))
 
 struct quic_share {
-    uint32_t held[4]; /* connections, places of handshakes, of half-open ones, hellos that wait */
+    uint32_t held[4]; /* weight of connections, places of handshakes, of half-open ones, hellos that wait */
 };
 
-enum held { HELD_CONNS, HELD_HANDSHAKES, HELD_HALF_OPEN, HELD_WAITING };
+enum held { HELD_WEIGHT, HELD_HANDSHAKES, HELD_HALF_OPEN, HELD_WAITING };
 
 static struct quic_share *share_cell(const struct quic_gate *gate, unsigned row, uint64_t prefix) {
     return &gate->shares[row * SHARE_CELLS + (prefix >> (16 * row)) % SHARE_CELLS];
@@ -146,15 +147,15 @@ static bool gate_guards(struct quic_endpoint *endpoint, const struct options *op
     return gate->guarding;
 }
 
-#define FEW_CONNS 8u /* so many are nobody's share */
+#define FEW 8u /* weight of so many connections at rest: that is nobody's share */
 
-/* While memory is scarce no prefix gets more connections than its share. */
+/* While memory is scarce a prefix that holds its share of it gets no more connections. */
 static bool takes_too_much(const struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix) {
     const struct base_mem *mem = endpoint->mem;
     if (!mem->limit || mem->used <= mem->limit / 4 * 3)
         return false;
-    uint64_t share = share_of(options, endpoint->conn_count);
-    return shares_of(&endpoint->gate, prefix, HELD_CONNS) >= (share > FEW_CONNS ? share : FEW_CONNS);
+    uint64_t share = share_of(options, endpoint->gate.weight);
+    return shares_of(&endpoint->gate, prefix, HELD_WEIGHT) >= (share > FEW ? share : FEW);
 }
 
 /* Does a prefix that holds `own` of `held` places take more than its share of `whole`? While half of them are free
@@ -218,7 +219,9 @@ void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven) {
     }
     if (!conn->in_shares)
         return;
-    shares_add(gate, prefix, HELD_CONNS, 1);
+    conn->weight = 1;
+    gate->weight++;
+    shares_add(gate, prefix, HELD_WEIGHT, 1);
     shares_add(gate, prefix, HELD_HANDSHAKES, 1);
     if (!proven)
         shares_add(gate, prefix, HELD_HALF_OPEN, 1);
@@ -226,7 +229,7 @@ void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven) {
 
 /* Takes a bit back, if it is there: how much it counted for. */
 static uint32_t gate_take(struct quic_conn *conn, enum gate_bit bit, enum held what) {
-    uint32_t count = bit == GATE_CONN ? 1 : conn->places;
+    uint32_t count = bit == GATE_CONN ? conn->weight : conn->places;
     if (!(conn->gate & bit))
         return 0;
     conn->gate = (uint8_t)(conn->gate & ~(unsigned)bit);
@@ -303,6 +306,35 @@ void quic_gate_weigh(struct quic_conn *conn, base_time now) {
         shares_add(gate, conn->prefix, HELD_HALF_OPEN, more);
 }
 
+/* ---- what connections hold ---- */
+
+#define WEIGHT_MOST 4095u /* of one, 32 MiB: the sum of a cell has room for a million of them */
+
+/* For its peer, beyond what every connection holds. What the peer has skipped on the way to an offset counts as if it
+ * were there, and so do bytes that the application lends us until the peer has them. */
+static uint64_t surplus_of(const struct quic_conn *conn) {
+    const struct quic_streams *set = &conn->streams;
+    const struct quic_datagrams *datagrams = conn->datagrams;
+    uint64_t open = (uint64_t)set->kinds[0].open + set->kinds[1].open + set->kinds[2].open + set->kinds[3].open;
+    uint64_t bytes = set->pools.buffered + (set->recv_flow.received - set->recv_flow.consumed);
+    return bytes + open * sizeof(struct quic_stream) + (datagrams ? datagrams->in.bytes + datagrams->out.bytes : 0);
+}
+
+/* It follows at once what grows, and what shrinks when it is half: what comes and goes with every turn is not worth a
+ * walk through the table. */
+void quic_gate_settle(struct quic_conn *conn) {
+    if (!conn->in_shares)
+        return;
+    uint64_t surplus = surplus_of(conn) / QUIC_GATE_CONN_COST;
+    uint32_t weight = surplus < WEIGHT_MOST ? 1 + (uint32_t)surplus : WEIGHT_MOST;
+    int more = (int)weight - (int)conn->weight;
+    if (more <= 0 && weight * 2 > conn->weight)
+        return;
+    conn->weight = (uint16_t)weight;
+    conn->endpoint->gate.weight += (uint64_t)(int64_t)more;
+    shares_add(&conn->endpoint->gate, conn->prefix, HELD_WEIGHT, more);
+}
+
 void quic_gate_heard(struct quic_conn *conn, base_time now) {
     if (!base_node_linked(&conn->unfinished) || now - conn->created_at > STAY)
         return;
@@ -320,7 +352,7 @@ void quic_gate_leave(struct quic_conn *conn) {
 
 void quic_gate_forget(struct quic_conn *conn) {
     quic_gate_leave(conn);
-    gate_take(conn, GATE_CONN, HELD_CONNS);
+    conn->endpoint->gate.weight -= gate_take(conn, GATE_CONN, HELD_WEIGHT);
 }
 
 /* ---- those who are turned away ---- */

@@ -11,9 +11,11 @@
  * collision makes an innocent network look larger, never an attacker smaller; the price is a Retry.
  *
  * Whoever makes his handshake larger than others are takes more places for it, by the same rules: shares and budgets are
- * of places, and so of memory.
+ * of places, and so of memory. Connections that are complete have weights in their places, and a network's share of
+ * scarce memory is one of weight: a few that hold much are as many as many that hold little.
  *
- * Invariant: half_open, handshakes and the sums of each row of the table are what the live connections were counted for.
+ * Invariant: half_open, handshakes, weight and the sums of each row of the table are what the live connections were
+ * counted for.
  */
 #ifndef QUIC_GATE_H
 #define QUIC_GATE_H
@@ -31,6 +33,8 @@ struct quic_datagram;
 /* A place: what a handshake is taken to cost when a memory budget says how many there may be; a test holds us to it. A
  * client that makes its handshake hold more takes several. */
 #define QUIC_GATE_HALF_OPEN_COST 57344u
+/* What a weight of one stands for: a connection at rest, or so many bytes that another holds for its peer. */
+#define QUIC_GATE_CONN_COST 8192u
 
 enum quic_gate_verdict { QUIC_GATE_OPEN = 0, QUIC_GATE_RETRY, QUIC_GATE_WAIT, QUIC_GATE_DROP };
 
@@ -42,6 +46,7 @@ struct quic_turned_away; /* a client that got no connection */
 struct quic_gate {
     uint32_t half_open;          /* places of clients whose address is not proven */
     uint32_t handshakes;         /* ... of clients, proven or not, whose handshake is not complete */
+    uint64_t weight;             /* of all connections that are counted under their prefixes */
     bool guarding;               /* every new client is asked for a Retry */
     struct base_list unfinished; /* connections that are counted as handshakes, by heard_at: the longest silent first */
     struct base_bucket unproven; /* clients that begin and never prove their address */
@@ -65,6 +70,8 @@ void quic_gate_enter(struct quic_conn *conn, uint64_t prefix, bool proven);
 void quic_gate_proven(struct quic_conn *conn);
 /* Its handshake may hold more than before, or less. It ends when there is no place for it. */
 void quic_gate_weigh(struct quic_conn *conn, base_time now);
+/* A turn has passed in which it was touched: what it holds for its peer may be more or less than before. */
+void quic_gate_settle(struct quic_conn *conn);
 /* It said something. */
 void quic_gate_heard(struct quic_conn *conn, base_time now);
 /* Its handshake is over, well or badly. */

@@ -35,6 +35,7 @@ static inline void teardown(void) {
     engine_close(&server);
     ck_assert_uint_eq(server.endpoint.gate.half_open, 0);
     ck_assert_uint_eq(server.endpoint.gate.handshakes, 0);
+    ck_assert_uint_eq(server.endpoint.gate.weight, 0);
     engine_tls_close();
 }
 

@@ -289,6 +289,134 @@ START_TEST(scarce_memory_is_shared)
 }
 END_TEST
 
+/* A client's connection from there, complete; *peer: the server's side. */
+static struct quic_conn *complete(struct quic_addr from, struct quic_conn **peer) {
+    struct quic_conn *conn = dial(from);
+    carry(from);
+    ck_assert(conn->handshake_complete);
+    *peer = BASE_CONTAINER(server.endpoint.conns.head.prev, struct quic_conn, all);
+    return conn;
+}
+
+static struct quic_stream *fill(struct quic_conn *conn, size_t bytes) {
+    static const uint8_t some[1 << 16];
+    struct quic_stream *s;
+    ck_assert_int_eq(quic_streams_open(&conn->streams, true, &s), 0);
+    for (size_t left = bytes, part; left; left -= part) {
+        part = left < sizeof some ? left : sizeof some;
+        ck_assert_int_eq(quic_stream_write(s, some, part, false), (int64_t)part);
+    }
+    return s;
+}
+
+/* All that was written arrives. */
+static void arrive(struct quic_addr from) {
+    for (unsigned i = 0; i < 100; i++) {
+        server.now = client.now += 5 * BASE_MS;
+        quic_endpoint_tick(&client.endpoint, client.now);
+        turn();
+        carry(from);
+    }
+}
+
+/* It is bytes that are shared: two connections that hold much are more than thirty that hold nothing. */
+START_TEST(scarce_memory_is_shared_by_bytes)
+{
+    struct quic_conn *peer, *others[30];
+    options->prefix_share = 25;
+    options->stream_send_buffer = options->connection_send_buffer = 1 << 20;
+    for (unsigned i = 0; i < 30; i++)
+        complete(stranger(i), &others[i]);
+    complete(engine_addr(20, 5000), &peer);
+    make_initials(5);
+    options->address_validation = QUIC_VALIDATE_NEVER; /* of so small a budget little is for strangers */
+    server.mem.limit = server.mem.used * 5 / 4;        /* four fifths */
+    engine_input(&server, initials[0].data, initials[0].len, engine_addr(99, 1));
+    ck_assert_uint_eq(server.endpoint.conn_count, 32);
+    server.mem.limit = 0;
+    fill(peer, 1 << 20);
+    turn();
+    server.mem.limit = server.mem.used * 5 / 4;
+    engine_input(&server, initials[1].data, initials[1].len, engine_addr(99, 2));
+    ck_assert_uint_eq(server.endpoint.conn_count, 32);
+    ck_assert_uint_eq(stats->prefix_limited, 1);
+    engine_input(&server, initials[2].data, initials[2].len, stranger(1)); /* who has one already */
+    ck_assert_uint_eq(server.endpoint.conn_count, 33);
+    server.mem.limit = 0;
+    for (unsigned i = 0; i < 4; i++) /* others hold as much: a fifth is no more than its share */
+        fill(others[i], 1 << 20);
+    turn();
+    server.mem.limit = server.mem.used * 5 / 4;
+    engine_input(&server, initials[3].data, initials[3].len, engine_addr(99, 3));
+    ck_assert_uint_eq(server.endpoint.conn_count, 34);
+    server.mem.limit = 0;
+    for (unsigned i = 0; i < 4; i++) /* what waited is given up */
+        quic_conn_detach(others[i], server.now);
+    pass(BASE_SEC);
+    ck_assert_uint_eq(server.endpoint.conn_count, 30);
+    server.mem.limit = server.mem.used * 5 / 4;
+    engine_input(&server, initials[4].data, initials[4].len, engine_addr(99, 4));
+    ck_assert_uint_eq(stats->prefix_limited, 2);
+    server.mem.limit = 0;
+    quic_conn_detach(peer, server.now);
+    pass(BASE_SEC);
+    server.mem.limit = server.mem.used * 5 / 4;
+    engine_input(&server, initials[4].data, initials[4].len, engine_addr(99, 4));
+    ck_assert_uint_eq(server.endpoint.conn_count, 30);
+    ck_assert_uint_eq(stats->prefix_limited, 2);
+    server.mem.limit = 0;
+    while (engine_output(&server))
+        continue;
+}
+END_TEST
+
+/* What was written and has not arrived, what has arrived and was not read, streams, datagrams. */
+START_TEST(a_weight_is_what_is_held)
+{
+    struct quic_conn *peer, *other, *conn;
+    const struct quic_addr from = engine_addr(20, 5000);
+    options->stream_send_buffer = options->connection_send_buffer = 1 << 20;
+    options->initial_max_streams_uni = 1000;
+    options->initial_max_data = options->initial_max_stream_data_uni = 1 << 20;
+    options->max_datagram_frame_size = client.config.options.max_datagram_frame_size = 65535;
+    options->datagram_send_queue = 1 << 20;
+    complete(stranger(1), &other);
+    conn = complete(from, &peer);
+    turn();
+    ck_assert_uint_eq(peer->weight, 1);
+    ck_assert_uint_eq(server.endpoint.gate.weight, 2);
+    fill(peer, 10 * QUIC_GATE_CONN_COST);
+    turn();
+    ck_assert_uint_eq(peer->weight, 11);
+    ck_assert_uint_eq(server.endpoint.gate.weight, 12);
+    arrive(from);
+    ck_assert_uint_eq(peer->weight, 1);
+    fill(conn, 20 * QUIC_GATE_CONN_COST); /* comes here, and is not read */
+    arrive(from);
+    ck_assert_uint_eq(peer->weight, 21);
+    struct quic_stream *s = BASE_CONTAINER(peer->streams.all.head.prev, struct quic_stream, all);
+    ck_assert_int_eq(quic_stream_consume(s, 8 * QUIC_GATE_CONN_COST, BASE_MS, server.now), 0);
+    quic_gate_settle(peer);
+    ck_assert_uint_eq(peer->weight, 21); /* less than half is gone */
+    ck_assert_int_eq(quic_stream_consume(s, 8 * QUIC_GATE_CONN_COST, BASE_MS, server.now), 0);
+    quic_gate_settle(peer);
+    ck_assert_uint_eq(peer->weight, 5);
+    ck_assert_uint_eq(server.endpoint.gate.weight, 6);
+    for (unsigned i = 0; i < 99; i++) /* of one byte each */
+        fill(conn, 1);
+    arrive(from);
+    ck_assert_uint_eq(peer->weight, 5 + (101 * sizeof(struct quic_stream) + 99) / QUIC_GATE_CONN_COST);
+    uint16_t before = peer->weight;
+    static const uint8_t datagram[1024];
+    for (unsigned i = 0; i < 4 * QUIC_GATE_CONN_COST / sizeof datagram; i++)
+        ck_assert_int_eq(quic_conn_datagram_send(peer, datagram, sizeof datagram, 0), 0);
+    quic_gate_settle(peer);
+    ck_assert_uint_eq(peer->weight, before + 4);
+    ck_assert_uint_eq(other->weight, 1);
+    ck_assert_uint_eq(conn->weight, 0); /* a client's is nobody's share */
+}
+END_TEST
+
 /* Before the ClientHello is whole there is no TLS object; with it there is. */
 START_TEST(tls_begins_with_a_whole_hello)
 {
@@ -460,6 +588,8 @@ Suite *unit_suite(void) {
         &a_turn_begins_so_many_handshakes,
         &a_network_gets_its_share_of_the_handshakes,
         &scarce_memory_is_shared,
+        &scarce_memory_is_shared_by_bytes,
+        &a_weight_is_what_is_held,
         &tls_begins_with_a_whole_hello,
         &half_open_clients_fit_into_an_eighth_of_the_memory,
         &a_half_open_client_costs_what_it_is_taken_for,
