@@ -22,6 +22,14 @@ def cores():
     return (allowed[0], allowed[1 % len(allowed)])
 
 
+def crowd_cores():
+    """Where the clients of a crowd may run, who need more time than their server: on all cores but the server's, or where
+    that leaves one alone, on both. The server gets what is fair of its own, and always has something to do."""
+    allowed = os.sched_getaffinity(0)
+    others = allowed - {cores()[0]}
+    return others if len(others) > 1 else allowed
+
+
 def busy_seconds():
     """CPU seconds of all cores that were not idle (user, system, irq ... without idle, iowait, steal)."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
@@ -29,9 +37,14 @@ def busy_seconds():
 
 
 def cpu_seconds(pid):
-    """(user, system) of a process and all its threads, so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) / TICK, int(fields[12]) / TICK
+    """User and system, of a process and all its threads, so far: to the microsecond, where /proc/PID/stat counts ticks."""
+    return time.clock_gettime(~pid << 3 | 2)  # what clock_getcpuclockid returns: CPUCLOCK_SCHED of that process
+
+
+def wanted_seconds(pid):
+    """Seconds that the threads of a process ran or waited for a core, so far: when it had something to do."""
+    files = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(nanoseconds) for file in files for nanoseconds in file.read_text().split()[:2]) / 1e9
 
 
 def resident_bytes(pid):
@@ -65,5 +78,5 @@ class Watch:
         return max(0.0, busy_seconds() - self.before - ours) / elapsed
 
 
-def start(command, core, **kwargs):
-    return subprocess.Popen(command, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}), **kwargs)
+def start(command, *cores, **kwargs):
+    return subprocess.Popen(command, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores), **kwargs)

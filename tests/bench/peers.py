@@ -5,8 +5,11 @@ stream say how many bytes the answer has):
 
     PEER server PORT CERT KEY                   prints "ready"
     PEER client PORT CA bulk DOWN UP            prints "begin" and "end SECONDS" around what is measured
-    PEER client PORT CA handshakes COUNT
+    PEER client PORT CA handshakes COUNT AT-ONCE       prints "handshakes COMPLETED FAILED", too
     PEER client PORT CA requests COUNT IN-FLIGHT
+
+A handshake is completed when the connection has had the answer to one small request, which a server reads only when its
+side of the handshake is complete, too; then it is closed, and the next begun. AT-ONCE of them are under way.
 
 Each is set as its authors recommend for throughput: release builds, GSO and GRO where it has them, and windows (16 MiB a
 stream, 32 MiB a connection) that never limit on loopback. What was set besides stands in `settings`, and is printed. Each
@@ -30,7 +33,7 @@ class Peer:
     name: str
     settings: str
     build: object  # () -> the command, as words
-    loads: set = field(default_factory=lambda: {"down", "up", "handshakes", "requests"})
+    loads: set = field(default_factory=lambda: {"down", "up", "handshakes", "crowd", "requests"})
     quic: bool = True
     less: dict = field(default_factory=dict)  # load -> how much less it is given to do, so that it takes seconds too
     command: list = None
@@ -133,12 +136,17 @@ def aioquic():
     return [str(cached("aioquic", [listed], make) / "bin/python"), str(HERE / "peers/aioquic_peer.py")]
 
 
+class Tls(Peer):
+    def server(self, load, port, cert, key):
+        return super().server(load, port, cert, key) + (["crowd"] if load == "crowd" else [])
+
+
 class Weft(Peer):
     """The weft command, whose client reports by itself; see `weft perf --help`."""
 
     def server(self, load, port, cert, key):
         listen = ["--listen", f"127.0.0.1:{port}", "--cert", str(cert), "--key", str(key)]
-        own = {"handshakes": ["--groups", "X25519"], "jumbo": ["--set", "send_udp_payload_size=9000"],
+        own = {"handshakes": ["--groups", "X25519"], "crowd": ["--groups", "X25519"], "jumbo": ["--set", "send_udp_payload_size=9000"],
                "largest": ["--set", "send_udp_payload_size=0"]}
         return [*self.command, "perf", "server", *listen, *own.get(load, [])]
 
@@ -148,17 +156,18 @@ class Weft(Peer):
         if load == "bulk":
             return base + ["-d", str(args[0]), "-u", str(args[1])]
         if load == "handshakes":
-            return base + ["--handshakes", str(args[0]), "--groups", "X25519", "-d", "100", "-u", "92"]
+            return base + ["--handshakes", str(args[0]), "--at-once", str(args[1]), "--groups", "X25519", "-d", "100",
+                           "-u", "92"]
         return base + ["-n", str(args[0]), "-s", str(args[1]), "-d", "100", "-u", "92"]
 
 
 HALF = {"down": 2, "up": 2, "requests": 2}
-SLOW = {"down": 100, "up": 100, "handshakes": 40, "requests": 50}
+SLOW = {"down": 100, "up": 100, "handshakes": 10, "crowd": 10, "requests": 50}
 
 
 def all_peers(weft, profiled=None):
     """weft is the command of the build that everybody makes, profiled that of `make profiled`, or None."""
-    every = {"down", "up", "jumbo", "largest", "handshakes", "requests"}
+    every = {"down", "up", "jumbo", "largest", "handshakes", "crowd", "requests"}
     ours = [Weft("weft", "CUBIC, pacing on, preset of `weft perf`; X25519 alone for handshakes", lambda: [str(weft)], every)]
     if profiled:
         ours.append(Weft("weft profiled", "the same, built by `make profiled`", lambda: [str(profiled)], every - {"jumbo", "largest"}))
@@ -171,7 +180,8 @@ def all_peers(weft, profiled=None):
         Peer("s2n-quic", "rustls with aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("s2n"), less=HALF),
         Peer("quic-go", "Go's crypto, CUBIC, GSO, GOMAXPROCS of its core", go, less=HALF),
         Peer("aioquic", "OpenSSL through Python, CUBIC, asyncio", aioquic, less=SLOW),
-        Peer("TLS over TCP", "OpenSSL, 16 KiB records, no kernel TLS", tls, {"down", "up", "handshakes"}, False),
+        Tls("TLS over TCP", "OpenSSL, 16 KiB records, no kernel TLS; blocking, in a crowd by epoll", tls,
+            {"down", "up", "handshakes", "crowd"}, False),
     ]
 
 
@@ -183,3 +193,14 @@ def finished(client_output):
         if line.startswith("{"):
             return json.loads(line)["seconds"]
     raise ValueError(f"no result in {client_output[-500:]!r}")
+
+
+def handshakes(client_output):
+    """(completed, failed) as the client says."""
+    for line in client_output.splitlines():
+        if line.startswith("handshakes "):
+            return tuple(map(int, line.split()[1:3]))
+        if line.startswith("{"):
+            told = json.loads(line)
+            return told["handshakes"], told["handshakes_failed"]
+    raise ValueError(f"no count of handshakes in {client_output[-500:]!r}")

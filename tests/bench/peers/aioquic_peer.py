@@ -1,13 +1,14 @@
 """aioquic, with windows that never limit, CUBIC, AES-128-GCM and datagrams of 1,452 bytes. It has neither GSO nor GRO.
 
     aioquic_peer.py server PORT CERT KEY
-    aioquic_peer.py client PORT CA bulk DOWN UP | handshakes COUNT | requests COUNT IN-FLIGHT
+    aioquic_peer.py client PORT CA bulk DOWN UP | handshakes COUNT AT-ONCE | requests COUNT IN-FLIGHT
 
 The protocol is that of draft-banks-quic-performance: the first eight bytes of a stream say how many bytes the answer has,
 big-endian.
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 
@@ -70,7 +71,8 @@ async def ask(connection, down, up):
         got += len(chunk)
     if sending:
         await sending
-    assert got == down
+    if got != down:
+        raise ConnectionError(f"{got} bytes of {down}")
 
 
 async def measured(work):
@@ -85,10 +87,22 @@ async def run_client(port, ca, load, first, second=0):
     settings.load_verify_locations(ca)
     settings.server_name = "localhost"
 
-    async def handshakes():
-        for _ in range(first):
-            async with connect("127.0.0.1", port, configuration=settings) as connection:
+    failed = []
+
+    async def handshake(slots, closing):
+        async with slots:
+            try:
+                joining = connect("127.0.0.1", port, configuration=settings)
+                connection = await closing.enter_async_context(joining)
                 await ask(connection, MESSAGE, MESSAGE)
+                connection.close()
+            except Exception as why:
+                print("aioquic:", repr(why), file=sys.stderr)
+                failed.append(why)
+
+    async def handshakes(closing):
+        slots = asyncio.Semaphore(second)
+        await asyncio.gather(*(handshake(slots, closing) for _ in range(first)))
 
     async def requests(connection):
         left = iter(range(first))
@@ -100,7 +114,9 @@ async def run_client(port, ca, load, first, second=0):
         await asyncio.gather(*(worker() for _ in range(second)))
 
     if load == "handshakes":
-        await measured(handshakes())
+        async with contextlib.AsyncExitStack() as closing:  # left when the last timers of all have run out
+            await measured(handshakes(closing))
+        print("handshakes", first - len(failed), len(failed), flush=True)
         return
     async with connect("127.0.0.1", port, configuration=settings) as connection:
         await measured(ask(connection, first, second) if load == "bulk" else requests(connection))

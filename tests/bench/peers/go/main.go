@@ -1,7 +1,7 @@
 // quic-go, with windows that never limit and its own defaults besides (GSO on).
 //
 //	quicgo server PORT CERT KEY
-//	quicgo client PORT CA bulk DOWN UP | handshakes COUNT | requests COUNT IN-FLIGHT
+//	quicgo client PORT CA bulk DOWN UP | handshakes COUNT AT-ONCE | requests COUNT IN-FLIGHT
 //
 // The protocol is that of draft-banks-quic-performance: the first eight bytes of a stream say how many bytes the answer
 // has, big-endian.
@@ -14,9 +14,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -89,20 +91,57 @@ func serve(port string) {
 	}
 }
 
-func ask(conn *quic.Conn, down, up uint64) {
-	stream := must(conn.OpenStreamSync(context.Background()))
+func ask(conn *quic.Conn, down, up uint64) error {
+	stream, err := conn.OpenStreamSync(context.Background())
+	if err != nil {
+		return err
+	}
 	go func() {
 		var head [message]byte
 		binary.BigEndian.PutUint64(head[:], down)
-		must(stream.Write(head[:]))
-		if up > message {
-			must(0, sendZeros(stream, up-message))
+		_, err := stream.Write(head[:])
+		if err == nil && up > message {
+			err = sendZeros(stream, up-message)
 		}
-		stream.Close()
+		if err == nil { // otherwise the answer will not come, and says so
+			stream.Close()
+		}
 	}()
-	if got := must(io.Copy(io.Discard, stream)); uint64(got) != down {
-		panic("short answer")
+	got, err := io.Copy(io.Discard, stream)
+	if err == nil && uint64(got) != down {
+		err = fmt.Errorf("%d bytes of %d", got, down)
 	}
+	return err
+}
+
+func handshake(join func() (*quic.Conn, error)) error {
+	conn, err := join()
+	if err == nil {
+		err = ask(conn, message, message)
+		conn.CloseWithError(0, "")
+	}
+	return err
+}
+
+// So many goroutines, each of which makes one handshake after the other.
+func handshakes(join func() (*quic.Conn, error), count, atOnce int64) {
+	var left, completed, failed atomic.Int64
+	left.Store(count)
+	var all sync.WaitGroup
+	for range atOnce {
+		all.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := handshake(join); err != nil {
+					fmt.Fprintln(os.Stderr, "quicgo:", err)
+					failed.Add(1)
+				} else {
+					completed.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	fmt.Println("handshakes", completed.Load(), failed.Load())
 }
 
 func main() {
@@ -113,32 +152,28 @@ func main() {
 	roots.AppendCertsFromPEM(must(os.ReadFile(os.Args[3])))
 	secure := &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: []string{"perf"},
 		CurvePreferences: []tls.CurveID{tls.X25519}}
-	join := func() *quic.Conn {
-		return must(quic.DialAddr(context.Background(), "127.0.0.1:"+os.Args[2], secure, config()))
-	}
+	socket := quic.Transport{Conn: must(net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}))}
+	server := must(net.ResolveUDPAddr("udp4", "127.0.0.1:"+os.Args[2]))
+	join := func() (*quic.Conn, error) { return socket.Dial(context.Background(), server, secure, config()) }
 	var began time.Time
 	begin := func() { fmt.Println("begin"); began = time.Now() }
 	switch os.Args[4] {
 	case "bulk":
-		conn := join()
+		conn := must(join())
 		begin()
-		ask(conn, number(5), number(6))
+		must(0, ask(conn, number(5), number(6)))
 	case "handshakes":
 		begin()
-		for i := number(5); i > 0; i-- {
-			conn := join()
-			ask(conn, message, message)
-			conn.CloseWithError(0, "")
-		}
+		handshakes(join, int64(number(5)), int64(number(6)))
 	case "requests":
-		conn := join()
+		conn := must(join())
 		begin()
 		slots := make(chan struct{}, number(6))
 		var all sync.WaitGroup
 		for i := number(5); i > 0; i-- {
 			slots <- struct{}{}
 			all.Add(1)
-			go func() { ask(conn, message, message); <-slots; all.Done() }()
+			go func() { must(0, ask(conn, message, message)); <-slots; all.Done() }()
 		}
 		all.Wait()
 	}

@@ -12,13 +12,13 @@ use msquic::{
     Registration, RegistrationConfig, SendFlags, Settings, Stream, StreamEvent, StreamOpenFlags, StreamRef,
     StreamShutdownFlags, StreamStartFlags,
 };
-use shared::{args, Load, Measured, Role, CHUNK, MESSAGE};
+use shared::{args, Load, Measured, Role, Turns, CHUNK, MESSAGE};
 use std::{
     ffi::c_void,
     mem::{size_of, ManuallyDrop},
     net::SocketAddr,
     sync::{
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{channel, Sender},
         Arc, Mutex,
     },
@@ -196,6 +196,15 @@ fn address(port: u16) -> Addr {
     Addr::from(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
+fn start(connection: &Connection, configuration: &Configuration, port: u16) {
+    // SAFETY: the address lives until the call returns, and its size is told.
+    unsafe {
+        let at = &address(port) as *const _ as *const c_void;
+        Api::set_param(connection.as_raw(), ffi::QUIC_PARAM_CONN_REMOTE_ADDRESS, size_of::<Addr>() as u32, at).unwrap();
+    }
+    connection.start(configuration, "localhost", port).unwrap();
+}
+
 fn connect(registration: &Registration, configuration: &Configuration, port: u16) -> Connection {
     let (tell, told) = channel();
     let connection = Connection::open(registration, move |_, event| {
@@ -207,25 +216,25 @@ fn connect(registration: &Registration, configuration: &Configuration, port: u16
         Ok(())
     })
     .unwrap();
-    // SAFETY: the address lives until the call returns, and its size is told.
-    unsafe {
-        let at = &address(port) as *const _ as *const c_void;
-        Api::set_param(connection.as_raw(), ffi::QUIC_PARAM_CONN_REMOTE_ADDRESS, size_of::<Addr>() as u32, at).unwrap();
-    }
-    connection.start(configuration, "localhost", port).unwrap();
+    start(&connection, configuration, port);
     told.recv().unwrap();
     connection
 }
 
-/// Requests that run on a connection; who waits for the last is told.
+/// A second name for the handle, which does not close it.
+fn alias(connection: &Connection) -> ManuallyDrop<Connection> {
+    // SAFETY: nobody drops it.
+    ManuallyDrop::new(unsafe { Connection::from_raw(connection.as_raw()) })
+}
+
+/// Requests that run on a connection. Who waits is told of each that is over, and whether its answer was complete.
 struct Run {
     connection: ManuallyDrop<Connection>,
     down: u64,
     up: u64,
     begun: AtomicU64,
-    done: AtomicU64,
     count: u64,
-    tell: Sender<()>,
+    over: Box<dyn Fn(bool)>,
 }
 
 fn ask(run: &Arc<Run>) {
@@ -243,10 +252,7 @@ fn ask(run: &Arc<Run>) {
                 got += buffers.iter().map(|buffer| buffer.as_bytes().len() as u64).sum::<u64>();
             }
             StreamEvent::ShutdownComplete { .. } => {
-                assert_eq!(got, mine.down);
-                if mine.done.fetch_add(1, Relaxed) + 1 == mine.count {
-                    mine.tell.send(()).unwrap();
-                }
+                (mine.over)(got == mine.down);
                 ask(&mine);
                 forget(&stream);
             }
@@ -263,35 +269,83 @@ fn ask(run: &Arc<Run>) {
 
 fn run(connection: &Connection, count: u64, in_flight: u64, down: u64, up: u64) {
     let (tell, told) = channel();
-    // SAFETY: a second name for the handle, which does not close it.
-    let connection = ManuallyDrop::new(unsafe { Connection::from_raw(connection.as_raw()) });
-    let (begun, done) = (AtomicU64::new(0), AtomicU64::new(0));
-    let run = Arc::new(Run { connection, down, up, begun, done, count, tell });
+    let done = AtomicU64::new(0);
+    let over = Box::new(move |good: bool| {
+        assert!(good, "an answer was not complete");
+        if done.fetch_add(1, Relaxed) + 1 == count {
+            tell.send(()).unwrap();
+        }
+    });
+    let run = Arc::new(Run { connection: alias(connection), down, up, begun: AtomicU64::new(0), count, over });
     for _ in 0..in_flight {
         ask(&run);
     }
     told.recv().unwrap();
 }
 
+/// A connection that asks once. How that went is told as soon as it has its answer, or has failed.
+fn handshake(registration: &Registration, configuration: &Configuration, port: u16, tell: Sender<Result<(), String>>) {
+    let answered = Arc::new(AtomicBool::new(false));
+    let connection = Connection::open(registration, move |connection: ConnectionRef, event: ConnectionEvent| {
+        match event {
+            ConnectionEvent::Connected { .. } => {
+                let (tell, answered, mine) = (tell.clone(), answered.clone(), alias(&connection));
+                let over = Box::new(move |good: bool| {
+                    mine.shutdown(ConnectionShutdownFlags::NONE, 0);
+                    if good && !answered.swap(true, Relaxed) {
+                        tell.send(Ok(())).unwrap();
+                    }
+                });
+                let (connection, begun) = (alias(&connection), AtomicU64::new(0));
+                ask(&Arc::new(Run { connection, down: MESSAGE, up: MESSAGE, begun, count: 1, over }));
+            }
+            ConnectionEvent::ShutdownComplete { .. } => {
+                if !answered.load(Relaxed) {
+                    tell.send(Err("closed without an answer".into())).unwrap();
+                }
+                // SAFETY: after this event nobody else has the handle, and nothing of the closure is used.
+                drop(unsafe { Connection::from_raw(connection.as_raw()) });
+            }
+            _ => (),
+        }
+        Ok(())
+    })
+    .unwrap();
+    start(&connection, configuration, port);
+    // SAFETY: its callback closes it.
+    unsafe { connection.into_raw() };
+}
+
+/// `at_once` of them, begun by this thread: MsQuic's must not wait for itself, which setting the address would.
+fn handshakes(registration: &Registration, configuration: &Configuration, port: u16, count: u64, at_once: u64) {
+    let ((tell, told), turns) = (channel(), Turns::new(count));
+    let next = || turns.take().then(|| handshake(registration, configuration, port, tell.clone()));
+    let measured = Measured::begin();
+    for _ in 0..at_once {
+        next();
+    }
+    while !turns.all_over() {
+        turns.over(told.recv().unwrap());
+        next();
+    }
+    drop(measured);
+    turns.tell();
+    registration.shutdown(); // the last that close: dropping it waits for them
+}
+
 fn load(port: u16, ca: String, load: Load) {
     let registration = registration();
     let credential = CredentialConfig::new_client().set_ca_certificate_file(ca);
     let configuration = configuration(&registration, credential);
-    if let Load::Handshakes(count) = load {
-        let _measured = Measured::begin();
-        for _ in 0..count {
-            let connection = connect(&registration, &configuration, port);
-            run(&connection, 1, 1, MESSAGE, MESSAGE);
-            connection.shutdown(ConnectionShutdownFlags::NONE, 0);
-        }
-        return;
+    if let Load::Handshakes { count, at_once } = load {
+        return handshakes(&registration, &configuration, port, count, at_once);
     }
     let connection = connect(&registration, &configuration, port);
     let _measured = Measured::begin();
     match load {
         Load::Bulk { down, up } => run(&connection, 1, 1, down, up),
         Load::Requests { count, in_flight } => run(&connection, count, in_flight, MESSAGE, MESSAGE),
-        Load::Handshakes(_) => unreachable!(),
+        Load::Handshakes { .. } => unreachable!(),
     }
 }
 

@@ -9,13 +9,14 @@ mod shared;
 use quiche::{Connection, ConnectionId};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState, BATCH_SIZE};
 use ring::rand::{SecureRandom, SystemRandom};
-use shared::{args, Load, Measured, Role, CHUNK, MESSAGE};
+use shared::{args, Load, Measured, Role, Turns, CHUNK, MESSAGE};
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{binary_heap::PeekMut, BinaryHeap, HashMap},
     io::{ErrorKind, IoSliceMut},
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const DATAGRAM: usize = 1452;
@@ -74,13 +75,13 @@ impl Wire {
         unsafe { libc::ppoll(&mut fd, 1, at, std::ptr::null()) };
     }
 
-    /// Every datagram of one receive call, GRO undone; false when there was none.
-    fn receive(&mut self, mut each: impl FnMut(&mut [u8], quiche::RecvInfo)) -> bool {
+    /// Every datagram of one receive call, GRO undone.
+    fn receive(&mut self, mut each: impl FnMut(&mut [u8], quiche::RecvInfo)) {
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
         let mut slices: Vec<_> = self.input.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
         let count = match self.state.recv((&self.socket).into(), &mut slices, &mut meta) {
             Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) => panic!("receive: {error}"),
         };
         for (meta, buffer) in meta.iter().zip(&mut self.input).take(count) {
@@ -88,7 +89,6 @@ impl Wire {
                 each(datagram, quiche::RecvInfo { from: meta.addr, to: self.local });
             }
         }
-        true
     }
 
     fn transmit(&self, to: SocketAddr, len: usize, segment: usize) {
@@ -142,6 +142,7 @@ struct Client {
     names: [ConnectionId<'static>; 2],
     answers: HashMap<u64, Answer>,
     touched: bool,
+    due: Option<Instant>, // its soonest entry among the timers
 }
 
 fn write_answer(connection: &mut Connection, stream: u64, answer: &mut Answer, zeros: &[u8]) -> bool {
@@ -193,9 +194,10 @@ fn serve(port: u16, cert: String, key: String) {
     let mut wire = Wire::open(port);
     let (mut clients, mut names) = (HashMap::<u64, Client>::new(), HashMap::<ConnectionId<'static>, u64>::new());
     let (mut next, mut buffer, zeros) = (0, vec![0; CHUNK], vec![0; CHUNK]);
+    let (mut timers, mut touched) = (BinaryHeap::<Reverse<(Instant, u64)>>::new(), Vec::new());
     println!("ready");
     loop {
-        let timeout = clients.values().filter_map(|client| client.connection.timeout()).min();
+        let timeout = timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
         wire.wait(libc::POLLIN, timeout);
         wire.receive(|datagram, info| {
             let Ok(header) = quiche::Header::from_slice(datagram, 16) else { return };
@@ -208,57 +210,70 @@ fn serve(port: u16, cert: String, key: String) {
                 next += 1;
                 let known = [name, header.dcid.into_owned()];
                 names.extend(known.iter().map(|name| (name.clone(), next)));
-                clients.insert(next, Client { connection, names: known, answers: HashMap::new(), touched: false });
+                let answers = HashMap::new();
+                clients.insert(next, Client { connection, names: known, answers, touched: false, due: None });
                 Some(next)
             });
-            if let Some(client) = number.and_then(|number| clients.get_mut(&number)) {
-                client.connection.recv(datagram, info).ok();
-                client.touched = true;
+            let Some(number) = number else { return };
+            let Some(client) = clients.get_mut(&number) else { return };
+            client.connection.recv(datagram, info).ok();
+            if !std::mem::replace(&mut client.touched, true) {
+                touched.push(number);
             }
         });
-        for client in clients.values_mut() {
-            if client.connection.timeout() == Some(Duration::ZERO) {
-                client.connection.on_timeout();
-                client.touched = true;
-            }
-            if std::mem::take(&mut client.touched) {
-                client.work(&mut buffer, &zeros);
-                wire.send(&mut client.connection);
+        let now = Instant::now();
+        while let Some(due) = timers.peek_mut().filter(|due| due.0.0 <= now) {
+            let number = PeekMut::pop(due).0.1;
+            let Some(client) = clients.get_mut(&number) else { continue };
+            client.due = None;
+            client.connection.on_timeout(); // which looks itself whether it is time
+            if !std::mem::replace(&mut client.touched, true) {
+                touched.push(number);
             }
         }
-        clients.retain(|_, client| {
+        for number in touched.drain(..) {
+            let client = clients.get_mut(&number).unwrap();
+            client.touched = false;
+            client.work(&mut buffer, &zeros);
+            wire.send(&mut client.connection);
             if client.connection.is_closed() {
-                names.retain(|name, _| !client.names.contains(name));
+                for name in &client.names {
+                    names.remove(name);
+                }
+                clients.remove(&number);
+            } else if let Some(at) = client.connection.timeout_instant() {
+                if client.due.is_none_or(|due| at < due) {
+                    client.due = Some(at);
+                    timers.push(Reverse((at, number)));
+                }
             }
-            !client.connection.is_closed()
-        });
+        }
     }
 }
 
 // ---- client ---------------------------------------------------------------------------------------------------------
 
+type Askers = HashMap<ConnectionId<'static>, Asker>;
+
 /// One connection, and the requests that run on it.
 struct Asker {
     connection: Connection,
-    name: ConnectionId<'static>,
     unsent: HashMap<u64, u64>, // of each stream: bytes still to be written; the head is written at once
     left: HashMap<u64, u64>,   // ... and to be received
     next_stream: u64,
     done: u64,
+    touched: bool,
 }
 
 impl Asker {
-    fn connect(wire: &mut Wire, config: &mut quiche::Config, server: SocketAddr) -> Asker {
+    /// Begins a connection; it is one of the askers from now on.
+    fn connect(wire: &mut Wire, config: &mut quiche::Config, server: SocketAddr, askers: &mut Askers) -> ConnectionId<'static> {
         let name = random_id();
-        let connection = quiche::connect(Some("localhost"), &name, wire.local, server, config).unwrap();
-        let mut asker =
-            Asker { connection, name, unsent: HashMap::new(), left: HashMap::new(), next_stream: 0, done: 0 };
-        wire.send(&mut asker.connection);
-        let (mut buffer, zeros) = (vec![0; CHUNK], vec![0; CHUNK]);
-        while !asker.connection.is_established() {
-            asker.turn(wire, &mut buffer, &zeros);
-        }
-        asker
+        let mut connection = quiche::connect(Some("localhost"), &name, wire.local, server, config).unwrap();
+        wire.send(&mut connection);
+        let (unsent, left) = (HashMap::new(), HashMap::new());
+        askers.insert(name.clone(), Asker { connection, unsent, left, next_stream: 0, done: 0, touched: false });
+        name
     }
 
     fn ask(&mut self, down: u64, up: u64) {
@@ -286,17 +301,7 @@ impl Asker {
         });
     }
 
-    fn turn(&mut self, wire: &mut Wire, buffer: &mut [u8], zeros: &[u8]) {
-        wire.wait(libc::POLLIN, self.connection.timeout());
-        let (connection, name) = (&mut self.connection, &self.name);
-        let any = wire.receive(|datagram, info| match quiche::Header::from_slice(datagram, 16) {
-            Ok(header) if header.dcid == *name => drop(connection.recv(datagram, info)),
-            _ => (), // the last words of a connection that is gone
-        });
-        if !any {
-            self.connection.on_timeout();
-        }
-        assert!(!self.connection.is_closed(), "closed: {:?} {:?}", self.connection.local_error(), self.connection.peer_error());
+    fn read(&mut self, buffer: &mut [u8]) {
         for stream in self.connection.readable() {
             while let Ok((len, fin)) = self.connection.stream_recv(stream, buffer) {
                 *self.left.get_mut(&stream).unwrap() -= len as u64;
@@ -307,28 +312,88 @@ impl Asker {
                 }
             }
         }
-        self.write(zeros);
-        wire.send(&mut self.connection);
-    }
-
-    /// Runs `count` requests, `in_flight` at a time.
-    fn run(&mut self, wire: &mut Wire, count: u64, in_flight: u64, down: u64, up: u64) {
-        let (mut buffer, zeros) = (vec![0; CHUNK], vec![0; CHUNK]);
-        let mut asked = 0;
-        while self.done < count {
-            while asked < count && asked - self.done < in_flight && self.connection.peer_streams_left_bidi() > 0 {
-                self.ask(down, up);
-                asked += 1;
-            }
-            self.write(&zeros);
-            wire.send(&mut self.connection);
-            self.turn(wire, &mut buffer, &zeros);
-        }
     }
 
     fn close(mut self, wire: &mut Wire) {
         self.connection.close(true, 0, b"").ok();
         wire.send(&mut self.connection);
+    }
+
+    fn why_closed(&self) -> Option<String> {
+        let connection = &self.connection;
+        let why = || format!("closed: {:?} {:?}", connection.local_error(), connection.peer_error());
+        connection.is_closed().then(why)
+    }
+}
+
+/// Waits for what comes next, and gives it to whom it concerns: those are `touched`, and have read.
+fn turn(wire: &mut Wire, askers: &mut Askers, buffer: &mut [u8]) {
+    wire.wait(libc::POLLIN, askers.values().filter_map(|asker| asker.connection.timeout()).min());
+    wire.receive(|datagram, info| {
+        let Ok(header) = quiche::Header::from_slice(datagram, 16) else { return };
+        // None: the last words of a connection that is gone.
+        if let Some(asker) = askers.get_mut(&header.dcid) {
+            asker.connection.recv(datagram, info).ok();
+            asker.touched = true;
+        }
+    });
+    let now = Instant::now();
+    for asker in askers.values_mut() {
+        if asker.connection.timeout_instant().is_some_and(|at| at <= now) {
+            asker.connection.on_timeout();
+            asker.touched = true;
+        }
+        if asker.touched {
+            asker.read(buffer);
+        }
+    }
+}
+
+/// Runs `count` requests on one connection, `in_flight` at a time.
+fn requests(wire: &mut Wire, askers: &mut Askers, name: &ConnectionId<'static>, count: u64, in_flight: u64, down: u64, up: u64) {
+    let (mut buffer, zeros) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut asked = 0;
+    loop {
+        let asker = askers.get_mut(name).unwrap();
+        assert_eq!(asker.why_closed(), None);
+        if asker.done == count {
+            return;
+        }
+        while asked < count && asked - asker.done < in_flight && asker.connection.peer_streams_left_bidi() > 0 {
+            asker.ask(down, up);
+            asked += 1;
+        }
+        asker.write(&zeros);
+        wire.send(&mut asker.connection);
+        turn(wire, askers, &mut buffer);
+    }
+}
+
+/// Each asks once, when it is established, and is closed when it has its answer; `at_once` of them, on one socket.
+fn handshakes(wire: &mut Wire, config: &mut quiche::Config, server: SocketAddr, count: u64, at_once: u64) {
+    let (mut askers, turns) = (Askers::new(), Turns::new(count));
+    let (mut buffer, zeros) = (vec![0; CHUNK], vec![0; CHUNK]);
+    loop {
+        while askers.len() < at_once as usize && turns.take() {
+            Asker::connect(wire, config, server, &mut askers);
+        }
+        if askers.is_empty() {
+            return turns.tell();
+        }
+        turn(wire, &mut askers, &mut buffer);
+        let over = |asker: &Asker| asker.done == 1 || asker.connection.is_closed();
+        for asker in askers.values_mut().filter(|asker| asker.touched && !over(asker)) {
+            asker.touched = false;
+            if asker.connection.is_established() && asker.next_stream == 0 {
+                asker.ask(MESSAGE, MESSAGE);
+                asker.write(&zeros);
+            }
+            wire.send(&mut asker.connection);
+        }
+        for (_, asker) in askers.extract_if(|_, asker| over(asker)) {
+            turns.over(if asker.done == 1 { Ok(()) } else { Err(asker.why_closed().unwrap_or_default()) });
+            asker.close(wire);
+        }
     }
 }
 
@@ -337,25 +402,26 @@ fn load(port: u16, ca: String, load: Load) {
     config.load_verify_locations_from_file(&ca).unwrap();
     config.verify_peer(false); // BoringSSL wants the anchor to be an authority, which this certificate is not
     let (mut wire, server) = (Wire::open(0), SocketAddr::from(([127, 0, 0, 1], port)));
-    if let Load::Handshakes(count) = load {
+    if let Load::Handshakes { count, at_once } = load {
         let _measured = Measured::begin();
-        for _ in 0..count {
-            let mut asker = Asker::connect(&mut wire, &mut config, server);
-            asker.run(&mut wire, 1, 1, MESSAGE, MESSAGE);
-            asker.close(&mut wire);
-        }
-        return;
+        return handshakes(&mut wire, &mut config, server, count, at_once);
     }
-    let mut asker = Asker::connect(&mut wire, &mut config, server);
+    let mut askers = Askers::new();
+    let name = Asker::connect(&mut wire, &mut config, server, &mut askers);
+    let mut buffer = vec![0; CHUNK];
+    while !askers[&name].connection.is_established() {
+        turn(&mut wire, &mut askers, &mut buffer);
+        wire.send(&mut askers.get_mut(&name).unwrap().connection);
+    }
     {
         let _measured = Measured::begin();
         match load {
-            Load::Bulk { down, up } => asker.run(&mut wire, 1, 1, down, up),
-            Load::Requests { count, in_flight } => asker.run(&mut wire, count, in_flight, MESSAGE, MESSAGE),
-            Load::Handshakes(_) => unreachable!(),
+            Load::Bulk { down, up } => requests(&mut wire, &mut askers, &name, 1, 1, down, up),
+            Load::Requests { count, in_flight } => requests(&mut wire, &mut askers, &name, count, in_flight, MESSAGE, MESSAGE),
+            Load::Handshakes { .. } => unreachable!(),
         }
     }
-    asker.close(&mut wire);
+    askers.remove(&name).unwrap().close(&mut wire);
 }
 
 fn main() {

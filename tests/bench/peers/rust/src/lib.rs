@@ -1,15 +1,19 @@
 //! What the Rust peers share: the command line, and the two lines that tell the bench when to look at the clock.
 //!
 //!     PEER server PORT CERT KEY
-//!     PEER client PORT CA bulk DOWN UP | handshakes COUNT | requests COUNT IN-FLIGHT
+//!     PEER client PORT CA bulk DOWN UP | handshakes COUNT AT-ONCE | requests COUNT IN-FLIGHT
 //!
 //! The protocol is that of draft-banks-quic-performance: the first eight bytes of a stream say how many bytes the answer
 //! has, big-endian.
-use std::time::Instant;
+use std::{
+    fmt::Display,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
 
 pub enum Load {
     Bulk { down: u64, up: u64 },
-    Handshakes(u64),
+    Handshakes { count: u64, at_once: u64 },
     Requests { count: u64, in_flight: u64 },
 }
 
@@ -34,7 +38,7 @@ pub fn args() -> Args {
         _ => {
             let load = match args[4].as_str() {
                 "bulk" => Load::Bulk { down: number(&args, 5), up: number(&args, 6) },
-                "handshakes" => Load::Handshakes(number(&args, 5)),
+                "handshakes" => Load::Handshakes { count: number(&args, 5), at_once: number(&args, 6) },
                 _ => Load::Requests { count: number(&args, 5), in_flight: number(&args, 6) },
             };
             Role::Client { ca: args[3].clone(), load }
@@ -56,6 +60,44 @@ impl Measured {
 impl Drop for Measured {
     fn drop(&mut self) {
         println!("end {}", self.0.elapsed().as_secs_f64());
+    }
+}
+
+/// The handshakes that are still to be made, and how those went that were: whoever has time takes the next.
+pub struct Turns {
+    count: u64,
+    left: AtomicU64,
+    completed: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Turns {
+    pub fn new(count: u64) -> Self {
+        Turns { count, left: AtomicU64::new(count), completed: AtomicU64::new(0), failed: AtomicU64::new(0) }
+    }
+
+    pub fn take(&self) -> bool {
+        self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// One is over. Completed is only what had its answer: a server reads a request when the handshake is complete.
+    pub fn over(&self, how: Result<(), impl Display>) {
+        match how {
+            Ok(()) => self.completed.fetch_add(1, Relaxed),
+            Err(why) => {
+                eprintln!("handshake: {why}");
+                self.failed.fetch_add(1, Relaxed)
+            }
+        };
+    }
+
+    pub fn all_over(&self) -> bool {
+        self.completed.load(Relaxed) + self.failed.load(Relaxed) == self.count
+    }
+
+    /// Prints `handshakes COMPLETED FAILED`.
+    pub fn tell(&self) {
+        println!("handshakes {} {}", self.completed.load(Relaxed), self.failed.load(Relaxed));
     }
 }
 

@@ -2,9 +2,9 @@
 use bytes::Bytes;
 use quinn::{crypto::rustls::QuicServerConfig, ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig, VarInt};
 use rustls::pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer};
-use std::{net::SocketAddr, sync::Arc};
-use tokio::sync::Semaphore;
-use weft_bench_peers::{args, Load, Measured, Role, CHUNK, MESSAGE};
+use std::{error::Error, net::SocketAddr, sync::Arc};
+use tokio::{sync::Semaphore, task::JoinSet};
+use weft_bench_peers::{args, Load, Measured, Role, Turns, CHUNK, MESSAGE};
 
 fn transport() -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
@@ -51,29 +51,54 @@ async fn serve(port: u16, cert: String, key: String) {
     }
 }
 
-async fn ask(connection: &Connection, down: u64, up: u64) {
-    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+async fn ask(connection: &Connection, down: u64, up: u64) -> Outcome {
+    let (mut send, mut recv) = connection.open_bi().await?;
     let upload = async {
         let mut head = down.to_be_bytes().to_vec();
         head.resize(up.clamp(8, 100) as usize, 0);
         let mut left = up.saturating_sub(head.len() as u64);
-        send.write_all(&head).await.unwrap();
+        send.write_all(&head).await?;
         let chunk = Bytes::from(vec![0u8; if left > 0 { CHUNK } else { 0 }]);
         while left > 0 {
             let part = chunk.slice(..left.min(CHUNK as u64) as usize);
             left -= part.len() as u64;
-            send.write_chunk(part).await.unwrap();
+            send.write_chunk(part).await?;
         }
-        send.finish().unwrap();
+        Ok(send.finish()?)
     };
     let download = async {
         let mut got = 0;
-        while let Some(chunk) = recv.read_chunk(CHUNK, true).await.unwrap() {
+        while let Some(chunk) = recv.read_chunk(CHUNK, true).await? {
             got += chunk.bytes.len() as u64;
         }
-        assert_eq!(got, down);
+        if got == down { Ok(()) } else { Err(format!("{got} bytes of {down}").into()) }
     };
-    tokio::join!(upload, download);
+    tokio::try_join!(upload, download).map(|_| ())
+}
+
+async fn handshake(endpoint: &Endpoint, server: SocketAddr) -> Outcome {
+    let connection = endpoint.connect(server, "localhost")?.await?;
+    ask(&connection, MESSAGE, MESSAGE).await?;
+    connection.close(VarInt::from_u32(0), b"");
+    Ok(())
+}
+
+/// So many tasks, each of which makes one handshake after the other, on one socket.
+async fn handshakes(endpoint: &Endpoint, server: SocketAddr, count: u64, at_once: u64) {
+    let turns = Arc::new(Turns::new(count));
+    let mut tasks = JoinSet::new();
+    for _ in 0..at_once {
+        let (endpoint, turns) = (endpoint.clone(), turns.clone());
+        tasks.spawn(async move {
+            while turns.take() {
+                turns.over(handshake(&endpoint, server).await);
+            }
+        });
+    }
+    tasks.join_all().await;
+    turns.tell();
 }
 
 async fn load(port: u16, ca: String, load: Load) {
@@ -91,20 +116,16 @@ async fn load(port: u16, ca: String, load: Load) {
     let mut endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     endpoint.set_default_client_config(config);
     let server = SocketAddr::from(([127, 0, 0, 1], port));
-    if let Load::Handshakes(count) = load {
+    if let Load::Handshakes { count, at_once } = load {
+        handshake(&endpoint, server).await.unwrap(); // aws-lc gathers randomness for 0.2 s when it is first asked for
         let _measured = Measured::begin();
-        for _ in 0..count {
-            let connection = endpoint.connect(server, "localhost").unwrap().await.unwrap();
-            ask(&connection, MESSAGE, MESSAGE).await;
-            connection.close(VarInt::from_u32(0), b"");
-        }
-        return;
+        return handshakes(&endpoint, server, count, at_once).await;
     }
     let connection = endpoint.connect(server, "localhost").unwrap().await.unwrap();
     match load {
         Load::Bulk { down, up } => {
             let _measured = Measured::begin();
-            ask(&connection, down, up).await;
+            ask(&connection, down, up).await.unwrap();
         }
         Load::Requests { count, in_flight } => {
             let _measured = Measured::begin();
@@ -113,13 +134,13 @@ async fn load(port: u16, ca: String, load: Load) {
                 let slot = slots.clone().acquire_owned().await.unwrap();
                 let connection = connection.clone();
                 tokio::spawn(async move {
-                    ask(&connection, MESSAGE, MESSAGE).await;
+                    ask(&connection, MESSAGE, MESSAGE).await.unwrap();
                     drop(slot);
                 });
             }
             let _all = slots.acquire_many(in_flight as u32).await.unwrap();
         }
-        Load::Handshakes(_) => unreachable!(),
+        Load::Handshakes { .. } => unreachable!(),
     }
     connection.close(VarInt::from_u32(0), b"");
     endpoint.wait_idle().await;

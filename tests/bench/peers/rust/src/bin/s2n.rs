@@ -2,13 +2,14 @@
 use bytes::Bytes;
 use s2n_quic::{
     client::Connect,
+    connection,
     provider::{limits::Limits, tls::rustls as tls},
     stream::BidirectionalStream,
     Client, Connection, Server,
 };
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
-use weft_bench_peers::{args, Load, Measured, Role, CHUNK, MESSAGE};
+use std::{error::Error, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, task::JoinSet};
+use weft_bench_peers::{args, Load, Measured, Role, Turns, CHUNK, MESSAGE};
 
 fn limits() -> Limits {
     Limits::new()
@@ -28,26 +29,28 @@ fn limits() -> Limits {
         .unwrap()
 }
 
-async fn send_zeros(send: &mut s2n_quic::stream::SendStream, mut left: u64) -> Option<()> {
+type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+async fn send_zeros(send: &mut s2n_quic::stream::SendStream, mut left: u64) -> Outcome {
     let chunk = Bytes::from(vec![0u8; if left > 0 { CHUNK } else { 0 }]);
     while left > 0 {
         let part = chunk.slice(..left.min(CHUNK as u64) as usize);
         left -= part.len() as u64;
-        send.send(part).await.ok()?;
+        send.send(part).await?;
     }
-    Some(())
+    Ok(())
 }
 
-async fn answer(stream: BidirectionalStream) -> Option<()> {
+async fn answer(stream: BidirectionalStream) -> Outcome {
     let (mut recv, mut send) = stream.split();
     let mut head = Vec::new();
-    while let Some(chunk) = recv.receive().await.ok()? {
+    while let Some(chunk) = recv.receive().await? {
         if head.len() < 8 {
             head.extend_from_slice(&chunk[..chunk.len().min(8 - head.len())]);
         }
     }
-    send_zeros(&mut send, u64::from_be_bytes(head.try_into().ok()?)).await?;
-    send.finish().ok()
+    send_zeros(&mut send, u64::from_be_bytes(head.as_slice().try_into()?)).await?;
+    Ok(send.finish()?)
 }
 
 async fn serve(port: u16, cert: String, key: String) {
@@ -77,28 +80,51 @@ async fn serve(port: u16, cert: String, key: String) {
     }
 }
 
-async fn exchange(stream: BidirectionalStream, down: u64, up: u64) {
+async fn exchange(stream: BidirectionalStream, down: u64, up: u64) -> Outcome {
     let (mut recv, mut send) = stream.split();
     let upload = async {
         let mut head = down.to_be_bytes().to_vec();
         head.resize(up.clamp(8, 100) as usize, 0);
         let left = up.saturating_sub(head.len() as u64);
-        send.send(Bytes::from(head)).await.unwrap();
-        send_zeros(&mut send, left).await.unwrap();
-        send.finish().unwrap();
+        send.send(Bytes::from(head)).await?;
+        send_zeros(&mut send, left).await?;
+        Ok(send.finish()?)
     };
     let download = async {
         let mut got = 0;
-        while let Some(chunk) = recv.receive().await.unwrap() {
+        while let Some(chunk) = recv.receive().await? {
             got += chunk.len() as u64;
         }
-        assert_eq!(got, down);
+        if got == down { Ok(()) } else { Err(format!("{got} bytes of {down}").into()) }
     };
-    tokio::join!(upload, download);
+    tokio::try_join!(upload, download).map(|_| ())
 }
 
-async fn connect(client: &Client, server: SocketAddr) -> Connection {
-    client.connect(Connect::new(server).with_server_name("localhost")).await.unwrap()
+async fn connect(client: &Client, server: SocketAddr) -> Result<Connection, connection::Error> {
+    client.connect(Connect::new(server).with_server_name("localhost")).await
+}
+
+async fn handshake(client: &Client, server: SocketAddr) -> Outcome {
+    let mut connection = connect(client, server).await?;
+    exchange(connection.open_bidirectional_stream().await?, MESSAGE, MESSAGE).await?;
+    connection.close(0u32.into());
+    Ok(())
+}
+
+/// So many tasks, each of which makes one handshake after the other, on one socket.
+async fn handshakes(client: &Client, server: SocketAddr, count: u64, at_once: u64) {
+    let turns = Arc::new(Turns::new(count));
+    let mut tasks = JoinSet::new();
+    for _ in 0..at_once {
+        let (client, turns) = (client.clone(), turns.clone());
+        tasks.spawn(async move {
+            while turns.take() {
+                turns.over(handshake(&client, server).await);
+            }
+        });
+    }
+    tasks.join_all().await;
+    turns.tell();
 }
 
 async fn load(port: u16, ca: String, load: Load) {
@@ -119,22 +145,18 @@ async fn load(port: u16, ca: String, load: Load) {
         .start()
         .unwrap();
     let server = SocketAddr::from(([127, 0, 0, 1], port));
-    if let Load::Handshakes(count) = load {
+    if let Load::Handshakes { count, at_once } = load {
+        handshake(&client, server).await.unwrap(); // aws-lc gathers randomness for 0.2 s when it is first asked for
         let _measured = Measured::begin();
-        for _ in 0..count {
-            let mut connection = connect(&client, server).await;
-            exchange(connection.open_bidirectional_stream().await.unwrap(), MESSAGE, MESSAGE).await;
-            connection.close(0u32.into());
-        }
-        return;
+        return handshakes(&client, server, count, at_once).await;
     }
-    let connection = connect(&client, server).await;
+    let connection = connect(&client, server).await.unwrap();
     let (mut handle, _acceptor) = connection.split();
     match load {
         Load::Bulk { down, up } => {
             let stream = handle.open_bidirectional_stream().await.unwrap();
             let _measured = Measured::begin();
-            exchange(stream, down, up).await;
+            exchange(stream, down, up).await.unwrap();
         }
         Load::Requests { count, in_flight } => {
             let _measured = Measured::begin();
@@ -143,13 +165,13 @@ async fn load(port: u16, ca: String, load: Load) {
                 let slot = slots.clone().acquire_owned().await.unwrap();
                 let mut handle = handle.clone();
                 tokio::spawn(async move {
-                    exchange(handle.open_bidirectional_stream().await.unwrap(), MESSAGE, MESSAGE).await;
+                    exchange(handle.open_bidirectional_stream().await.unwrap(), MESSAGE, MESSAGE).await.unwrap();
                     drop(slot);
                 });
             }
             let _all = slots.acquire_many(in_flight as u32).await.unwrap();
         }
-        Load::Handshakes(_) => unreachable!(),
+        Load::Handshakes { .. } => unreachable!(),
     }
     handle.close(0u32.into());
 }
