@@ -146,34 +146,25 @@ static void run_end(struct gcm_run *run, size_t aad_len, size_t len, uint8_t tag
     _mm_storeu_si128((__m128i *)tag, sum);
 }
 
-static void wide_seal(const struct gcm_wide *key, const uint8_t *nonce, const uint8_t *aad, size_t aad_len,
-                      uint8_t *text, size_t len) {
+/* From the text to its tag. What is hashed is the encrypted text: of the last bytes, that the wide routines do not take,
+ * that is before they are decrypted, or after they are encrypted. Inlined, for each caller knows which of the two. */
+__attribute__((always_inline)) static inline void wide_run(const struct gcm_wide *key, bool seal, const uint8_t *nonce,
+                                                           const uint8_t *aad, size_t aad_len, uint8_t *text,
+                                                           size_t len, uint8_t tag[GCM_TAG_SIZE]) {
     struct gcm_run run;
     size_t rest = len % BLOCK, whole = len - rest;
     run_begin(&run, key, nonce, aad, aad_len, len);
     if (whole)
-        aesgcm_aes_gcm_enc_update_vaes_avx2(text, text, whole, key->schedule, &run.counter, key->powers, run.hash);
+        (seal ? aesgcm_aes_gcm_enc_update_vaes_avx2 : aesgcm_aes_gcm_dec_update_vaes_avx2)(
+            text, text, whole, key->schedule, &run.counter, key->powers, run.hash);
     if (rest) {
+        if (!seal)
+            hash_part(&run, text + whole, rest);
         mask_rest(&run, text + whole, rest);
-        hash_part(&run, text + whole, rest);
-    }
-    run_end(&run, aad_len, len, text + len);
-}
-
-static bool wide_open(const struct gcm_wide *key, const uint8_t *nonce, const uint8_t *aad, size_t aad_len,
-                      uint8_t *text, size_t len) {
-    struct gcm_run run;
-    uint8_t tag[GCM_TAG_SIZE];
-    size_t rest = len % BLOCK, whole = len - rest;
-    run_begin(&run, key, nonce, aad, aad_len, len);
-    if (whole)
-        aesgcm_aes_gcm_dec_update_vaes_avx2(text, text, whole, key->schedule, &run.counter, key->powers, run.hash);
-    if (rest) {
-        hash_part(&run, text + whole, rest);
-        mask_rest(&run, text + whole, rest);
+        if (seal)
+            hash_part(&run, text + whole, rest);
     }
     run_end(&run, aad_len, len, tag);
-    return crypto_equal(tag, text + len, sizeof tag);
 }
 
 #else
@@ -182,10 +173,9 @@ bool gcm_is_wide(void) { return false; }
 
 #endif
 
-bool gcm_set_key(struct gcm_key *gcm, bool wide, const uint8_t *key, size_t key_len) {
-    gcm->wide = wide;
+bool gcm_set_key(struct gcm_key *gcm, const uint8_t *key, size_t key_len) {
 #ifdef WEFT_WIDE_AES
-    if (wide)
+    if (gcm->wide)
         return wide_set_key(&gcm->u.wide, key, key_len);
 #endif
     return wc_AesInit(&gcm->u.narrow, NULL, INVALID_DEVID) == 0 &&
@@ -201,7 +191,7 @@ bool gcm_seal(struct gcm_key *gcm, const uint8_t nonce[GCM_NONCE_SIZE], const ui
               uint8_t *text, size_t len) {
 #ifdef WEFT_WIDE_AES
     if (gcm->wide) {
-        wide_seal(&gcm->u.wide, nonce, aad, aad_len, text, len);
+        wide_run(&gcm->u.wide, true, nonce, aad, aad_len, text, len, text + len);
         return true;
     }
 #endif
@@ -212,8 +202,11 @@ bool gcm_seal(struct gcm_key *gcm, const uint8_t nonce[GCM_NONCE_SIZE], const ui
 bool gcm_open(struct gcm_key *gcm, const uint8_t nonce[GCM_NONCE_SIZE], const uint8_t *aad, size_t aad_len,
               uint8_t *text, size_t len) {
 #ifdef WEFT_WIDE_AES
-    if (gcm->wide)
-        return wide_open(&gcm->u.wide, nonce, aad, aad_len, text, len);
+    if (gcm->wide) {
+        uint8_t tag[GCM_TAG_SIZE];
+        wide_run(&gcm->u.wide, false, nonce, aad, aad_len, text, len, tag);
+        return crypto_equal(tag, text + len, sizeof tag);
+    }
 #endif
     return wc_AesGcmDecrypt(&gcm->u.narrow, text, text, (word32)len, nonce, GCM_NONCE_SIZE, text + len, GCM_TAG_SIZE,
                             aad, (word32)aad_len) == 0;

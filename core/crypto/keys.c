@@ -101,7 +101,7 @@ bool crypto_next_secret(enum crypto_version version, const struct crypto_secret 
 static bool is_aes(enum crypto_aead aead) { return aead != CRYPTO_CHACHA20_POLY1305; }
 
 static size_t key_size(const struct crypto_key *key) {
-    size_t gcm = is_aes(key->aead) && !key->packed ? gcm_key_size(key->wide) : 0;
+    size_t gcm = is_aes(key->aead) && !key->packed ? gcm_key_size(key->gcm.wide) : 0;
     return offsetof(struct crypto_key, gcm) + gcm;
 }
 
@@ -142,9 +142,13 @@ void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
 
 /* Room for a key like `like`, expanded or packed, with all that both kinds have. */
 static struct crypto_key *key_room(struct base_mem *mem, const struct crypto_key *like) {
-    struct crypto_key *key = base_zalloc(mem, key_size(like));
-    if (key)
-        memcpy(key, like, offsetof(struct crypto_key, gcm));
+    bool wide = gcm_is_wide(), expanded = is_aes(like->aead) && !like->packed;
+    struct crypto_key *key = base_zalloc(mem, offsetof(struct crypto_key, gcm) + (expanded ? gcm_key_size(wide) : 0));
+    if (!key)
+        return NULL;
+    memcpy(key, like, offsetof(struct crypto_key, gcm));
+    if (expanded)
+        key->gcm.wide = wide;
     return key;
 }
 
@@ -156,7 +160,7 @@ static struct crypto_mask_key *mask_key_room(struct base_mem *mem, const struct 
 }
 
 static bool key_expand(struct crypto_key *key) {
-    return !is_aes(key->aead) || gcm_set_key(&key->gcm, key->wide, key->raw, aeads[key->aead].key_size);
+    return !is_aes(key->aead) || gcm_set_key(&key->gcm, key->raw, aeads[key->aead].key_size);
 }
 
 static bool mask_key_expand(struct crypto_mask_key *key) {
@@ -168,7 +172,7 @@ static bool mask_key_expand(struct crypto_mask_key *key) {
 
 static struct crypto_key *key_derive(struct base_mem *mem, enum crypto_version version, enum crypto_aead aead,
                                      const struct hkdf *hkdf) {
-    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = aead, .wide = gcm_is_wide()});
+    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = aead});
     if (!key)
         return NULL;
     if (hkdf_label(hkdf, versions[version].key, key->raw, aeads[aead].key_size) &&
@@ -286,7 +290,8 @@ struct crypto_key *key_at_hand(struct crypto_key *key, struct crypto_key *room) 
         return key;
     memcpy(room, key, offsetof(struct crypto_key, gcm));
     room->packed = false;
-    memset(&room->gcm, 0, gcm_key_size(room->wide));
+    memset(&room->gcm, 0, gcm_key_size(gcm_is_wide()));
+    room->gcm.wide = gcm_is_wide();
     if (key_expand(room))
         return room;
     key_clear(room);

@@ -24,7 +24,6 @@ struct crypto_key {
     bool packed;
     uint8_t iv[KEY_IV_SIZE];
     uint8_t raw[KEY_RAW_MAX];
-    bool wide;          /* which kind of gcm there is room for; stays when the key is packed */
     struct gcm_key gcm; /* not there when packed, nor for ChaCha20; as large as its kind needs */
 };
 
