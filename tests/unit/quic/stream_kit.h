@@ -2,7 +2,8 @@
  * fed with single frames.
  *
  * Each side has an application that writes what can be computed from the stream's ID and the offset, and checks what it
- * reads. A header alone: each test program that includes it has a world of its own.
+ * reads. A header alone: each test program that includes it has a world of its own, `w`, and each test begins with a new
+ * one (setup, world_clear).
  */
 #ifndef STREAM_KIT_H
 #define STREAM_KIT_H
@@ -49,14 +50,14 @@ struct side {
     int error; /* the first that a frame of the other side's caused */
 };
 
-struct world {
+static struct world {
     struct side client, server;
     struct toolkit_dice dice;
     unsigned loss; /* in percent */
     bool lend;     /* write by reference */
     bool orderly;  /* packets arrive in the order they were sent */
     base_time now;
-};
+} w;
 
 static uint8_t lendable[65536];
 
@@ -101,18 +102,18 @@ static inline struct quic_params params_of(const struct options *o) {
                                 .initial_max_streams_uni = o->initial_max_streams_uni};
 }
 
-static inline void world_start(struct world *w) {
-    struct quic_params of_server = params_of(&w->server.options), of_client = params_of(&w->client.options);
-    quic_streams_set_peer(&w->client.set, &of_server);
-    quic_streams_set_peer(&w->server.set, &of_client);
+static inline void world_start(void) {
+    struct quic_params of_server = params_of(&w.server.options), of_client = params_of(&w.client.options);
+    quic_streams_set_peer(&w.client.set, &of_server);
+    quic_streams_set_peer(&w.server.set, &of_client);
 }
 
-static inline void world_init(struct world *w, uint64_t seed) {
-    memset(w, 0, sizeof *w);
-    side_init(&w->client, CRYPTO_CLIENT);
-    side_init(&w->server, CRYPTO_SERVER);
-    w->dice.state = seed;
-    w->now = BASE_SEC;
+static inline void world_init(uint64_t seed) {
+    memset(&w, 0, sizeof w);
+    side_init(&w.client, CRYPTO_CLIENT);
+    side_init(&w.server, CRYPTO_SERVER);
+    w.dice.state = seed;
+    w.now = BASE_SEC;
 }
 
 static inline void side_clear(struct side *s) {
@@ -127,9 +128,21 @@ static inline void side_clear(struct side *s) {
     free(s->streams);
 }
 
-static inline void world_clear(struct world *w) {
-    side_clear(&w->client);
-    side_clear(&w->server);
+static inline void world_clear(void) {
+    side_clear(&w.client);
+    side_clear(&w.server);
+}
+
+/* Each test begins with a world that has started, from the first seed. */
+static inline void setup(void) {
+    world_init(1);
+    world_start();
+}
+
+/* Another one, from this seed, that has not started: its limits may still be changed. */
+static inline void world_anew(uint64_t seed) {
+    world_clear();
+    world_init(seed);
 }
 
 /* ---- the application ---- */
@@ -139,14 +152,14 @@ static inline struct app_stream *app_of(struct side *side, const struct quic_str
     return &side->streams[s->id];
 }
 
-static inline void app_write(struct world *w, struct side *side, struct quic_stream *s) {
+static inline void app_write(struct side *side, struct quic_stream *s) {
     struct app_stream *a = app_of(side, s);
     while (!a->finished) {
         static uint8_t data[5000];
         size_t len = a->to_write - a->written < sizeof data ? (size_t)(a->to_write - a->written) : sizeof data;
         bool last = a->written + len == a->to_write;
         int64_t taken;
-        if (w->lend) {
+        if (w.lend) {
             taken = quic_stream_write_reference(s, lendable, len, a->lent, last);
             if (taken == 0) {
                 a->lent++;
@@ -165,7 +178,7 @@ static inline void app_write(struct world *w, struct side *side, struct quic_str
     }
 }
 
-static inline void app_read(struct world *w, struct side *side, struct quic_stream *s) {
+static inline void app_read(struct side *side, struct quic_stream *s) {
     struct app_stream *a = app_of(side, s);
     struct quic_slice slices[4];
     size_t n;
@@ -173,21 +186,21 @@ static inline void app_read(struct world *w, struct side *side, struct quic_stre
         uint64_t len = 0;
         static uint8_t data[65536];
         for (size_t i = 0; i < n; i++) {
-            if (!w->lend) {
+            if (!w.lend) {
                 fill(s->id, a->read + len, data, slices[i].len);
                 ck_assert_mem_eq(slices[i].data, data, slices[i].len);
             }
             len += slices[i].len;
         }
         if (!side->greedy)
-            len = toolkit_pick(&w->dice, (uint32_t)len + 1);
+            len = toolkit_pick(&w.dice, (uint32_t)len + 1);
         a->read += len;
-        ck_assert_int_eq(quic_stream_consume(s, len, 10 * BASE_MS, w->now), 0);
-        if (!side->greedy && !toolkit_pick(&w->dice, 4))
+        ck_assert_int_eq(quic_stream_consume(s, len, 10 * BASE_MS, w.now), 0);
+        if (!side->greedy && !toolkit_pick(&w.dice, 4))
             break;
     }
     if (!quic_stream_peek(s, slices, 1) && !(quic_stream_is_uni(s->id) && quic_stream_is_of(s->id, side->set.role)))
-        ck_assert_int_eq(quic_stream_consume(s, 0, 0, w->now), 0);
+        ck_assert_int_eq(quic_stream_consume(s, 0, 0, w.now), 0);
     a->ended = quic_stream_recv_at_end(&s->recv);
     if (!a->ended && s->recv.ready > s->recv.taken) {
         quic_stream_pause(s, true); /* and on: READABLE comes again */
@@ -195,19 +208,19 @@ static inline void app_read(struct world *w, struct side *side, struct quic_stre
     }
 }
 
-static inline void app_hear(struct world *w, struct side *side, struct quic_stream *s, uint32_t bits) {
+static inline void app_hear(struct side *side, struct quic_stream *s, uint32_t bits) {
     struct app_stream *a = app_of(side, s);
     ck_assert(!a->closed);
     a->seen |= bits;
     a->handle = s->handle;
     if (bits & QUIC_STREAM_EV_OPENED && !quic_stream_is_uni(s->id)) {
         a->to_write = side->reply;
-        app_write(w, side, s);
+        app_write(side, s);
     }
     if (bits & QUIC_STREAM_EV_READABLE)
-        app_read(w, side, s);
+        app_read(side, s);
     if (bits & QUIC_STREAM_EV_WRITABLE)
-        app_write(w, side, s);
+        app_write(side, s);
     if (bits & QUIC_STREAM_EV_RELEASED) {
         a->released += s->released_count;
         s->released_count = 0;
@@ -218,14 +231,14 @@ static inline void app_hear(struct world *w, struct side *side, struct quic_stre
     }
 }
 
-static inline void side_dispatch(struct world *w, struct side *side) {
+static inline void side_dispatch(struct side *side) {
     uint32_t bits;
     struct base_event *event;
     unsigned most = 1000;
     while (most-- && (event = base_events_pop(&side->events, &bits)) != NULL) {
         struct quic_stream *s = quic_stream_of(&side->slots, event->handle);
         ck_assert_ptr_nonnull(s);
-        app_hear(w, side, s, bits);
+        app_hear(side, s, bits);
     }
     quic_streams_compact(&side->set);
     quic_streams_reap(&side->set);
@@ -255,7 +268,7 @@ static inline bool side_send(struct side *side, size_t size) {
 }
 
 /* False: the packet counts as not received. */
-static inline bool side_receive(struct world *w, struct side *to, const struct packet *p) {
+static inline bool side_receive(struct side *to, const struct packet *p) {
     struct base_buf *buf = base_buf_get(&to->bufs);
     if (!buf)
         return false;
@@ -266,7 +279,7 @@ static inline bool side_receive(struct world *w, struct side *to, const struct p
         struct quic_frame frame;
         ck_assert_int_eq(quic_frame_parse(&in, &frame), 0);
         if (frame.type != QUIC_FRAME_PADDING)
-            result = quic_streams_rx(&to->set, &frame, buf, w->now);
+            result = quic_streams_rx(&to->set, &frame, buf, w.now);
     }
     base_buf_unref(buf);
     if (result > 0 && !to->error)
@@ -287,14 +300,14 @@ static inline void side_settle(struct side *from, unsigned index, bool acked) {
     memmove(&from->flying[index], &from->flying[index + 1], (from->flying_count - index) * sizeof *from->flying);
 }
 
-static inline void side_turn(struct world *w, struct side *from, struct side *to) {
-    while (toolkit_pick(&w->dice, 8) && side_send(from, toolkit_pick(&w->dice, 10) ? PACKET_SIZE : 100))
+static inline void side_turn(struct side *from, struct side *to) {
+    while (toolkit_pick(&w.dice, 8) && side_send(from, toolkit_pick(&w.dice, 10) ? PACKET_SIZE : 100))
         ;
-    unsigned count = from->flying_count ? 1 + toolkit_pick(&w->dice, from->flying_count) : 0;
+    unsigned count = from->flying_count ? 1 + toolkit_pick(&w.dice, from->flying_count) : 0;
     while (count--) {
-        unsigned i = w->orderly || toolkit_pick(&w->dice, 3) ? 0 : toolkit_pick(&w->dice, from->flying_count);
-        bool lost = toolkit_pick(&w->dice, 100) < w->loss;
-        bool arrived = (!lost || toolkit_pick(&w->dice, 2)) && side_receive(w, to, &from->flying[i]);
+        unsigned i = w.orderly || toolkit_pick(&w.dice, 3) ? 0 : toolkit_pick(&w.dice, from->flying_count);
+        bool lost = toolkit_pick(&w.dice, 100) < w.loss;
+        bool arrived = (!lost || toolkit_pick(&w.dice, 2)) && side_receive(to, &from->flying[i]);
         side_settle(from, i, arrived && !lost); /* some that arrived count as lost: the ACK was */
     }
 }
@@ -304,21 +317,21 @@ static inline bool side_quiet(const struct side *s) {
            base_list_empty(&s->set.closing);
 }
 
-static inline void world_turn(struct world *w) {
-    side_turn(w, &w->client, &w->server);
-    side_dispatch(w, &w->server);
-    side_turn(w, &w->server, &w->client);
-    side_dispatch(w, &w->client);
-    w->now += BASE_MS;
+static inline void world_turn(void) {
+    side_turn(&w.client, &w.server);
+    side_dispatch(&w.server);
+    side_turn(&w.server, &w.client);
+    side_dispatch(&w.client);
+    w.now += BASE_MS;
 }
 
-static inline void world_run(struct world *w) {
-    for (unsigned turn = 0; !side_quiet(&w->client) || !side_quiet(&w->server); turn++) {
+static inline void world_run(void) {
+    for (unsigned turn = 0; !side_quiet(&w.client) || !side_quiet(&w.server); turn++) {
         ck_assert_uint_lt(turn, 100000);
-        world_turn(w);
+        world_turn();
     }
-    ck_assert_int_eq(w->client.error, 0);
-    ck_assert_int_eq(w->server.error, 0);
+    ck_assert_int_eq(w.client.error, 0);
+    ck_assert_int_eq(w.server.error, 0);
 }
 
 static inline struct quic_stream *must_open(struct side *side, bool uni) {
@@ -328,12 +341,12 @@ static inline struct quic_stream *must_open(struct side *side, bool uni) {
     return s;
 }
 
-static inline void request(struct world *w, struct side *side, bool uni, uint64_t bytes) {
+static inline void request(struct side *side, bool uni, uint64_t bytes) {
     struct quic_stream *s = NULL;
     if (quic_streams_open(&side->set, uni, &s) != 0)
         return;
     *app_of(side, s) = (struct app_stream){.handle = s->handle, .to_write = bytes};
-    app_write(w, side, s);
+    app_write(side, s);
 }
 
 /* With no stream left, both ends count the same bytes, and all of them were taken. */

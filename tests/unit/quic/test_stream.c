@@ -7,23 +7,22 @@
 START_TEST(everything_arrives)
 {
     for (uint64_t seed = 0; seed < 24; seed++) {
-        static struct world w;
-        world_init(&w, seed);
+        world_anew(seed);
         w.loss = (unsigned)(seed % 4) * 10;
         w.server.reply = 30000;
         w.server.greedy = seed % 3 != 0;
         w.client.greedy = seed % 3 != 1;
-        request(&w, &w.client, false, 10); /* before the peer's limits are known: refused */
+        request(&w.client, false, 10); /* before the peer's limits are known: refused */
         ck_assert(w.client.set.open_blocked);
-        world_start(&w);
+        world_start();
         ck_assert_uint_eq(w.client.available, 1);
         unsigned asked = 0;
         for (unsigned round = 0; round < 60; round++) {
-            request(&w, &w.client, round % 2, toolkit_pick(&w.dice, 50000));
-            request(&w, &w.server, round % 3, toolkit_pick(&w.dice, 3000));
-            world_turn(&w);
+            request(&w.client, round % 2, toolkit_pick(&w.dice, 50000));
+            request(&w.server, round % 3, toolkit_pick(&w.dice, 3000));
+            world_turn();
         }
-        world_run(&w);
+        world_run();
         for (unsigned id = 0; id < STREAMS; id++) {
             struct app_stream *c = &w.client.streams[id], *s = &w.server.streams[id];
             if (!c->handle)
@@ -38,7 +37,6 @@ START_TEST(everything_arrives)
         ck_assert_uint_gt(asked, 30);
         check_credit(&w.client, &w.server);
         check_credit(&w.server, &w.client);
-        world_clear(&w);
     }
 }
 END_TEST
@@ -46,44 +44,42 @@ END_TEST
 START_TEST(lent_bytes_come_back_exactly_once)
 {
     for (uint64_t seed = 50; seed < 60; seed++) {
-        static struct world w;
-        world_init(&w, seed);
+        world_anew(seed);
         w.loss = 15;
         w.lend = true;
         w.server.reply = 20000;
-        world_start(&w);
+        world_start();
         for (unsigned i = 0; i < 12; i++) {
-            request(&w, &w.client, false, i * 3000);
-            world_turn(&w);
+            request(&w.client, false, i * 3000);
+            world_turn();
         }
         struct quic_stream *victim = quic_stream_of(&w.client.slots, w.client.streams[44].handle);
         if (victim && seed % 2)
             quic_stream_detach(victim, 5);
-        world_run(&w);
+        world_run();
         for (unsigned id = 0; id < STREAMS; id++) {
             ck_assert_uint_eq(w.client.streams[id].lent, w.client.streams[id].released);
             ck_assert_uint_eq(w.server.streams[id].lent, w.server.streams[id].released);
         }
         check_credit(&w.client, &w.server);
-        world_clear(&w);
     }
 }
 END_TEST
 
 /* Something rude happens to a random stream. */
-static void disturb(struct world *w, struct side *side) {
+static void disturb(struct side *side) {
     unsigned count = 0;
     struct quic_stream *chosen = NULL;
     for (struct base_node *n = base_list_first(&side->set.all); n; n = base_list_next(&side->set.all, n))
-        if (!toolkit_pick(&w->dice, ++count))
+        if (!toolkit_pick(&w.dice, ++count))
             chosen = BASE_CONTAINER(n, struct quic_stream, all);
     if (!chosen)
         return;
-    switch (toolkit_pick(&w->dice, 5)) {
+    switch (toolkit_pick(&w.dice, 5)) {
     case 0: (void)quic_stream_reset(chosen, 1); break;
     case 1: (void)quic_stream_stop(chosen, 2); break;
     case 2: quic_stream_detach(chosen, 3); break;
-    default: quic_stream_priority(chosen, (uint8_t)toolkit_pick(&w->dice, 8), toolkit_pick(&w->dice, 2));
+    default: quic_stream_priority(chosen, (uint8_t)toolkit_pick(&w.dice, 8), toolkit_pick(&w.dice, 2));
     }
 }
 
@@ -99,101 +95,84 @@ static void detach_all(struct side *side) {
 START_TEST(resets_and_stops_give_all_credit_back)
 {
     for (uint64_t seed = 100; seed < 160; seed++) {
-        static struct world w;
-        world_init(&w, seed);
+        world_anew(seed);
         w.loss = (unsigned)(seed % 3) * 15;
         w.server.reply = 15000;
         w.server.greedy = seed % 2;
-        world_start(&w);
+        world_start();
         for (unsigned round = 0; round < 60; round++) {
-            request(&w, &w.client, round % 2, toolkit_pick(&w.dice, 30000));
-            request(&w, &w.server, true, toolkit_pick(&w.dice, 30000));
-            disturb(&w, &w.client);
-            disturb(&w, &w.server);
-            world_turn(&w);
+            request(&w.client, round % 2, toolkit_pick(&w.dice, 30000));
+            request(&w.server, true, toolkit_pick(&w.dice, 30000));
+            disturb(&w.client);
+            disturb(&w.server);
+            world_turn();
         }
-        world_run(&w);
+        world_run();
         detach_all(&w.client);
         detach_all(&w.server);
-        world_run(&w);
+        world_run();
         check_credit(&w.client, &w.server);
         check_credit(&w.server, &w.client);
-        world_clear(&w);
     }
 }
 END_TEST
 
 START_TEST(the_limit_of_streams_grows_as_they_close)
 {
-    static struct world w;
-    world_init(&w, 1);
     w.server.reply = 100;
-    world_start(&w);
     for (unsigned i = 0; i < 1000; i++) {
-        request(&w, &w.client, false, 100);
-        world_run(&w);
+        request(&w.client, false, 100);
+        world_run();
     }
     ck_assert_uint_eq(w.server.stats.streams_opened_remote, 1000);
     ck_assert_uint_eq(w.server.set.kinds[0].closed, 1000);
     ck_assert_uint_ge(w.client.set.kinds[0].max, 1000 + 14);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(warm_requests_do_not_allocate)
 {
-    static struct world w;
-    world_init(&w, 1);
     w.server.reply = 5000;
     w.orderly = true;
-    world_start(&w);
     uint64_t calls = 0;
     for (unsigned i = 0; i < 300; i++) {
         if (i == 100)
             calls = w.client.heap.calls + w.server.heap.calls;
-        request(&w, &w.client, false, 700);
-        world_run(&w);
+        request(&w.client, false, 700);
+        world_run();
     }
     ck_assert_uint_eq(w.client.heap.calls + w.server.heap.calls, calls);
     quic_streams_trim(&w.server.set);
     ck_assert_uint_eq(w.server.set.free_count, 0);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(a_long_lived_stream_lets_the_window_move_on)
 {
-    static struct world w;
-    world_init(&w, 1);
     w.server.reply = 1;
-    world_start(&w);
     struct quic_stream *old = must_open(&w.client, false);
     uint8_t byte[1];
     fill(old->id, 0, byte, 1);
     ck_assert_int_eq(quic_stream_write(old, byte, 1, false), 1);
-    world_run(&w);
+    world_run();
     for (unsigned i = 0; i < 900; i++) {
-        request(&w, &w.client, false, 10);
-        world_run(&w);
+        request(&w.client, false, 10);
+        world_run();
     }
     ck_assert_ptr_eq(quic_streams_find(&w.client.set, 0), old);
     ck_assert_uint_gt(w.client.set.kinds[0].base, 100);
     ck_assert_uint_le(w.client.set.kinds[0].capacity, 64);
     fill(old->id, 1, byte, 1);
     ck_assert_int_eq(quic_stream_write(old, byte, 1, true), 1);
-    world_run(&w);
+    world_run();
     ck_assert(w.client.streams[0].closed && w.server.streams[0].closed);
     ck_assert_ptr_null(quic_streams_find(&w.client.set, 0));
     ck_assert_uint_eq(w.client.set.outliers.count, 0);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(a_writer_hears_when_there_is_room)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *c = &w.client;
     struct quic_stream *s = must_open(c, true);
     static uint8_t data[30000];
@@ -204,25 +183,21 @@ START_TEST(a_writer_hears_when_there_is_room)
     ck_assert_int_eq(quic_stream_write_reference(s, data, 1, 0, false), ERR_BLOCKED);
     while (s->send.buffered > 10000) {
         ck_assert(!(c->streams[s->id].seen & QUIC_STREAM_EV_WRITABLE));
-        side_turn(&w, c, &w.server);
-        side_dispatch(&w, &w.server);
-        side_turn(&w, &w.server, c);
+        side_turn(c, &w.server);
+        side_dispatch(&w.server);
+        side_turn(&w.server, c);
     }
     ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_WRITABLE);
     c->streams[s->id].to_write = 30000;
     c->streams[s->id].written = 20000;
-    world_run(&w);
+    world_run();
     ck_assert(c->streams[s->id].closed);
     ck_assert_uint_eq(w.server.streams[2].read, 30000);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(all_streams_together_hold_so_much)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *c = &w.client;
     static uint8_t data[30000];
     static const uint16_t expected[] = {20000, 20000, 5536, 4096};
@@ -239,22 +214,18 @@ START_TEST(all_streams_together_hold_so_much)
     }
     ck_assert_uint_eq(c->set.pools.buffered, 45536 + 4096);
     ck_assert_uint_eq(c->stats.writes_limited, 4); /* the first two were full by themselves */
-    world_run(&w);                                 /* they hear of room, all the same */
+    world_run();                                   /* they hear of room, all the same */
     for (unsigned i = 0; i < 4; i++) {
         ck_assert(c->streams[ids[i]].closed);
         ck_assert_uint_eq(w.server.streams[ids[i]].read, 30000);
     }
     ck_assert_uint_eq(c->set.pools.buffered, 0);
-    world_clear(&w);
 }
 END_TEST
 
 /* With a budget for memory, an eighth of it; but a stream alone may be filled. */
 START_TEST(a_budget_bounds_what_streams_hold)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *c = &w.client;
     static uint8_t data[30000];
     c->options.stream_send_buffer = 30000;
@@ -268,19 +239,15 @@ START_TEST(a_budget_bounds_what_streams_hold)
     ck_assert_int_eq(quic_stream_write(must_open(c, true), data, 30000, false), 30000);
     c->set.pools.buffered += 44096;
     c->mem.limit = 0;
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(a_closed_connection_tells_every_stream_last)
 {
-    static struct world w;
-    world_init(&w, 1);
     w.lend = true;
-    world_start(&w);
     struct side *c = &w.client;
-    request(&w, c, false, 12000);
-    request(&w, c, true, 3000);
+    request(c, false, 12000);
+    request(c, true, 3000);
     quic_streams_close(&c->set);
     quic_streams_close(&c->set);
     struct quic_stream *s;
@@ -291,19 +258,17 @@ START_TEST(a_closed_connection_tells_every_stream_last)
     ck_assert_int_eq(quic_stream_stop(s, 0), ERR_CLOSED);
     ck_assert(!quic_streams_sendable(&c->set) && !c->set.want_send);
     ck_assert_int_eq(feed_stream(c, 1, 0, 1, false), 0);
-    side_dispatch(&w, c);
+    side_dispatch(c);
     ck_assert(c->streams[0].closed && c->streams[2].closed);
     ck_assert_uint_eq(c->streams[0].released, c->streams[0].lent);
     ck_assert(base_list_empty(&c->set.all) && base_list_empty(&c->set.closing));
-    world_clear(&w);
 }
 END_TEST
 
 /* A short, deterministic exchange; `n`: which allocation of each side fails (once). */
 static bool exchange(int64_t n) {
-    static struct world w;
-    world_init(&w, 5);
-    world_start(&w);
+    world_anew(5);
+    world_start();
     w.loss = 10;
     w.lend = n % 2;
     w.server.reply = 9000;
@@ -325,12 +290,12 @@ static bool exchange(int64_t n) {
             for (struct base_node *e = base_list_first(&side->set.all); e; e = base_list_next(&side->set.all, e)) {
                 struct quic_stream *each = BASE_CONTAINER(e, struct quic_stream, all);
                 if (each->send.state < QUIC_SEND_DATA_SENT && !each->send.fin && app_of(side, each)->to_write)
-                    app_write(&w, side, each);
+                    app_write(side, each);
             }
             if (side == &w.server)
                 break;
         }
-        world_turn(&w);
+        world_turn();
     }
     ck_assert_uint_eq(opened, 6);
     for (unsigned id = 0; id < STREAMS; id++)
@@ -341,7 +306,6 @@ static bool exchange(int64_t n) {
         }
     check_credit(&w.client, &w.server);
     check_credit(&w.server, &w.client);
-    world_clear(&w);
     return failed;
 }
 
@@ -366,5 +330,5 @@ Suite *unit_suite(void) {
                             a_budget_bounds_what_streams_hold,
                             a_closed_connection_tells_every_stream_last,
                             any_allocation_may_fail};
-    return TOOLKIT_SUITE("quic/stream", tests);
+    return TOOLKIT_SUITE_WITH("quic/stream", tests, setup, world_clear);
 }

@@ -7,9 +7,6 @@
 
 START_TEST(frames_for_the_wrong_stream_are_errors)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *s = &w.server;
     /* Streams of ours that we have not opened. */
     ck_assert_int_eq(feed_stream(s, 1, 0, 1, false), QUIC_STREAM_STATE_ERROR);
@@ -37,15 +34,11 @@ START_TEST(frames_for_the_wrong_stream_are_errors)
     ck_assert_int_eq(feed_blocked(s, QUIC_FRAME_STREAM_DATA_BLOCKED, 15 * 4), 0);
     ck_assert_uint_eq(s->set.kinds[0].open, 16);
     ck_assert_uint_eq(s->stats.streams_opened_remote, 16);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(windows_are_enforced)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *s = &w.server;
     ck_assert_int_eq(feed_stream(s, 0, 0, 10001, false), QUIC_FLOW_CONTROL_ERROR);
     ck_assert_int_eq(feed_stream(s, 0, 10000, 1, false), QUIC_FLOW_CONTROL_ERROR);
@@ -59,15 +52,11 @@ START_TEST(windows_are_enforced)
     ck_assert_int_eq(feed_reset(s, 12, 11), QUIC_FLOW_CONTROL_ERROR);
     ck_assert_int_eq(feed_stream(s, 12, 0, 10, false), 0);
     ck_assert_uint_eq(s->set.recv_flow.received, s->set.recv_flow.max);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(final_sizes_are_enforced)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *s = &w.server;
     ck_assert_int_eq(feed_stream(s, 0, 0, 100, false), 0);
     ck_assert_int_eq(feed_stream(s, 0, 0, 99, true), QUIC_FINAL_SIZE_ERROR);
@@ -87,20 +76,16 @@ START_TEST(final_sizes_are_enforced)
     ck_assert_uint_eq(s->set.recv_flow.consumed, 200);
     ck_assert(stream->event.bits & QUIC_STREAM_EV_RESET);
     ck_assert(!(stream->event.bits & QUIC_STREAM_EV_READABLE));
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(a_closed_stream_is_not_heard_any_more)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *s = &w.server;
     ck_assert_int_eq(feed_stream(s, 2, 0, 100, true), 0);
     uint64_t handle = quic_streams_find(&s->set, 2)->handle;
     w.lend = true; /* the bytes are zeros: not checked */
-    side_dispatch(&w, s);
+    side_dispatch(s);
     ck_assert(s->streams[2].closed);
     ck_assert_ptr_null(quic_streams_find(&s->set, 2));
     ck_assert_ptr_null(quic_stream_of(&s->slots, handle));
@@ -109,15 +94,11 @@ START_TEST(a_closed_stream_is_not_heard_any_more)
     ck_assert_int_eq(feed_reset(s, 2, 100), 0);
     ck_assert_uint_eq(s->set.recv_flow.received, 100);
     ck_assert_uint_eq(s->set.kinds[2].open, 0);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(stop_sending_is_answered_by_a_reset)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *c = &w.client;
     struct quic_stream *s = must_open(c, true);
     static uint8_t data[100];
@@ -129,32 +110,26 @@ START_TEST(stop_sending_is_answered_by_a_reset)
     ck_assert_uint_eq(s->stop_code_received, 43);
     ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_STOPPED);
     ck_assert_int_eq(quic_stream_write(s, data, 1, false), ERR_STREAM_CLOSED);
-    world_run(&w);
+    world_run();
     ck_assert(c->streams[2].closed && w.server.streams[2].closed);
     ck_assert(w.server.streams[2].seen & QUIC_STREAM_EV_RESET);
     /* All sent and acknowledged: nothing to stop. */
-    request(&w, c, false, 10);
-    world_run(&w);
+    request(c, false, 10);
+    world_run();
     s = quic_streams_find(&c->set, 0);
     if (s) {
         ck_assert_int_eq(feed_stop(c, 0), 0);
         ck_assert_int_eq(s->send.state, QUIC_SEND_DATA_RECVD);
     }
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(being_blocked_is_said_once_a_limit)
 {
-    static struct world w;
-    world_init(&w, 1);
+    world_anew(1);
     w.server.options.initial_max_stream_data_uni = 100;
     w.server.options.initial_max_data = 150;
-    side_clear(&w.server);
-    side_init(&w.server, CRYPTO_SERVER);
-    w.server.options.initial_max_stream_data_uni = 100;
-    w.server.options.initial_max_data = 150;
-    world_start(&w);
+    world_start();
     struct side *c = &w.client;
     struct quic_stream *a = must_open(c, true), *b = must_open(c, true);
     static uint8_t data[1000];
@@ -193,14 +168,12 @@ START_TEST(being_blocked_is_said_once_a_limit)
     feed_max(c, QUIC_FRAME_MAX_STREAMS_UNI, 0, 5);
     ck_assert_uint_eq(c->available, 1);
     must_open(c, true);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(without_credit_nobody_stands_in_line)
 {
-    static struct world w;
-    world_init(&w, 1);
+    world_anew(1);
     struct quic_params params = params_of(&w.server.options);
     params.initial_max_data = 20;
     quic_streams_set_peer(&w.client.set, &params);
@@ -218,15 +191,11 @@ START_TEST(without_credit_nobody_stands_in_line)
     feed_max(&w.client, QUIC_FRAME_MAX_DATA, 0, 40);
     ck_assert_uint_eq(send_one(&w.client, r, 16), 1);
     ck_assert_uint_eq(r[0].ref, b->handle);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(what_was_read_already_is_not_announced)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     ck_assert_int_eq(feed_stream(&w.server, 0, 0, 10, false), 0);
     struct quic_stream *s = quic_streams_find(&w.server.set, 0);
     ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_OPENED | QUIC_STREAM_EV_READABLE);
@@ -239,15 +208,11 @@ START_TEST(what_was_read_already_is_not_announced)
     ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_OPENED);
     quic_stream_pause(s, false);
     ck_assert_uint_eq(s->event.bits, QUIC_STREAM_EV_OPENED | QUIC_STREAM_EV_READABLE);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(lost_limits_are_said_again_only_while_they_matter)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct side *s = &w.server;
     struct quic_sent_frame r[16];
     ck_assert_int_eq(feed_stream(s, 0, 0, 10000, false), 0);
@@ -266,15 +231,11 @@ START_TEST(lost_limits_are_said_again_only_while_they_matter)
     ck_assert_int_eq(feed_stream(s, 0, 10000, 0, true), 0);
     side_settle(s, 0, false); /* the newest, but the size is known now */
     ck_assert_uint_eq(send_one(s, r, 16), 0);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(resets_are_for_sending_halves_and_stops_for_receiving_ones)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     struct quic_stream *uni = must_open(&w.client, true);
     ck_assert_int_eq(quic_stream_stop(uni, 1), ERR_STREAM_CLOSED);
     ck_assert_int_eq(quic_stream_reset(uni, UINT64_C(1) << 62), ERR_INVALID);
@@ -296,17 +257,15 @@ START_TEST(resets_are_for_sending_halves_and_stops_for_receiving_ones)
     ck_assert_int_eq(feed_reset(&w.server, 2, 10), 0);
     side_settle(&w.server, 0, false);
     ck_assert_uint_eq(send_one(&w.server, r, 16), 0); /* the peer has reset it: void */
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(every_size_fits_every_room)
 {
     for (size_t room = 28; room < 120; room++) {
-        static struct world w;
-        world_init(&w, 1);
+        world_anew(1);
         w.lend = true;
-        world_start(&w);
+        world_start();
         uint64_t sent = 0;
         struct quic_stream *s = must_open(&w.client, true);
         for (size_t len = 1; len < 110; len++) {
@@ -321,24 +280,20 @@ START_TEST(every_size_fits_every_room)
                     ck_assert_int_eq(quic_frame_parse(&in, &frame), 0);
                 if (!(frame.type & 2))
                     ck_assert_uint_eq(p->len, room); /* no length field: nothing may follow */
-                ck_assert(side_receive(&w, &w.server, p));
+                ck_assert(side_receive(&w.server, p));
                 side_settle(&w.client, 0, true);
             }
-            side_dispatch(&w, &w.server);
+            side_dispatch(&w.server);
             w.client.set.send_flow.max = s->send_flow.max = UINT64_C(1) << 40;
         }
         ck_assert_int_eq(w.server.error, 0);
         ck_assert_uint_eq(w.server.streams[2].read, sent);
-        world_clear(&w);
     }
 }
 END_TEST
 
 START_TEST(control_frames_fill_as_many_packets_as_they_need)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     for (unsigned i = 0; i < 16; i++) {
         struct quic_stream *s = must_open(&w.client, false);
         ck_assert_int_eq(quic_stream_stop(s, 1000000), 0);
@@ -350,17 +305,15 @@ START_TEST(control_frames_fill_as_many_packets_as_they_need)
         packets++;
     }
     ck_assert_uint_gt(packets, 5);
-    world_run(&w);
+    world_run();
     for (unsigned i = 0; i < 16; i++)
         ck_assert(w.client.streams[i * 4].closed);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(limits_remembered_for_0rtt_are_raised_later)
 {
-    static struct world w;
-    world_init(&w, 1);
+    world_anew(1);
     struct quic_params remembered = {
         .initial_max_data = 100, .initial_max_stream_data_uni = 50, .initial_max_streams_uni = 2};
     quic_streams_set_peer(&w.client.set, &remembered);
@@ -371,23 +324,19 @@ START_TEST(limits_remembered_for_0rtt_are_raised_later)
     struct quic_sent_frame r[16];
     ck_assert_uint_eq(send_one(&w.client, r, 16), 2); /* 50 bytes, and that it is blocked */
     ck_assert_uint_eq(w.client.set.send_flow.used, 50);
-    world_start(&w);
+    world_start();
     ck_assert_uint_eq(s->send_flow.max, 8000);
     ck_assert_uint_eq(w.client.set.send_flow.max, 30000);
     remembered.initial_max_data = 1;
     quic_streams_set_peer(&w.client.set, &remembered); /* never down */
     ck_assert_uint_eq(w.client.set.send_flow.max, 30000);
-    world_run(&w);
+    world_run();
     ck_assert_uint_eq(w.server.streams[2].read, 300);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(a_stop_after_all_has_arrived_asks_for_nothing)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     ck_assert_int_eq(feed_stream(&w.server, 2, 0, 10, true), 0);
     struct quic_stream *s = quic_streams_find(&w.server.set, 2);
     ck_assert_int_eq(quic_stream_stop(s, 1), 0);
@@ -404,15 +353,11 @@ START_TEST(a_stop_after_all_has_arrived_asks_for_nothing)
     side_settle(&w.server, 0, true);
     ck_assert(s->closed_raised);
     ck_assert_uint_eq(w.server.set.recv_flow.consumed, 20);
-    world_clear(&w);
 }
 END_TEST
 
 START_TEST(records_of_others_are_not_ours)
 {
-    static struct world w;
-    world_init(&w, 1);
-    world_start(&w);
     const uint8_t others[] = {QUIC_FRAME_PING, QUIC_FRAME_CRYPTO, QUIC_FRAME_ACK, QUIC_FRAME_HANDSHAKE_DONE, 0xff};
     for (unsigned i = 0; i < sizeof others; i++) {
         struct quic_sent_frame record = {.kind = others[i]};
@@ -422,7 +367,6 @@ START_TEST(records_of_others_are_not_ours)
     struct quic_sent_frame record = {.kind = QUIC_FRAME_MAX_DATA, .value = 30000};
     ck_assert(quic_streams_on_fate(&w.client.set, &record, false));
     ck_assert(!quic_streams_sendable(&w.client.set));
-    world_clear(&w);
 }
 END_TEST
 
@@ -442,5 +386,5 @@ Suite *unit_suite(void) {
                             limits_remembered_for_0rtt_are_raised_later,
                             a_stop_after_all_has_arrived_asks_for_nothing,
                             records_of_others_are_not_ours};
-    return TOOLKIT_SUITE("quic/stream_frames", tests);
+    return TOOLKIT_SUITE_WITH("quic/stream_frames", tests, setup, world_clear);
 }

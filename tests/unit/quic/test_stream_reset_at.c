@@ -172,18 +172,14 @@ START_TEST(nothing_for_who_does_not_listen)
 END_TEST
 
 Suite *unit_suite(void) {
-    Suite *suite = suite_create("quic/stream_reset_at");
-    TCase *tcase = tcase_create("reset_at");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, waits_for_what_was_not_sent);
-    tcase_add_test(tcase, only_reliable_bytes_are_repeated);
-    tcase_add_test(tcase, a_fin_that_was_sent_stands);
-    tcase_add_test(tcase, starting_over_sends_all_of_it);
-    tcase_add_test(tcase, takes_effect_when_all_was_taken);
-    tcase_add_test(tcase, at_once_when_nothing_is_missing);
-    tcase_add_test(tcase, all_bytes_are_no_end);
-    tcase_add_test(tcase, promises_shrink_only);
-    tcase_add_test(tcase, nothing_for_who_does_not_listen);
-    suite_add_tcase(suite, tcase);
-    return suite;
+    const TTest *tests[] = {waits_for_what_was_not_sent,
+                            only_reliable_bytes_are_repeated,
+                            a_fin_that_was_sent_stands,
+                            starting_over_sends_all_of_it,
+                            takes_effect_when_all_was_taken,
+                            at_once_when_nothing_is_missing,
+                            all_bytes_are_no_end,
+                            promises_shrink_only,
+                            nothing_for_who_does_not_listen};
+    return TOOLKIT_SUITE_WITH("quic/stream_reset_at", tests, setup, teardown);
 }

@@ -174,12 +174,6 @@ START_TEST(resets_are_of_nothing)
 END_TEST
 
 Suite *unit_suite(void) {
-    Suite *suite = suite_create("quic/stream_rewind");
-    TCase *tests = tcase_create("rewind");
-    tcase_add_checked_fixture(tests, begin, end);
-    tcase_add_test(tests, everything_goes_again);
-    tcase_add_test(tests, lower_limits_hold);
-    tcase_add_test(tests, resets_are_of_nothing);
-    suite_add_tcase(suite, tests);
-    return suite;
+    const TTest *tests[] = {everything_goes_again, lower_limits_hold, resets_are_of_nothing};
+    return TOOLKIT_SUITE_WITH("quic/stream_rewind", tests, begin, end);
 }
