@@ -146,8 +146,8 @@ class Weft(Peer):
 
     def server(self, load, port, cert, key):
         listen = ["--listen", f"127.0.0.1:{port}", "--cert", str(cert), "--key", str(key)]
-        own = {"handshakes": ["--groups", "X25519"], "crowd": ["--groups", "X25519"], "jumbo": ["--set", "send_udp_payload_size=9000"],
-               "largest": ["--set", "send_udp_payload_size=0"]}
+        own = {"handshakes": ["--groups", "X25519"], "crowd": ["--groups", "X25519"],
+               "jumbo": ["--set", "send_udp_payload_size=9000"], "largest": ["--set", "send_udp_payload_size=0"]}
         return [*self.command, "perf", "server", *listen, *own.get(load, [])]
 
     def client(self, port, ca, load, *args):

@@ -64,7 +64,8 @@ def row_as_text(row):
         besides[0] = f"{row['server_busy']:.0%}"
         notes += "  (the clients were the limit)" if row["server_busy"] < BUSY else ""
     ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
-    return f"  {row['peer']:<14}{number(row['value']):>22}{besides[0]:>17}{besides[1]:>9}{ratio:>18}{row['spread']:>9.0%}{notes}"
+    return (f"  {row['peer']:<14}{number(row['value']):>22}{besides[0]:>17}{besides[1]:>9}{ratio:>18}"
+            f"{row['spread']:>9.0%}{notes}")
 
 
 def rows_as_text(found):

@@ -267,7 +267,12 @@ struct Asker {
 
 impl Asker {
     /// Begins a connection; it is one of the askers from now on.
-    fn connect(wire: &mut Wire, config: &mut quiche::Config, server: SocketAddr, askers: &mut Askers) -> ConnectionId<'static> {
+    fn connect(
+        wire: &mut Wire,
+        config: &mut quiche::Config,
+        server: SocketAddr,
+        askers: &mut Askers,
+    ) -> ConnectionId<'static> {
         let name = random_id();
         let mut connection = quiche::connect(Some("localhost"), &name, wire.local, server, config).unwrap();
         wire.send(&mut connection);
@@ -349,12 +354,12 @@ fn turn(wire: &mut Wire, askers: &mut Askers, buffer: &mut [u8]) {
     }
 }
 
-/// Runs `count` requests on one connection, `in_flight` at a time.
-fn requests(wire: &mut Wire, askers: &mut Askers, name: &ConnectionId<'static>, count: u64, in_flight: u64, down: u64, up: u64) {
+/// Runs `count` requests on the only connection, `in_flight` at a time.
+fn requests(wire: &mut Wire, askers: &mut Askers, count: u64, in_flight: u64, down: u64, up: u64) {
     let (mut buffer, zeros) = (vec![0; CHUNK], vec![0; CHUNK]);
     let mut asked = 0;
     loop {
-        let asker = askers.get_mut(name).unwrap();
+        let asker = askers.values_mut().next().unwrap();
         assert_eq!(asker.why_closed(), None);
         if asker.done == count {
             return;
@@ -416,8 +421,8 @@ fn load(port: u16, ca: String, load: Load) {
     {
         let _measured = Measured::begin();
         match load {
-            Load::Bulk { down, up } => requests(&mut wire, &mut askers, &name, 1, 1, down, up),
-            Load::Requests { count, in_flight } => requests(&mut wire, &mut askers, &name, count, in_flight, MESSAGE, MESSAGE),
+            Load::Bulk { down, up } => requests(&mut wire, &mut askers, 1, 1, down, up),
+            Load::Requests { count, in_flight } => requests(&mut wire, &mut askers, count, in_flight, MESSAGE, MESSAGE),
             Load::Handshakes { .. } => unreachable!(),
         }
     }
