@@ -3,13 +3,14 @@
 .PHONY: build profiled debug asan coverage test demo soak fuzz interop bench python python-soak python-bench erlang-bench abi-check abi-record generated doc format tidy install clean help
 
 BUILD := build/release
+PROFILED := build/profiled
 
 build: ## build libweft and the weft command (build/release)
 	@scripts/setup.sh build
 	@cmake --preset release -DWEFT_BUILD_TESTS=OFF
 	@cmake --build --preset release
 
-profiled: ## the same for what weft does at work: it is built twice, and works in between (build/profiled)
+profiled: ## build what is installed: twice, the second time for what the first was seen to do at work (build/profiled)
 	@scripts/setup.sh build
 	@cmake --preset profiled -DWEFT_BUILD_TESTS=OFF
 	@cmake --build --preset profiled
@@ -44,11 +45,11 @@ coverage: ## how much of core/ the tests reach; fails below 92 % of lines or 80 
 
 bench: ## measure beside other implementations and alone, a quarter of an hour: build/bench; ARGS=... for tests/bench/run
 	@scripts/setup.sh bench
-	@cmake --preset release -DWEFT_BUILD_TESTS=ON
-	@cmake --build --preset release --target weft bench_echo bench_many
-	@cmake --preset profiled -DWEFT_BUILD_TESTS=OFF
-	@cmake --build --preset profiled --target weft
-	@WEFT_BUILD=$(CURDIR)/$(BUILD) WEFT_PROFILED=$(CURDIR)/build/profiled tests/bench/run --all $(ARGS)
+	@cmake --preset profiled -DWEFT_BUILD_TESTS=ON
+	@cmake --build --preset profiled --target weft bench_echo bench_many
+	@cmake --preset release -DWEFT_BUILD_TESTS=OFF
+	@cmake --build --preset release --target weft
+	@WEFT_BUILD=$(CURDIR)/$(PROFILED) WEFT_PLAIN=$(CURDIR)/$(BUILD) tests/bench/run --all $(ARGS)
 
 python: ## build the Python package as a wheel (build/release/python/dist) and test it
 	@scripts/setup.sh test
@@ -92,8 +93,8 @@ tidy: ## static analysis with clang-tidy; silent when clean
 	@cmake --preset debug
 	@git ls-files -z -- 'core/*.c' 'abi/*.c' | xargs -0 -r -n 1 -P $$(nproc) clang-tidy -p build/debug --quiet
 
-install: build ## install below PREFIX=... (default /usr/local), staged below DESTDIR=...
-	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(or $(PREFIX),/usr/local)
+install: $(if $(PLAIN),build,profiled) ## install below PREFIX=... (default /usr/local), staged below DESTDIR=...; PLAIN=1: what `make build` built
+	@DESTDIR=$(DESTDIR) cmake --install $(if $(PLAIN),$(BUILD),$(PROFILED)) --prefix $(or $(PREFIX),/usr/local)
 
 clean: ## remove build/ (the cached wolfSSL stays)
 	@rm -rf build

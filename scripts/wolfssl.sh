@@ -7,6 +7,10 @@
 # The prefix is $WEFT_CACHE/wolfssl-<version>-<hash of everything that shapes the build>; it appears by one rename when
 # all is done, so a prefix that exists is complete. A lock lets any number of builds ask at once; one does the work.
 #
+# gcc compiles it twice: the second time for what the first one was seen to do in handshakes of QUIC (wolfssl_work.c). Of a
+# handshake's time most goes into code that runs once and cold; laid out in the order it runs in, it takes a few percent
+# less of the whole. Every build has that, as this is done once for a machine.
+#
 # scripts/obtain.sh says where the source archive comes from; it is used only if its SHA-256 is one we pinned.
 #
 # Environment: WEFT_CACHE (default ~/.cache/weft), WEFT_WOLFSSL_TARBALL, WEFT_JOBS, CC, and for a cross build WEFT_HOST.
@@ -42,19 +46,35 @@ WOLF_CFLAGS='-O2 -g1 -fno-omit-frame-pointer -fstack-protector-strong
  -DHAVE_AES_ECB -DWOLFSSL_AES_DIRECT -DWOLFSSL_ALT_NAMES -DWOLFSSL_IP_ALT_NAME -DWOLFSSL_ALWAYS_VERIFY_CB
  -DCUSTOM_RAND_GENERATE_BLOCK=crypto_random_block -DSMALL_SESSION_CACHE -DHAVE_SECRET_CALLBACK
  -DWOLFSSL_TICKET_NONCE_MALLOC -DTIME_OVERRIDES -DHAVE_TIME_T_TYPE -DHAVE_TM_TYPE -DXTIME=time -DXGMTIME=gmtime_r'
-# What wolfSSL calls and we define (core/crypto/random.c): declared in front of each of its files in C.
-HOOKS='int crypto_random_block(unsigned char *out, unsigned int len);'
+# In front of each of its files in C: what it calls and we define (core/crypto/random.c); and a question that `fit` puts
+# into its transcript of a handshake. wolfSSL hashes every message three times, as if TLS 1.2 could still ask for each of the
+# hashes. TLS 1.3 asks only for that of the cipher suite (RFC 8446 4.4.1), which stands when the ServerHello does; QUIC
+# is always TLS 1.3, and no suite of that has SHA-512.
+HOOKS='int crypto_random_block(unsigned char *out, unsigned int len);
+#define WEFT_HASHES_384(ssl) (!IsAtLeastTLSv1_3((ssl)->version) || (ssl)->options.serverState < SERVER_HELLO_COMPLETE || \
+    (ssl)->specs.mac_algorithm != sha256_mac)
+#define WEFT_HASHES_512(ssl) (!WOLFSSL_IS_QUIC(ssl))'
 [ -n "${WEFT_HOST:-}" ] && FLAGS="$FLAGS --host=$WEFT_HOST"
+# What the two compilations are told beside; nothing where there is one: by another compiler, or for another machine.
+COUNT= USE=
+if [ -z "${WEFT_HOST:-}" ] && $CC --version | grep -q 'Free Software Foundation'; then
+    COUNT='-fprofile-generate -fprofile-update=single'
+    USE='-fprofile-partial-training -Wno-missing-profile -Wno-coverage-mismatch'
+fi
 
+HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=scripts/obtain.sh
-. "$(dirname "$0")/obtain.sh"
+. "$HERE/obtain.sh"
 
 # One line each: the pins as "version sha256".
 pins() { printf '%s\n' "$PINS" | grep .; }
 
 prefix_of() { # version
     local id
-    id=$(printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$HOOKS" "$MACHINE" "$($CC --version | head -n 1)" | sha256sum | cut -c1-12)
+    id=$({
+        printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$HOOKS" "$MACHINE" "$($CC --version | head -n 1)" "$COUNT" "$USE"
+        [ -z "$COUNT" ] || cat "$HERE/wolfssl_work.c"
+    } | sha256sum | cut -c1-12)
     printf '%s/wolfssl-%s-%s\n' "$CACHE" "$1" "$id"
 }
 
@@ -71,12 +91,34 @@ cached() {
     return 1
 }
 
+# Puts our questions into the unpacked source. A source in which their places are not found is built as it is: right, and
+# a little slower.
+fit() { # directory
+    local place='ret = wc_Sha\(384\|512\)Update(&ssl->hsHashes->hashSha'
+    if [ "$(grep -c "^ *$place" "$1/src/internal.c")" -eq 2 ]; then
+        sed -i "s/^\( *\)\($place\)/\1if (WEFT_HASHES_\3(ssl)) \2/" "$1/src/internal.c"
+    else
+        say 'this wolfSSL keeps its transcripts elsewhere; it will hash each message three times'
+    fi
+}
+
+# In the configured source: compiles it so that it counts, lets it work, and takes away what was compiled.
+count() { # CFLAGS, directory for the counts
+    make -j"${WEFT_JOBS:-$(nproc)}" CFLAGS="$1 $COUNT -fprofile-dir=$2" src/libwolfssl.la
+    # shellcheck disable=SC2086
+    $CC -O1 -I. "$HERE/wolfssl_work.c" -o wolfssl_work src/.libs/libwolfssl.a $COUNT -fprofile-dir="$2" -lm -lpthread
+    ./wolfssl_work
+    make clean
+}
+
 build() { # version archive prefix
-    local work=$CACHE/build.$$ log=$CACHE/wolfssl-$1.log stage
+    local work=$CACHE/build.$$ log=$CACHE/wolfssl-$1.log stage flags
     stage=$work/stage
+    flags="$(tr '\n' ' ' <<<"$WOLF_CFLAGS") -include $work/hooks.h"
     say "building wolfSSL $1 for $MACHINE; log: $log"
     mkdir -p "$work/src"
     tar -xzf "$2" -C "$work/src" --strip-components=1
+    fit "$work/src"
     printf '#ifndef __ASSEMBLER__\n%s\n#endif\n' "$HOOKS" >"$work/hooks.h"
     (
         cd "$work/src"
@@ -84,9 +126,13 @@ build() { # version archive prefix
         ./autogen.sh
         # A jobs' worth of make is ours to choose; the archive's own guess would oversubscribe small machines.
         # shellcheck disable=SC2086
-        ./configure --prefix="$3" --enable-jobserver=no $FLAGS CFLAGS="$(tr '\n' ' ' <<<"$WOLF_CFLAGS") -include $work/hooks.h"
-        make -j"${WEFT_JOBS:-$(nproc)}"
-        make install DESTDIR="$stage"
+        ./configure --prefix="$3" --enable-jobserver=no $FLAGS CFLAGS="$flags"
+        if [ -n "$COUNT" ]; then
+            count "$flags" "$work/counts"
+            flags="$flags -fprofile-use=$work/counts $USE"
+        fi
+        make -j"${WEFT_JOBS:-$(nproc)}" CFLAGS="$flags"
+        make install DESTDIR="$stage" CFLAGS="$flags"
     ) >"$log" 2>&1 || {
         tail -n 25 "$log" >&2
         die "the build of wolfSSL failed; the whole log is $log"

@@ -165,12 +165,12 @@ HALF = {"down": 2, "up": 2, "requests": 2}
 SLOW = {"down": 100, "up": 100, "handshakes": 10, "crowd": 10, "requests": 50}
 
 
-def all_peers(weft, profiled=None):
-    """weft is the command of the build that everybody makes, profiled that of `make profiled`, or None."""
+def all_peers(weft, plain=None):
+    """weft is the command as `make install` installs it, plain that of `make build`, or None."""
     every = {"down", "up", "jumbo", "largest", "handshakes", "crowd", "requests"}
     ours = [Weft("weft", "CUBIC, pacing on, preset of `weft perf`; X25519 alone for handshakes", lambda: [str(weft)], every)]
-    if profiled:
-        ours.append(Weft("weft profiled", "the same, built by `make profiled`", lambda: [str(profiled)], every - {"jumbo", "largest"}))
+    if plain:
+        ours.append(Weft("weft plain", "the same, built once, by `make build`", lambda: [str(plain)], every - {"jumbo", "largest"}))
     return [
         *ours,
         Peer("quinn", "aws-lc, CUBIC, GSO and GRO, current-thread runtime", rust("quinn"), less=HALF),

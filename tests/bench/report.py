@@ -35,7 +35,7 @@ def title_of(load, about):
 
 
 def is_ours(row):
-    return row["peer"] in ("weft", "weft profiled")
+    return row["peer"] in ("weft", "weft plain")
 
 
 def add_ratios(rows):
@@ -85,8 +85,8 @@ def scale_as_text(scale):
     lines = []
     if latency := scale.get("latency"):
         lines.append("\nround trip of 100 bytes, one at a time, us        p50      p99")
-        for name, title in (("bare", "epoll UDP echo"), ("weft", "weft"), ("added", "added"), ("profiled", "weft profiled"),
-                            ("profiled_added", "added")):
+        for name, title in (("bare", "epoll UDP echo"), ("weft", "weft"), ("added", "added"), ("plain", "weft plain"),
+                            ("plain_added", "added")):
             figures = latency.get(f"{name}_us")
             if not figures:
                 continue
@@ -150,9 +150,9 @@ def bulk_targets(of):
     return found
 
 
-def profiled_latency(latency):
-    added = latency.get("profiled_added_us")
-    return f" (by `make profiled`: {added['p50']:.1f} / {added['p99']:.1f})" if added else ""
+def plain_latency(latency):
+    added = latency.get("plain_added_us")
+    return f" (by `make build`: {added['p50']:.1f} / {added['p99']:.1f})" if added else ""
 
 
 def targets(found):
@@ -174,7 +174,7 @@ def targets(found):
                            f"{rate:,.0f} a second, {ratio:.2f} x", ratio >= 2, rate >= 400000))
     if latency := scale.get("latency"):
         p50, p99 = (latency["added_us"][name] for name in ("p50", "p99"))
-        rows.append(judged("added round-trip time, p50 / p99", "15 / 40 us", "8 / 20 us", f"{p50:.1f} / {p99:.1f} us{profiled_latency(latency)}",
+        rows.append(judged("added round-trip time, p50 / p99", "15 / 40 us", "8 / 20 us", f"{p50:.1f} / {p99:.1f} us{plain_latency(latency)}",
                            p50 <= 15 and p99 <= 40, p50 <= 8 and p99 <= 20))
     if idle := scale.get("idle"):
         count, size, share = idle["connections"], idle["bytes_each"] / 1024, idle["server_core_share"]

@@ -22,6 +22,7 @@ PARTS = [
     "core",
     "scripts/obtain.sh",
     "scripts/wolfssl.sh",
+    "scripts/wolfssl_work.c",
     "scripts/aesgcm.sh",
     "scripts/libuv.sh",
 ]
