@@ -74,7 +74,7 @@ START_TEST(a_keep_alive_may_be_lost)
     ck_assert_uint_eq(conn->recovery.spaces[QUIC_APPLICATION].eliciting, 1);
     wait_for_sleep();
     wait_for_sleep();
-    ck_assert_uint_gt(conn->stats.ptos, 0);
+    ck_assert_uint_eq(conn->stats.ptos, 1);
     ck_assert_uint_eq(conn->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
     ck_assert(peer->keys_packed && conn->keys_packed);
     ck_assert_ptr_null(conn->recovery.spaces[QUIC_APPLICATION].packets);
@@ -196,6 +196,7 @@ START_TEST(keys_can_be_updated_by_either_side)
     ck_assert_int_eq(quic_conn_ping(conn), 0);
     carry();
     ck_assert_uint_eq(peer->phase.generation, 1);
+    ck_assert(!peer->keys_packed); /* the previous ones may be needed still */
     ck_assert_int_eq(quic_conn_ping(peer), 0);
     wait_for_sleep();
     wait_for_sleep(); /* the old keys go first */
@@ -206,6 +207,102 @@ START_TEST(keys_can_be_updated_by_either_side)
     carry();
     ck_assert_uint_eq(conn->phase.generation, 2);
     ck_assert_int_eq(conn->state, QUIC_CONN_ESTABLISHED);
+}
+END_TEST
+
+/* A client that has moved is probed where it is now, and heard there from then on. */
+START_TEST(a_keep_alive_from_elsewhere_wakes_it)
+{
+    struct quic_conn *peer = open_and_wait();
+    struct quic_addr elsewhere = engine_addr(9, 5001);
+    ck_assert_int_eq(quic_conn_ping(conn), 0);
+    ck_assert(engine_output(&client));
+    client_at = elsewhere;
+    engine_input(&server, client.train.data, client.train.len, client_at);
+    ck_assert(peer->keys_packed);
+    carry();
+    ck_assert(!peer->keys_packed);
+    ck_assert(quic_addr_equal(&quic_path_active(peer)->remote, &elsewhere));
+    wait_for_sleep();
+    ck_assert_uint_eq(quic_path_active(peer)->state, QUIC_PATH_VALIDATED);
+    wait_for_sleep();
+    wait_for_sleep();
+    ck_assert(peer->keys_packed && conn->keys_packed);
+}
+END_TEST
+
+/* A PING that was overtaken on the way moves nobody, but where it came from is probed. */
+START_TEST(a_late_keep_alive_from_elsewhere_wakes_it)
+{
+    struct quic_conn *peer = open_and_wait();
+    struct quic_addr elsewhere = engine_addr(9, 5001);
+    uint8_t late[1500];
+    ck_assert_int_eq(quic_conn_ping(conn), 0);
+    ck_assert(engine_output(&client));
+    size_t len = client.train.len;
+    memcpy(late, client.train.data, len);
+    keep_alive(peer);
+    ck_assert_int_eq(quic_conn_ping(conn), 0);
+    carry();
+    wait_for_sleep();
+    ck_assert(peer->keys_packed);
+    engine_input(&server, late, len, elsewhere);
+    ck_assert(engine_output(&server));
+    ck_assert(!peer->keys_packed);
+    ck_assert(quic_addr_equal(&server.train.remote, &elsewhere));
+    ck_assert(quic_addr_equal(&quic_path_active(peer)->remote, &client_at));
+}
+END_TEST
+
+/* Datagrams that come together are no keep-alive. */
+START_TEST(a_train_wakes_it)
+{
+    struct quic_conn *peer = open_and_wait();
+    struct quic_datagram pings[2];
+    struct base_buf *buf = base_buf_get(&server.bufs);
+    for (size_t i = 0, at = 0; i < 2; at += client.train.len, i++) {
+        ck_assert_int_eq(quic_conn_ping(conn), 0);
+        ck_assert(engine_output(&client));
+        memcpy(buf->data + at, client.train.data, client.train.len);
+        pings[i] = (struct quic_datagram){
+            buf, buf->data + at, client.train.len, &server.socket, server.socket.local, client_at, 0};
+    }
+    quic_endpoint_input(&server.endpoint, pings, 2, server.now);
+    base_buf_unref(buf);
+    ck_assert(!peer->keys_packed);
+    carry();
+    ck_assert_uint_eq(conn->recovery.spaces[QUIC_APPLICATION].eliciting, 0);
+}
+END_TEST
+
+/* When the search for the path's MTU begins again it does so with a keep-alive (mtu.h). */
+START_TEST(a_keep_alive_may_take_a_probe_with_it)
+{
+    open_and_wait();
+    conn->mtu.target = quic_path_active(conn)->mtu + 100;
+    conn->mtu.raise_at = client.now;
+    ck_assert_int_eq(quic_conn_ping(conn), 0);
+    carry();
+    ck_assert(!conn->keys_packed);
+    ck_assert_uint_eq(quic_path_active(conn)->mtu, conn->mtu.target);
+}
+END_TEST
+
+/* Of all time-outs only that of idleness may stand in the heap too early. */
+START_TEST(its_own_keep_alive_comes_in_time)
+{
+    client.config.options.keep_alive = 20 * BASE_SEC;
+    struct quic_conn *peer = open_and_wait();
+    for (int i = 0; i < 5; i++) {
+        keep_alive(peer); /* which puts that of the client off */
+        ck_assert_uint_eq(conn->deadlines[QUIC_TIMER_KEEP_ALIVE], client.now + 20 * BASE_SEC);
+        ck_assert_uint_eq(conn->timer.key, client.now + 20 * BASE_SEC);
+        uint64_t sent = conn->stats.packets_sent;
+        pass(20 * BASE_SEC);
+        ck_assert_uint_eq(conn->stats.packets_sent, sent + 1);
+        ck_assert(conn->keys_packed);
+        pass(5 * BASE_SEC);
+    }
 }
 END_TEST
 
@@ -271,6 +368,11 @@ Suite *unit_suite(void) {
     tcase_add_test(tests, many_packets_wake_it);
     tcase_add_test(tests, the_idle_time_out_is_moved_seldom);
     tcase_add_test(tests, keys_can_be_updated_by_either_side);
+    tcase_add_test(tests, a_keep_alive_from_elsewhere_wakes_it);
+    tcase_add_test(tests, a_late_keep_alive_from_elsewhere_wakes_it);
+    tcase_add_test(tests, a_train_wakes_it);
+    tcase_add_test(tests, a_keep_alive_may_take_a_probe_with_it);
+    tcase_add_test(tests, its_own_keep_alive_comes_in_time);
     tcase_add_test(tests, noise_does_not_keep_it_awake);
     tcase_add_test(tests, without_memory_it_waits_on);
     tcase_add_test(tests, closing_needs_them_too);
