@@ -290,8 +290,9 @@ struct crypto_key *key_at_hand(struct crypto_key *key, struct crypto_key *room) 
         return key;
     memcpy(room, key, offsetof(struct crypto_key, gcm));
     room->packed = false;
-    memset(&room->gcm, 0, gcm_key_size(gcm_is_wide()));
-    room->gcm.wide = gcm_is_wide();
+    bool wide = gcm_is_wide();
+    memset(&room->gcm, 0, gcm_key_size(wide));
+    room->gcm.wide = wide;
     if (key_expand(room))
         return room;
     key_clear(room);

@@ -163,9 +163,10 @@ struct quic_conn {
     struct quic_path first_path;
     struct quic_path_note path_notes[QUIC_PATH_NOTES]; /* ring: what became of paths */
     uint8_t path_note_first, path_note_count;
+    uint8_t preferred_tried;                /* client: families of the server's preferred address, 1 = IPv4, 2 = IPv6 */
+    uint8_t early_count;                    /* packets in `early` */
     struct quic_path_records *path_records; /* of paths that are gone; NULL: none is (path_record.h) */
     struct quic_socket *own_socket; /* server: a path's, connected to its client; NULL = paths use shared ones */
-    uint8_t preferred_tried;        /* client: families of the server's preferred address, 1 = IPv4, 2 = IPv6 */
 
     struct crypto_tls *tls;
     struct quic_keys keys[CRYPTO_LEVELS];
@@ -173,7 +174,6 @@ struct quic_conn {
     struct quic_phase phase;
     struct quic_crypto_stream *crypto[QUIC_SPACES]; /* allocated while in use */
     struct quic_early_packet *early;                /* QUIC_EARLY_PACKETS of them while needed */
-    uint8_t early_count;
 
     struct quic_ack acks[QUIC_SPACES];
     struct quic_recovery recovery;
