@@ -47,7 +47,7 @@ WOLF_CFLAGS='-O2 -g1 -fno-omit-frame-pointer -fstack-protector-strong
  -DCUSTOM_RAND_GENERATE_BLOCK=crypto_random_block -DSMALL_SESSION_CACHE -DHAVE_SECRET_CALLBACK
  -DWOLFSSL_TICKET_NONCE_MALLOC -DTIME_OVERRIDES -DHAVE_TIME_T_TYPE -DHAVE_TM_TYPE -DXTIME=time -DXGMTIME=gmtime_r'
 # In front of each of its files in C: what it calls and we define (core/crypto/random.c); and a question that `fit` puts
-# into its transcript of a handshake. wolfSSL hashes every message three times, as if TLS 1.2 could still ask for each of the
+# into its transcripts of a handshake. wolfSSL hashes every message three times, as if TLS 1.2 could still ask for each of the
 # hashes. TLS 1.3 asks only for that of the cipher suite (RFC 8446 4.4.1), which stands when the ServerHello does; QUIC
 # is always TLS 1.3, and no suite of that has SHA-512.
 HOOKS='int crypto_random_block(unsigned char *out, unsigned int len);
@@ -72,7 +72,7 @@ pins() { printf '%s\n' "$PINS" | grep .; }
 prefix_of() { # version
     local id
     id=$({
-        printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$HOOKS" "$MACHINE" "$($CC --version | head -n 1)" "$COUNT" "$USE"
+        printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$HOOKS" "$MACHINE" "$($CC --version | head -n 1)" "$COUNT" "$USE" "$(declare -f fit)"
         [ -z "$COUNT" ] || cat "$HERE/wolfssl_work.c"
     } | sha256sum | cut -c1-12)
     printf '%s/wolfssl-%s-%s\n' "$CACHE" "$1" "$id"
@@ -91,15 +91,21 @@ cached() {
     return 1
 }
 
-# Puts our questions into the unpacked source. A source in which their places are not found is built as it is: right, and
-# a little slower.
-fit() { # directory
-    local place='ret = wc_Sha\(384\|512\)Update(&ssl->hsHashes->hashSha'
-    if [ "$(grep -c "^ *$place" "$1/src/internal.c")" -eq 2 ]; then
-        sed -i "s/^\( *\)\($place\)/\1if (WEFT_HASHES_\3(ssl)) \2/" "$1/src/internal.c"
+# Changes lines of the unpacked source. A source in which they are not found as often as they should be is built as it is:
+# right, and a little slower.
+change() { # file, how often, pattern, replacement: as for sed
+    if [ "$(grep -c "$3" "$1")" -eq "$2" ]; then
+        sed -i "s/$3/$4/" "$1"
     else
-        say 'this wolfSSL keeps its transcripts elsewhere; it will hash each message three times'
+        say "this wolfSSL has other lines in ${1##*/}; handshakes will take a little longer"
     fi
+}
+
+# Leaves out what nobody asks for: see HOOKS; and with QUIC TLS protects no records, so their keys and IVs (RFC 8446 7.3) need
+# not be derived.
+fit() { # directory
+    change "$1/src/internal.c" 2 '^ *ret = wc_Sha\(384\|512\)Update(&ssl->hsHashes->hashSha' 'if (WEFT_HASHES_\1(ssl)) &'
+    change "$1/src/tls13.c" 1 '^    if (!store)$' '    if (!store || WOLFSSL_IS_QUIC(ssl))'
 }
 
 # In the configured source: compiles it so that it counts, lets it work, and takes away what was compiled.
