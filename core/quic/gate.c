@@ -149,13 +149,18 @@ static bool gate_guards(struct quic_endpoint *endpoint, const struct options *op
 
 #define FEW 8u /* weight of so many connections at rest: that is nobody's share */
 
-/* While memory is scarce a prefix that holds its share of it gets no more connections. */
+/* While memory is scarce a prefix that holds its share of it gets no more connections. One that is as good as
+ * alone gets them until five sixths are used: the rest, up to the seven eighths beyond which nobody gets in, is for those who
+ * may come from elsewhere. */
 static bool takes_too_much(const struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix) {
     const struct base_mem *mem = endpoint->mem;
     if (!mem->limit || mem->used <= mem->limit / 4 * 3)
         return false;
-    uint64_t share = share_of(options, endpoint->gate.weight);
-    return shares_of(&endpoint->gate, prefix, HELD_WEIGHT) >= (share > FEW ? share : FEW);
+    uint64_t whole = endpoint->gate.weight, share = share_of(options, whole);
+    uint64_t own = shares_of(&endpoint->gate, prefix, HELD_WEIGHT);
+    if (own >= whole - (whole < FEW ? whole : FEW) && mem->used <= mem->limit / 6 * 5)
+        return false;
+    return own >= (share > FEW ? share : FEW);
 }
 
 /* Does a prefix that holds `own` of `held` places take more than its share of `whole`? While half of them are free
