@@ -232,7 +232,8 @@ int32_t abi_engine_leave(weft_engine engine);
 bool abi_engine_run_posts(struct abi_engine *engine);
 
 static inline base_time abi_now(struct abi_engine *engine) { return io_loop_now(&engine->loop); }
-/* The same, for what need not be exact: while events are told it is the turn's time, and nobody reads a clock for each. */
+/* The same, for what need not be exact: while events are told it is the turn's time, and nobody reads a clock for
+ * each. */
 static inline base_time abi_turn_now(struct abi_engine *engine) {
     return engine->telling ? engine->loop.endpoint.now : abi_now(engine);
 }

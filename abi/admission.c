@@ -1,5 +1,5 @@
-/* admission.c - what a server's application says about clients that come back: tickets (RFC 8446 4.6.1, 8), address tokens
- * (RFC 9000 8.1).
+/* admission.c - what a server's application says about clients that come back: tickets (RFC 8446 4.6.1, 8), address
+ * tokens (RFC 9000 8.1).
  *
  * Knows how the questions of crypto/ and quic/ look in weft.h's words. Does not know what a ticket or token holds, nor
  * what becomes of the answer: a ticket that is refused costs a full handshake, a token's verdict goes through the same

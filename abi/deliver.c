@@ -195,7 +195,8 @@ static bool conn_prepare(struct abi_engine *engine, struct abi_conn *conn, uint6
     return conn_is_there(engine, conn, handle);
 }
 
-/* There is something to tell. News that there is room goes untold when it was refused anew since: it is owed once more. */
+/* There is something to tell. News that there is room goes untold when it was refused anew since: it is owed once
+ * more. */
 static bool conn_holds(const struct abi_conn *conn, uint32_t type) {
     const struct quic_conn *core = conn->core;
     if (conn->told || type == WEFT_EV_CONN_CLOSED)
@@ -319,8 +320,8 @@ static void stream_callback(const weft_stream_callbacks *table, void *user, weft
         with_value(user, stream, value);
 }
 
-/* Somebody hears of it, perhaps only of what he lent; and it is still true: since WRITABLE was raised user code may have
- * filled the buffer again, or ended the direction. */
+/* Somebody hears of it, perhaps only of what he lent; and it is still true: since WRITABLE was raised user code may
+ * have filled the buffer again, or ended the direction. */
 static bool is_told(const struct abi_engine *engine, const struct quic_stream *stream, uint32_t type) {
     if (type == WEFT_EV_RELEASED)
         return !engine->doomed && abi_stream_core(stream)->user != NULL;

@@ -4,8 +4,8 @@
  * Knows how weft_quic_lb and the core's configuration correspond. The formats are core/quic/lb.c's and
  * core/crypto/token.c's.
  *
- * The invariant that matters: an ID alone needs no engine, so a load balancer or an operator may ask anywhere. Copies of
- * keys and secrets are wiped.
+ * The invariant that matters: an ID alone needs no engine, so a load balancer or an operator may ask anywhere. Copies
+ * of keys and secrets are wiped.
  */
 #include "abi.h"
 

@@ -1,4 +1,5 @@
-/* path.c - moving connections: a client's own moves, the address a server prefers, and what is told of paths: news, numbers.
+/* path.c - moving connections: a client's own moves, the address a server prefers, and what is told of paths: news,
+ * numbers.
  *
  * Knows which socket a move needs and how long it is kept. Does not know what a move is: the core does
  * (core/quic/migrate.h).

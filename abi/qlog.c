@@ -1,10 +1,10 @@
 /* qlog.c - where the qlogs of a configuration's connections go: to a directory, to a callback, or to both.
  *
- * The core gives whole records of one connection (core/quic/qlog.h), the directory's files are io's business. Here the two are joined,
- * and the connection is named as the application knows it.
+ * The core gives whole records of one connection (core/quic/qlog.h), the directory's files are io's business. Here the
+ * two are joined, and the connection is named as the application knows it.
  *
- * The invariant that matters: the application's function is called on the engine's thread, between abi_enter and abi_leave, so that
- * whatever it calls is refused and not run in the midst of the core's work.
+ * The invariant that matters: the application's function is called on the engine's thread, between abi_enter and
+ * abi_leave, so that whatever it calls is refused and not run in the midst of the core's work.
  */
 #include "abi.h"
 

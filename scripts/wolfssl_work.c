@@ -1,7 +1,8 @@
 /*
  * What wolfSSL does for weft, so that the compiler can see it: handshakes of QUIC between a client and a server in one
- * process, with tickets, with each cipher suite and with both key exchanges that weft asks for first. scripts/wolfssl.sh
- * links this with a wolfSSL that counts its branches, runs it, and builds wolfSSL again for what was counted.
+ * process, with tickets, with each cipher suite and with both key exchanges that weft asks for first.
+ * scripts/wolfssl.sh links this with a wolfSSL that counts its branches, runs it, and builds wolfSSL again for what was
+ * counted.
  *
  * It knows nothing of weft and talks to wolfSSL as core/crypto does. Its randomness and its certificate are the same
  * each time: the counts are, too.
@@ -38,7 +39,7 @@ static void must(int ok, const char *what) {
         fail(what);
 }
 
-/* --- what wolfSSL asks of us ----------------------------------------------------------------------------------------- */
+/* --- what wolfSSL asks of us -------------------------------------------------------------------------------------- */
 
 int crypto_random_block(unsigned char *out, unsigned int len) {
     static uint64_t state = 1;
@@ -96,7 +97,7 @@ static int on_ticket(WOLFSSL *ssl, byte name[WOLFSSL_TICKET_NAME_SZ], byte iv[WO
     return WOLFSSL_TICKET_RET_OK;
 }
 
-/* --- both ends ------------------------------------------------------------------------------------------------------- */
+/* --- both ends ---------------------------------------------------------------------------------------------------- */
 
 /* A self-signed certificate for P-256 and its key, both in DER. */
 static void make_identity(byte *cert_der, int *cert_len, byte *key_der, int *key_len) {

@@ -26,7 +26,8 @@ int cid_configs_read(const struct cli_list *words, struct cid_configs *configs);
 /* A key of `len` bytes from a file that holds it as it is, or as hexadecimal digits. False: that has been said. */
 bool cid_key_read(const char *where, const char *path, uint8_t *key, size_t len);
 
-/* `len` characters of hexadecimal digits, colons between bytes or not, 0x before them or not. NULL, or what is wrong. */
+/* `len` characters of hexadecimal digits, colons between bytes or not, 0x before them or not. NULL, or what is
+ * wrong. */
 const char *cid_hex(const char *text, size_t len, uint8_t *out, size_t capacity, size_t *count);
 
 struct cid_word {

@@ -1,8 +1,8 @@
-/* cid_read.c - hexadecimal digits, files with keys, configurations of QUIC-LB and lists of connection IDs, as people write
- * them.
+/* cid_read.c - hexadecimal digits, files with keys, configurations of QUIC-LB and lists of connection IDs, as people
+ * write them.
  *
- * Whatever is wrong is said with its place and what was allowed. The exception are keys: a text that may hold one is not
- * repeated, not even when it is wrong.
+ * Whatever is wrong is said with its place and what was allowed. The exception are keys: a text that may hold one is
+ * not repeated, not even when it is wrong.
  *
  * Invariant: what comes out of here is in the ranges that weft.h has; memory that held a key is wiped.
  */

@@ -18,7 +18,7 @@
 
 #include <weft/weft.h>
 
-/* ---- exit codes (each command's help lists those it has) ----------------------------------------------------------- */
+/* ---- exit codes (each command's help lists those it has) --------------------------------------------------------- */
 
 enum cli_exit {
     CLI_OK = 0,
@@ -31,7 +31,7 @@ enum cli_exit {
     CLI_GO_ON = -1         /* no exit at all: what cli_parse and the like return when all is well */
 };
 
-/* ---- args.c -------------------------------------------------------------------------------------------------------- */
+/* ---- args.c ------------------------------------------------------------------------------------------------------ */
 
 enum cli_kind {
     CLI_FLAG,  /* bool */
@@ -76,7 +76,7 @@ int cli_parse(const struct cli_usage *usage, const struct cli_group *groups, int
 bool cli_list_add(struct cli_list *list, const char *value); /* false: no memory */
 void cli_list_free(struct cli_list *list);
 
-/* ---- units.c ------------------------------------------------------------------------------------------------------- */
+/* ---- units.c ----------------------------------------------------------------------------------------------------- */
 
 bool cli_parse_count(const char *text, uint64_t *count);
 bool cli_parse_size(const char *text, uint64_t *bytes);
@@ -93,7 +93,7 @@ const char *cli_format_time(double seconds, char text[CLI_UNIT_TEXT]);
 int cli_hex_digit(char c); /* its value; -1: it is none */
 void cli_format_hex(const uint8_t *bytes, size_t len, char *text);
 
-/* ---- setup.c ------------------------------------------------------------------------------------------------------- */
+/* ---- setup.c ----------------------------------------------------------------------------------------------------- */
 
 struct cli_common {
     bool json, quiet, key_update;
@@ -134,7 +134,7 @@ uint32_t cli_client_family(const struct cli_client *client); /* for weft_connect
 void cli_common_free(struct cli_common *common);
 void cli_client_free(struct cli_client *client);
 
-/* ---- runner.c ------------------------------------------------------------------------------------------------------ */
+/* ---- runner.c ---------------------------------------------------------------------------------------------------- */
 
 enum cli_runner_wish {
     RUNNER_CHACHA20 = 1,    /* TLS_CHACHA20_POLY1305_SHA256 and nothing else */
@@ -154,13 +154,13 @@ struct cli_runner_case {
 
 /* The case that the environment asks of this role ("client", "server"). CLI_GO_ON, or CLI_UNSUPPORTED. */
 int cli_runner_case(const char *role, struct cli_runner_case *found);
-/* "192.0.2.1:444,[2001:db8::1]:444": this machine's addresses that are not of the loopback or the link, the first of each
- * family. False: there is none. */
+/* "192.0.2.1:444,[2001:db8::1]:444": this machine's addresses that are not of the loopback or the link, the first of
+ * each family. False: there is none. */
 bool cli_runner_addresses(uint16_t port, char text[2 * WEFT_ADDR_TEXT]);
 /* The words of REQUESTS. CLI_GO_ON, or what to exit with. */
 int cli_runner_requests(struct cli_list *words);
 
-/* ---- watch.c ------------------------------------------------------------------------------------------------------- */
+/* ---- watch.c ----------------------------------------------------------------------------------------------------- */
 
 struct cli_watch;
 typedef void (*cli_watch_cb)(void *user);
@@ -168,12 +168,13 @@ typedef void (*cli_watch_cb)(void *user);
 /* Takes SIGINT and SIGTERM away from the process's threads; before the engine is made, so that all inherit it. */
 void cli_watch_prepare(void);
 /* From now on on_signal is called on the engine's thread for each SIGINT and SIGTERM, and on_tick (may be NULL) every
- * tick ns. Ten seconds after the first signal comes a second one of itself. A third signal ends the process. NULL: no thread to be had; that has been said then. */
+ * tick ns. Ten seconds after the first signal comes a second one of itself. A third signal ends the process. NULL: no
+ * thread to be had; that has been said then. */
 struct cli_watch *cli_watch_new(weft_engine engine, cli_watch_cb on_signal, cli_watch_cb on_tick, uint64_t tick,
                                 void *user);
 void cli_watch_free(struct cli_watch *watch); /* neither is called any more */
 
-/* ---- report.c ------------------------------------------------------------------------------------------------------ */
+/* ---- report.c ---------------------------------------------------------------------------------------------------- */
 
 /* "weft get: ..." on stderr, with a line break. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -191,7 +192,7 @@ struct cli_cpu {
 };
 struct cli_cpu cli_cpu_used(void);
 
-/* ---- json.c -------------------------------------------------------------------------------------------------------- */
+/* ---- json.c ------------------------------------------------------------------------------------------------------ */
 
 struct cli_json {
     FILE *out;
@@ -207,7 +208,7 @@ void cli_json_end(struct cli_json *json); /* with line break, flushed */
 /* The members that all summaries have: bytes, seconds, gbit_per_second, packets, CPU seconds. */
 void cli_json_work(struct cli_json *json, const weft_engine_stats *stats, uint64_t bytes, double seconds);
 
-/* ---- progress.c ---------------------------------------------------------------------------------------------------- */
+/* ---- progress.c -------------------------------------------------------------------------------------------------- */
 
 struct cli_progress {
     bool on; /* stderr is a terminal, and nobody asked for quiet */
@@ -220,7 +221,7 @@ void cli_progress_begin(struct cli_progress *progress, bool quiet);
 void cli_progress_show(struct cli_progress *progress, uint64_t done, uint64_t total, const char *what, uint64_t bytes);
 void cli_progress_clear(struct cli_progress *progress); /* before other output, and at the end */
 
-/* ---- histogram.c --------------------------------------------------------------------------------------------------- */
+/* ---- histogram.c ------------------------------------------------------------------------------------------------- */
 
 #define CLI_HISTOGRAM_FINE 64u /* steps for each doubling: no value is off by more than 1/64 */
 struct cli_histogram {
@@ -235,7 +236,7 @@ uint64_t cli_histogram_at(const struct cli_histogram *histogram, double share);
 double cli_histogram_mean(const struct cli_histogram *histogram);
 double cli_histogram_deviation(const struct cli_histogram *histogram);
 
-/* ---- the commands -------------------------------------------------------------------------------------------------- */
+/* ---- the commands ------------------------------------------------------------------------------------------------ */
 
 int serve_main(int argc, char **argv);
 int get_main(int argc, char **argv);

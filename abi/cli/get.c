@@ -75,7 +75,7 @@ static void on_tick(void *user) {
     cli_progress_show(&get->progress, get->files_done + get->files_failed, get->count, "files", get->bytes);
 }
 
-/* ---- what is wanted ------------------------------------------------------------------------------------------------ */
+/* ---- what is wanted ---------------------------------------------------------------------------------------------- */
 
 static struct get_server *server_of(struct get *get, const struct get_url *url) {
     struct get_server **end = &get->servers;
@@ -178,7 +178,7 @@ static int read_words(struct get *get, int count, const char *const *words) {
     return get->directory < 0 ? CLI_GO_ON : check_names(get);
 }
 
-/* ---- the run ------------------------------------------------------------------------------------------------------- */
+/* ---- the run ----------------------------------------------------------------------------------------------------- */
 
 static void summary(struct get *get) {
     weft_engine_stats stats = {.size = sizeof stats};

@@ -5,7 +5,7 @@
 
 #include "cli.h"
 
-/* ---- get_url.c ----------------------------------------------------------------------------------------------------- */
+/* ---- get_url.c --------------------------------------------------------------------------------------------------- */
 
 struct get_url {
     char host[256];
@@ -21,7 +21,7 @@ const char *get_url_parse(const char *text, const struct get_url *before, struct
 bool get_url_is_server(const char *text, struct get_url *url);
 void get_url_free(struct get_url *url);
 
-/* ---- get_file.c ---------------------------------------------------------------------------------------------------- */
+/* ---- get_file.c -------------------------------------------------------------------------------------------------- */
 
 struct get_file {
     int directory, fd; /* -1: not open */
@@ -35,7 +35,7 @@ int get_file_write(struct get_file *file, const weft_slice *slices, uint32_t cou
 int get_file_finish(struct get_file *file, const char *name); /* closes, and gives it its name */
 void get_file_abandon(struct get_file *file);                 /* closes, and removes it; idempotent */
 
-/* ---- get_session.c ------------------------------------------------------------------------------------------------- */
+/* ---- get_session.c ----------------------------------------------------------------------------------------------- */
 
 /* Of one server; NULL: none. */
 struct get_kept {
@@ -46,12 +46,12 @@ struct get_kept {
 /* What the file has for this server ("host:port"), to be freed; nothing, which is no error, when there is no such file.
  * The token, which is used once, is not in the file any more. NULL, or what is wrong with it. */
 const char *get_session_take(const char *path, const char *server, struct get_kept *kept);
-/* Puts either in the place of what was there, whole or not at all, for its owner's eyes alone; NULL: stays as it was. 0,
- * or errno. */
+/* Puts either in the place of what was there, whole or not at all, for its owner's eyes alone; NULL: stays as it was.
+ * 0, or errno. */
 int get_session_put(const char *path, const char *server, const weft_bytes *session, const weft_bytes *token);
 void get_kept_free(struct get_kept *kept);
 
-/* ---- get_conn.c ---------------------------------------------------------------------------------------------------- */
+/* ---- get_conn.c -------------------------------------------------------------------------------------------------- */
 
 struct get_server;
 

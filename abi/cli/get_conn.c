@@ -52,7 +52,7 @@ static void item_give_up(struct get_item *item, int error) {
     }
 }
 
-/* ---- asking -------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static void done_with_server(struct get_server *server) {
     const struct get *get = server->get;
@@ -99,7 +99,7 @@ static void ask_more(struct get_server *server) {
     done_with_server(server);
 }
 
-/* ---- streams ------------------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 /* What was asked for the time when files come. It may be too early still: then the next bytes bring it up again. */
 static void keep_promises(struct get_server *server) {
@@ -177,7 +177,7 @@ static void on_stream_closed(void *user, weft_stream stream) {
         ask_more(server);
 }
 
-/* ---- connections --------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static void on_connected(void *user, weft_conn conn) {
     struct get_server *server = user;

@@ -4,13 +4,13 @@
  *     kind, length (4), bytes       'N' the server, as "host:port", 'S' the session, 'T' the token
  *
  * Who has a session can read what is sent with it as early data (RFC 8446 2.3, E.6), so the file is its owner's alone
- * from its first moment on. It is written beside the old one and takes its place by rename: whoever reads meanwhile finds
- * the old one or the new one, and never half of it.
+ * from its first moment on. It is written beside the old one and takes its place by rename: whoever reads meanwhile
+ * finds the old one or the new one, and never half of it.
  *
- * A token is good for one connection (RFC 9000 8.1.3: two with the same one could be linked), and at the server that gave
- * it: who takes it takes it out of the file first. Several commands may share a file. Whoever changes it has a lock on it
- * from the moment he reads it until what he makes of it has its name; a lock is good while the file still has that name.
- * Where the file system has no locks, two that come at the same moment may get the same token.
+ * A token is good for one connection (RFC 9000 8.1.3: two with the same one could be linked), and at the server that
+ * gave it: who takes it takes it out of the file first. Several commands may share a file. Whoever changes it has a
+ * lock on it from the moment he reads it until what he makes of it has its name; a lock is good while the file still
+ * has that name. Where the file system has no locks, two that come at the same moment may get the same token.
  *
  * Knows nothing of what is in a session or a token: a wrong session is refused by weft_connect, a wrong token is none.
  */

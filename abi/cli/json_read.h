@@ -1,8 +1,9 @@
 /* json_read.h - JSON (RFC 8259) from a stream, a token at a time, and values of bounded size as trees.
  *
- * Several values may follow each other, as in JSON text sequences (RFC 7464: a record separator before each) and in files with a value a
- * line. What is wrong is said with line and column; after that cli_json_resume goes on with the next record. Depth, texts and trees are
- * bounded, so no input takes more memory than CLI_JSON_NODES and CLI_JSON_TEXT allow.
+ * Several values may follow each other, as in JSON text sequences (RFC 7464: a record separator before each) and in
+ * files with a value a line. What is wrong is said with line and column; after that cli_json_resume goes on with the
+ * next record. Depth, texts and trees are bounded, so no input takes more memory than CLI_JSON_NODES and CLI_JSON_TEXT
+ * allow.
  *
  * Invariant: the tokens that were given are those of a well-formed text, or of the start of one.
  */
@@ -76,8 +77,8 @@ struct cli_json_tree {
 bool cli_json_tree_open(struct cli_json_tree *tree); /* false: no memory */
 void cli_json_tree_close(struct cli_json_tree *tree);
 void cli_json_tree_clear(struct cli_json_tree *tree); /* becomes an empty object */
-/* Reads the value that `token` begins and adds it to the root under `name`, or, if name is NULL, makes it the root. False: an error
- * (in->error), too large included. */
+/* Reads the value that `token` begins and adds it to the root under `name`, or, if name is NULL, makes it the root.
+ * False: an error (in->error), too large included. */
 bool cli_json_tree_read(struct cli_json_tree *tree, struct cli_json_in *in, enum cli_json_token token,
                         const char *name);
 /* The member of that name, or NULL: of a node that is no object or NULL, too. */

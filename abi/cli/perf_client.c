@@ -97,7 +97,7 @@ static const struct cli_usage perf_client_usage = {
 
 static void ask(struct link *link, uint64_t now);
 
-/* ---- stages -------------------------------------------------------------------------------------------------------- */
+/* ---- stages ------------------------------------------------------------------------------------------------------ */
 
 static void close_all(struct perf_client *client) {
     for (uint64_t i = 0; i < client->arguments.connections; i++)
@@ -155,7 +155,7 @@ static void on_signal(void *user) {
     measured(client);
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------------------ */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static struct request *request_new(struct link *link, uint64_t now) {
     struct perf_client *client = link->client;
@@ -281,7 +281,7 @@ static void on_stream_closed(void *user, weft_stream stream) {
     request_free(request);
 }
 
-/* ---- connections --------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static void on_connected(void *user, weft_conn conn) {
     struct link *link = user;
@@ -348,7 +348,7 @@ static bool connect_all(struct perf_client *client) {
     return true;
 }
 
-/* ---- the report ---------------------------------------------------------------------------------------------------- */
+/* ---- the report -------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -424,7 +424,7 @@ static void report_text(const struct perf_client *client, double seconds) {
     printf("\n");
 }
 
-/* ---- the run ------------------------------------------------------------------------------------------------------- */
+/* ---- the run ----------------------------------------------------------------------------------------------------- */
 
 static int run(struct perf_client *client) {
     cli_watch_prepare();

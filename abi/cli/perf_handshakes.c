@@ -53,7 +53,7 @@ static void on_tick(void *user) {
         cli_progress_show(&all->progress, all->completed, all->wanted->count, "handshakes", 0);
 }
 
-/* ---- one connection ------------------------------------------------------------------------------------------------ */
+/* ---- one connection ---------------------------------------------------------------------------------------------- */
 
 static void finish(struct hand *hand, bool good) {
     struct measurement *all = hand->of;
@@ -179,7 +179,7 @@ static bool begin(struct measurement *all) {
     return true;
 }
 
-/* ---- all of them --------------------------------------------------------------------------------------------------- */
+/* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 static void measured(struct measurement *all) {
     all->ended = cli_now();

@@ -45,7 +45,7 @@ static void on_listener_closed(void *user, weft_listener listener) {
     weft_engine_stop(server->engine);
 }
 
-/* ---- streams ------------------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 static void on_opened(void *user, weft_stream stream) {
     struct perf_server *server = user;
@@ -113,7 +113,7 @@ static void on_closed(void *user, weft_stream stream) {
         server->last_at = cli_now();
 }
 
-/* ---- the run ------------------------------------------------------------------------------------------------------- */
+/* ---- the run ----------------------------------------------------------------------------------------------------- */
 
 static void summary(struct perf_server *server) {
     weft_engine_stats stats = {.size = sizeof stats};

@@ -5,8 +5,8 @@
  * (RFC 9002 5.1), which weft_path tells.
  *
  * The other commands let weft_engine_run do everything; this one has a loop of its own instead: it waits on
- * weft_engine_fd and until weft_engine_deadline, and turns the engine once each time. That is how the engine is put into
- * a program that has a loop already.
+ * weft_engine_fd and until weft_engine_deadline, and turns the engine once each time. That is how the engine is put
+ * into a program that has a loop already.
  */
 #include <limits.h>
 #include <poll.h>
@@ -94,7 +94,7 @@ static void on_signal(void *user) {
     ping->interrupted = true;
 }
 
-/* ---- rounds -------------------------------------------------------------------------------------------------------- */
+/* ---- rounds ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t acks_received(const struct ping *ping) {
     weft_conn_stats stats = {.size = sizeof stats};
@@ -153,7 +153,7 @@ static bool step(struct ping *ping) {
     return false;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------ */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /* Until something happens, the engine wants its turn, or we have something to do. */
 static void wait_for(struct ping *ping) {

@@ -36,8 +36,8 @@ struct qlog_trace {
     bool out_of_memory;
 };
 
-/* Reads the `wanted`th trace (from 1) of a file ("-": stdin). How many traces there are; 0 with `why`: it cannot be read, or is no qlog. What came before
- * an error is in the trace, and why[0] is not 0 then. */
+/* Reads the `wanted`th trace (from 1) of a file ("-": stdin). How many traces there are; 0 with `why`: it cannot be
+ * read, or is no qlog. What came before an error is in the trace, and why[0] is not 0 then. */
 unsigned qlog_read(const char *path, unsigned wanted, struct qlog_trace *trace, char *why, size_t capacity);
 /* The same from a function: bytes; 0: the end; negative: it cannot be read, errno says why. */
 unsigned qlog_read_from(long (*read_some)(void *user, void *data, size_t len), void *user, unsigned wanted,

@@ -1,10 +1,12 @@
-/* qlog_read.c - from a qlog to curves: JSON text sequences (.sqlog), records a line, and contained JSON (.qlog); the events of the current
- * drafts and those that older ones called otherwise (transport:packet_sent, recovery:metrics_updated).
+/* qlog_read.c - from a qlog to curves: JSON text sequences (.sqlog), records a line, and contained JSON (.qlog); the
+ * events of the current drafts and those that older ones called otherwise (transport:packet_sent,
+ * recovery:metrics_updated).
  *
- * Whatever is not understood is passed over: other implementations tell more and other things. An event is read as a small tree, looked at
- * and forgotten, so a file may be of any size.
+ * Whatever is not understood is passed over: other implementations tell more and other things. An event is read as a
+ * small tree, looked at and forgotten, so a file may be of any size.
  *
- * The invariant that matters: curves have their points in the order in which the log tells them, and time never goes back.
+ * The invariant that matters: curves have their points in the order in which the log tells them, and time never goes
+ * back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -109,8 +111,8 @@ static double all_stream_bytes(const struct reader *r, const struct cli_json_nod
     return sum;
 }
 
-/* Memory follows what a file holds, whatever numbers it claims. Numbers that go back are those of another beginning: a client that was
- * sent a Version Negotiation packet, or a damaged file. */
+/* Memory follows what a file holds, whatever numbers it claims. Numbers that go back are those of another beginning: a
+ * client that was sent a Version Negotiation packet, or a damaged file. */
 static void remember(struct reader *r, struct space *space, double at, double bytes) {
     if (!(at >= 0) || at >= NUMBER_MOST)
         return;
@@ -295,8 +297,8 @@ static bool skip(struct reader *r, enum cli_json_token token) {
     }
 }
 
-/* The members of an open object but those called `special`, which are given to `on` (false: an error). What the others say of a trace is
- * taken note of, whether it stands before or behind. */
+/* The members of an open object but those called `special`, which are given to `on` (false: an error). What the others
+ * say of a trace is taken note of, whether it stands before or behind. */
 static bool members(struct reader *r, bool heed, const char *special, bool (*on)(struct reader *r)) {
     enum cli_json_token token;
     while ((token = cli_json_next(&r->in)) == CLI_JSON_NAME) {
@@ -345,8 +347,8 @@ static bool contained_traces(struct reader *r) {
     return true;
 }
 
-/* A record of a sequence is small and read whole; the head of a contained file is looked through for its traces. Which it is, its first
- * member tells: all that is called like a record of a sequence or its head is one. */
+/* A record of a sequence is small and read whole; the head of a contained file is looked through for its traces. Which
+ * it is, its first member tells: all that is called like a record of a sequence or its head is one. */
 static bool record(struct reader *r) {
     bool contained = false;
     enum cli_json_token token;

@@ -1,8 +1,8 @@
 /* qlog_svg.c - curves to a picture: data, window and round-trip time, one above the other, over one axis of time.
  *
- * Hundred thousands of points become a few for each column of pixels - the first, the least, the greatest and the last - so nothing that can be
- * seen is lost and the file stays small. Colours are told apart by people who do not see all of them, and every curve has a line
- * of its own kind too. Light or dark, or as the reader's browser has it.
+ * Hundred thousands of points become a few for each column of pixels - the first, the least, the greatest and the last
+ * - so nothing that can be seen is lost and the file stays small. Colours are told apart by people who do not see all
+ * of them, and every curve has a line of its own kind too. Light or dark, or as the reader's browser has it.
  *
  * The invariant that matters: nothing from the file reaches the picture but numbers and escaped text.
  */

@@ -1,7 +1,7 @@
 /* runner.c - the conventions of the QUIC interop runner (https://github.com/quic-interop/quic-interop-runner).
  *
- * The runner tells an endpoint by environment variables what to do: ROLE is "client" or "server", TESTCASE the case, the
- * client's REQUESTS are URLs separated by blanks; files lie in /www, arrive in /downloads, the certificate is
+ * The runner tells an endpoint by environment variables what to do: ROLE is "client" or "server", TESTCASE the case,
+ * the client's REQUESTS are URLs separated by blanks; files lie in /www, arrive in /downloads, the certificate is
  * /certs/cert.pem with /certs/priv.key, the port 443. An endpoint that does not have a case says so by exit code 127.
  * SSLKEYLOGFILE means what it means everywhere (setup.c).
  *

@@ -1,6 +1,6 @@
 /* serve.c - `weft serve`: a directory's files over hq-interop, HTTP/0.9 on QUIC streams, as the QUIC interop runner
- * speaks it. A client opens a bidirectional stream and sends "GET /path" and a line break; the answer is the file's bytes,
- * and the end of the stream is the end of the file. There are no headers and no status: what cannot be served is
+ * speaks it. A client opens a bidirectional stream and sends "GET /path" and a line break; the answer is the file's
+ * bytes, and the end of the stream is the end of the file. There are no headers and no status: what cannot be served is
  * refused by RESET_STREAM with a code of enum serve_refusal, and one line on stderr.
  *
  * This file runs the server; requests are read, opened and answered by its neighbours (serve.h).
@@ -68,7 +68,7 @@ static void on_listener_closed(void *user, weft_listener listener) {
         weft_engine_stop(serve->engine);
 }
 
-/* ---- the preferred address ----------------------------------------------------------------------------------------- */
+/* ---- the preferred address --------------------------------------------------------------------------------------- */
 
 /* Tells clients of it, and listens at its port too, if that is another one. CLI_GO_ON or the exit code. */
 static int prefer(struct serve *serve, weft_config config, bool listen, const weft_listen_params *params) {

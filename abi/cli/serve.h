@@ -5,7 +5,7 @@
 
 #include "cli.h"
 
-/* ---- serve_request.c ----------------------------------------------------------------------------------------------- */
+/* ---- serve_request.c --------------------------------------------------------------------------------------------- */
 
 #define SERVE_LINE_MAX 4096u /* longest request, line break included */
 
@@ -24,7 +24,7 @@ enum serve_refusal {
  * components, and without "." and "..". `path` has room for SERVE_LINE_MAX bytes. 0 or enum serve_refusal. */
 uint32_t serve_parse(const char *line, size_t len, char *path);
 
-/* ---- serve_file.c -------------------------------------------------------------------------------------------------- */
+/* ---- serve_file.c ------------------------------------------------------------------------------------------------ */
 
 /* An open file. Small ones are read at once and closed; large ones are mapped, or read piece by piece where they cannot
  * be. */
@@ -46,7 +46,7 @@ uint32_t serve_file_open(struct serve_file *file, int root, const char *path, bo
 bool serve_file_intact(const struct serve_file *file);
 void serve_file_close(struct serve_file *file);
 
-/* ---- serve_send.c -------------------------------------------------------------------------------------------------- */
+/* ---- serve_send.c ------------------------------------------------------------------------------------------------ */
 
 struct serve_counts {
     uint64_t requests, completed, refused, broken_off;

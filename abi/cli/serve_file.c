@@ -32,7 +32,7 @@
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 #define SMALL (64u * 1024) /* up to here a read costs less than a mapping */
 
-/* ---- SIGBUS -------------------------------------------------------------------------------------------------------- */
+/* ---- SIGBUS ------------------------------------------------------------------------------------------------------ */
 
 static struct serve_file *mappings;
 static uintptr_t page_size;
@@ -75,7 +75,7 @@ static void unlist_mapping(struct serve_file *file) {
         file->next_mapped->link_mapped = file->link_mapped;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 /* Component by component, following no link. The path has no "..", see serve_request.c. */
 static int open_walk(int root, const char *path) {

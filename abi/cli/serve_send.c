@@ -106,7 +106,7 @@ static void break_off(struct serve_transfer *t) {
     t->stage = ENDED;
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 /* The next piece where it lies, or read into a buffer of its own that `token` remembers. */
 static const uint8_t *piece_at(struct serve_transfer *t, size_t len, uint64_t *token) {
@@ -190,7 +190,7 @@ static void admit(struct serve *serve) {
     }
 }
 
-/* ---- the request --------------------------------------------------------------------------------------------------- */
+/* ---- the request ------------------------------------------------------------------------------------------------- */
 
 static void request_complete(struct serve_transfer *t) {
     struct serve *serve = t->serve;
@@ -261,7 +261,7 @@ static void on_data(void *user, weft_stream stream, const weft_slice *slices, ui
     admit(t->serve);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static void on_reset(void *user, weft_stream stream, uint64_t code) {
     struct serve_transfer *t = user;

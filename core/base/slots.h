@@ -44,8 +44,8 @@ enum base_lookup {
 };
 
 void base_slots_init(struct base_slots *table, struct base_mem *mem, uint16_t tag);
-/* A table that follows another one with the same tag: lower generations are the other's, so their handles are gone here,
- * and are never issued again. Before the first add; 1 <= generation <= BASE_GENERATION_MAX. */
+/* A table that follows another one with the same tag: lower generations are the other's, so their handles are gone
+ * here, and are never issued again. Before the first add; 1 <= generation <= BASE_GENERATION_MAX. */
 void base_slots_continue(struct base_slots *table, uint32_t generation);
 /* The lowest generation that no handle of this table has; beyond BASE_GENERATION_MAX the tag cannot be used again. */
 uint32_t base_slots_generation(const struct base_slots *table);

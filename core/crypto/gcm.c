@@ -1,10 +1,10 @@
 /* gcm.c - AES-GCM of a packet: NIST SP 800-38D with a nonce of 12 bytes, as RFC 9001 5.3 uses it.
  *
- * Knows: how a packet is cut for the wide routines, which take whole blocks: associated data in blocks padded with zeros,
- * the text's whole blocks in one call, its last bytes and the lengths by hand. Does not know QUIC.
+ * Knows: how a packet is cut for the wide routines, which take whole blocks: associated data in blocks padded with
+ * zeros, the text's whole blocks in one call, its last bytes and the lengths by hand. Does not know QUIC.
  *
- * The invariant that matters: nothing branches or indexes on keys or text; only lengths, which everybody sees, decide what is
- * done. The routines that do the arithmetic are constant-time by their instructions.
+ * The invariant that matters: nothing branches or indexes on keys or text; only lengths, which everybody sees, decide
+ * what is done. The routines that do the arithmetic are constant-time by their instructions.
  *
  * A datagram of 1,452 bytes costs two thirds of what AVX2 with AES-NI takes, one of 64 KiB little more than half.
  */
@@ -96,7 +96,8 @@ struct gcm_run {
     uint8_t hash[BLOCK];
 };
 
-/* A counter block. Made in a register: written in two parts and read as one it would wait for the processor's stores. */
+/* A counter block. Made in a register: written in two parts and read as one it would wait for the processor's
+ * stores. */
 __attribute__((target("sse4.1"))) static inline __m128i counter_block(__m128i nonce, size_t number) {
     return _mm_insert_epi32(nonce, (int)__builtin_bswap32((uint32_t)number), 3);
 }
@@ -146,8 +147,9 @@ static void run_end(struct gcm_run *run, size_t aad_len, size_t len, uint8_t tag
     _mm_storeu_si128((__m128i *)tag, sum);
 }
 
-/* From the text to its tag. What is hashed is the encrypted text: of the last bytes, that the wide routines do not take,
- * that is before they are decrypted, or after they are encrypted. Inlined, for each caller knows which of the two. */
+/* From the text to its tag. What is hashed is the encrypted text: of the last bytes, that the wide routines do not
+ * take, that is before they are decrypted, or after they are encrypted. Inlined, for each caller knows which of the
+ * two. */
 __attribute__((always_inline)) static inline void wide_run(const struct gcm_wide *key, bool seal, const uint8_t *nonce,
                                                            const uint8_t *aad, size_t aad_len, uint8_t *text,
                                                            size_t len, uint8_t tag[GCM_TAG_SIZE]) {

@@ -1,8 +1,8 @@
 /* gcm.h - AES-GCM (NIST SP 800-38D) over one packet, in place, with the widest instructions that the processor has.
  *
  * Two implementations stand behind it, neither of them ours: wolfCrypt's, and on x86-64 processors with VAES and
- * VPCLMULQDQ the one of BoringSSL (scripts/aesgcm.sh says where it is from), which does two blocks an instruction. Which
- * of them works is decided when there is room made for a key and stays with it.
+ * VPCLMULQDQ the one of BoringSSL (scripts/aesgcm.sh says where it is from), which does two blocks an instruction.
+ * Which of them works is decided when there is room made for a key and stays with it.
  *
  * Only keys.c and protect.c include this.
  */
@@ -43,8 +43,8 @@ void gcm_force_narrow(bool narrow);
 
 /* The bytes of a gcm_key that are used: a block of that size is enough for it. */
 size_t gcm_key_size(bool wide);
-/* Sets a key of 16 or 32 bytes in a block of gcm_key_size(wide) bytes, all zero but `wide`. False when the cipher refuses
- * it. */
+/* Sets a key of 16 or 32 bytes in a block of gcm_key_size(wide) bytes, all zero but `wide`. False when the cipher
+ * refuses it. */
 bool gcm_set_key(struct gcm_key *gcm, const uint8_t *key, size_t key_len);
 /* To be called before the block is wiped. */
 void gcm_clear(struct gcm_key *gcm);

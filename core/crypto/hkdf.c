@@ -1,5 +1,5 @@
-/* hkdf.c - see hkdf.h. HMAC (RFC 2104) as two hashes whose first block, the padded key, is already in them; HKDF-Expand of at
- * most one block of output is one HMAC over the label and the octet 1.
+/* hkdf.c - see hkdf.h. HMAC (RFC 2104) as two hashes whose first block, the padded key, is already in them; HKDF-Expand
+ * of at most one block of output is one HMAC over the label and the octet 1.
  *
  * Knows two hashes, those of QUIC's ciphers; wolfCrypt knows how they are computed. Does not know what labels are for.
  *

@@ -1,8 +1,8 @@
-/* hkdf.h - HKDF-Expand-Label (RFC 5869 2.3, RFC 8446 7.1) for several labels of one secret. Nobody outside core/crypto includes
- * it.
+/* hkdf.h - HKDF-Expand-Label (RFC 5869 2.3, RFC 8446 7.1) for several labels of one secret. Nobody outside core/crypto
+ * includes it.
  *
- * A level has three labels for each direction, and HMAC hashes its key twice before it comes to any of them: that is done once
- * here. What is left of a label is two blocks, where HMAC from its beginning takes four.
+ * A level has three labels for each direction, and HMAC hashes its key twice before it comes to any of them: that is
+ * done once here. What is left of a label is two blocks, where HMAC from its beginning takes four.
  */
 #ifndef CRYPTO_HKDF_H
 #define CRYPTO_HKDF_H

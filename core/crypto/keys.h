@@ -40,7 +40,8 @@ uint64_t crypto_integrity_limit(enum crypto_aead aead);
 /* QUIC versions differ in salt and labels. */
 enum crypto_version { CRYPTO_QUIC_V1 = 0, CRYPTO_QUIC_V2, CRYPTO_VERSIONS };
 
-/* HKDF-Expand-Label of RFC 8446 7.1 (label of at most 16 characters, without "tls13 "); at most as many bytes as the secret has. */
+/* HKDF-Expand-Label of RFC 8446 7.1 (label of at most 16 characters, without "tls13 "); at most as many bytes as the
+ * secret has. */
 bool crypto_expand_label(const struct crypto_secret *secret, const char *label, uint8_t *out, size_t len);
 /* The two Initial secrets (RFC 9001 5.2) for the client's first Destination Connection ID. */
 bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, size_t dcid_len,
@@ -67,10 +68,10 @@ struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_ve
 void crypto_key_free(struct base_mem *mem, struct crypto_key *key);
 void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key);
 
-/* An expanded key takes 600 to 900 bytes, what it is made of a tenth: a connection that waits keeps its keys packed. A packed key
- * does all that an expanded one does (protect.h), but for each call it is expanded anew, for a moment, on the stack.
- * Packing gives back the key that takes the place of `key` (the same, when memory is used up or nothing would be gained);
- * unpacking too, or NULL when memory is used up: `key` then stays as it is. */
+/* An expanded key takes 600 to 900 bytes, what it is made of a tenth: a connection that waits keeps its keys packed. A
+ * packed key does all that an expanded one does (protect.h), but for each call it is expanded anew, for a moment, on
+ * the stack. Packing gives back the key that takes the place of `key` (the same, when memory is used up or nothing
+ * would be gained); unpacking too, or NULL when memory is used up: `key` then stays as it is. */
 struct crypto_key *crypto_key_pack(struct base_mem *mem, struct crypto_key *key);
 struct crypto_key *crypto_key_unpack(struct base_mem *mem, struct crypto_key *key);
 struct crypto_mask_key *crypto_mask_key_pack(struct base_mem *mem, struct crypto_mask_key *key);

@@ -1,8 +1,8 @@
 /* keys_impl.h - what keys.c makes and protect.c uses. Nobody else includes this.
  *
- * AES keys live expanded, as gcm.h has them. ChaCha20-Poly1305 has no schedule worth keeping: its key is
- * its 32 bytes, and a block is made only as large as its cipher needs, so a ChaCha connection costs no AES tables. A packed
- * key is one of which only `raw` is left.
+ * AES keys live expanded, as gcm.h has them. ChaCha20-Poly1305 has no schedule worth keeping: its key is its 32 bytes,
+ * and a block is made only as large as its cipher needs, so a ChaCha connection costs no AES tables. A packed key is
+ * one of which only `raw` is left.
  */
 #ifndef CRYPTO_KEYS_IMPL_H
 #define CRYPTO_KEYS_IMPL_H

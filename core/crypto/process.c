@@ -1,10 +1,10 @@
 /* process.c - starting and ending the TLS library, and where its wall-clock time comes from; its randomness: random.c.
  *
- * The wall clock (certificate dates, ages of tickets) stands still in a simulation, so that two runs that do the same in the
- * same order are the same byte for byte.
+ * The wall clock (certificate dates, ages of tickets) stands still in a simulation, so that two runs that do the same
+ * in the same order are the same byte for byte.
  *
- * The invariant that matters: the clock never stands still unless crypto_deterministic was called with a seed. This state
- * belongs to the process and not to an engine, because wolfSSL's hooks do.
+ * The invariant that matters: the clock never stands still unless crypto_deterministic was called with a seed. This
+ * state belongs to the process and not to an engine, because wolfSSL's hooks do.
  */
 #include <stdatomic.h>
 #include <time.h>
@@ -48,7 +48,7 @@ bool crypto_init(void) {
     wc_SetTimeCb(on_time);
 #ifndef CUSTOM_RAND_GENERATE_BLOCK
     tls_random_hook();
-#ifdef WOLFSSL_DRBG_SHA512 /* each TLS object has a generator and tests it first: with SHA-256 at a third of the price */
+#ifdef WOLFSSL_DRBG_SHA512 /* a generator that each TLS object tests first: with SHA-256 at a third of the price */
     return wc_Sha512Drbg_Disable() == 0;
 #endif
 #endif

@@ -6,8 +6,9 @@
  * The invariant that matters: associated data are the header as it stands before masking (sending) and after unmasking
  * (receiving), so a train is sealed first and masked afterwards, and a batch is unmasked first and opened afterwards.
  *
- * This is the hottest code of the house after the copy loops: no key schedule but for packed keys, no allocation, no EVP. The samples of
- * up to BATCH packets are gathered so that the block cipher is entered once and keeps its pipeline full.
+ * This is the hottest code of the house after the copy loops: no key schedule but for packed keys, no allocation, no
+ * EVP. The samples of up to BATCH packets are gathered so that the block cipher is entered once and keeps its pipeline
+ * full.
  */
 #include "protect.h"
 

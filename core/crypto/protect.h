@@ -4,8 +4,8 @@
  * keys are unmasked in one call; the caller expands the packet numbers (it knows the largest received) and opens
  * each packet in place. Header protection of a batch is one run of the block cipher over all samples.
  *
- * Nothing is allocated here and nothing is copied. Keys may be packed: it takes one key schedule a call and key, and what is
- * made for it is wiped.
+ * Nothing is allocated here and nothing is copied. Keys may be packed: it takes one key schedule a call and key, and
+ * what is made for it is wiped.
  */
 #ifndef CRYPTO_PROTECT_H
 #define CRYPTO_PROTECT_H

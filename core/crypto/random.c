@@ -1,22 +1,26 @@
-/* random.c - unpredictable bytes: for wolfSSL, which draws all of its own here, and for secrets that belong to no engine.
+/* random.c - unpredictable bytes: for wolfSSL, which draws all of its own here, and for secrets that belong to no
+ * engine.
  *
- * They are the system's (getrandom), taken 512 at a time for each thread: a handshake draws eight times, and what a generator
- * of its own costs each TLS object - instantiated, tested, asking for the process's number at each draw - is more than all it
- * ever draws. Nothing is computed from them here, so there is no state from which what was drawn could be found again: bytes
- * that were given away are wiped at once.
+ * They are the system's (getrandom), taken 512 at a time for each thread: a handshake draws eight times, and what a
+ * generator of its own costs each TLS object - instantiated, tested, asking for the process's number at each draw - is
+ * more than all it ever draws. Nothing is computed from them here, so there is no state from which what was drawn could
+ * be found again: bytes that were given away are wiped at once.
  *
- * Two processes must never draw the same bytes. A page that the kernel wipes in the child of a fork, however it was made
- * (MADV_WIPEONFORK), holds the number of this process among its ancestors; what a thread took under another number is not given
- * away. Where there is no such page nothing is kept, and each draw asks the system. A copy of a whole machine (a snapshot that is
- * resumed twice) cannot be seen from here: up to 512 bytes a thread are then the same in both, as with any generator that lives in
- * a process.
+ * Two processes must never draw the same bytes. A page that the kernel wipes in the child of a fork, however it was
+ * made (MADV_WIPEONFORK), holds the number of this process among its ancestors; what a thread took under another number
+ * is not given away. Where there is no such page nothing is kept, and each draw asks the system. A copy of a whole
+ * machine (a snapshot that is resumed twice) cannot be seen from here: up to 512 bytes a thread are then the same in
+ * both, as with any generator that lives in a process.
  *
- * In a simulation every draw is SHA-256(seed, counter), and two runs that draw in the same order are the same byte for byte.
+ * In a simulation every draw is SHA-256(seed, counter), and two runs that draw in the same order are the same byte for
+ * byte.
  *
- * The invariants that matter: no byte is given away twice, and nothing is predictable unless tls_random_simulate was given a
- * seed. This state belongs to the process and not to an engine, because wolfSSL's hook says not for whom it draws.
+ * The invariants that matter: no byte is given away twice, and nothing is predictable unless tls_random_simulate was
+ * given a seed. This state belongs to the process and not to an engine, because wolfSSL's hook says not for whom it
+ * draws.
  */
-#define _DEFAULT_SOURCE /* madvise; with process.c's clock the one thing of the system's that is not injected, as wolfSSL's hooks are not */
+/* madvise: with process.c's clock the one thing of the system's that is not injected, as wolfSSL's hooks are not. */
+#define _DEFAULT_SOURCE
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>

@@ -73,10 +73,10 @@ bool crypto_tls_config_tickets(struct crypto_tls_config *config, const uint8_t s
                                struct crypto_error *error);
 /* Allow early data (RFC 9001 4.6). Off by default. */
 void crypto_tls_config_early_data(struct crypto_tls_config *config, bool allow);
-/* Has no server of the fleet seen this ticket before? Asked once for each ticket that would allow early data and that this
- * process has not seen itself; `id` names the ticket, and must be remembered for `seconds`. Called from the threads that
- * use the configuration, inside crypto_tls_input, so it must answer at once: false, when in doubt, costs the client a
- * full handshake. */
+/* Has no server of the fleet seen this ticket before? Asked once for each ticket that would allow early data and that
+ * this process has not seen itself; `id` names the ticket, and must be remembered for `seconds`. Called from the
+ * threads that use the configuration, inside crypto_tls_input, so it must answer at once: false, when in doubt, costs
+ * the client a full handshake. */
 typedef bool (*crypto_replay_cb)(void *user, const uint8_t id[16], uint32_t seconds);
 /* Server: a register of tickets beyond this process (RFC 8446 8.1), for servers that share a ticket secret. */
 void crypto_tls_config_replay(struct crypto_tls_config *config, crypto_replay_cb cb, void *user);

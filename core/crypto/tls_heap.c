@@ -10,8 +10,8 @@
  * doing; then they belong to the configuration and are nobody's. Another thread may free them: it changes no engine's
  * count.
  *
- * The invariant that matters: `held` of a heap is what its engine was charged for and not yet credited, it is changed by
- * the engine's own thread alone, and it is 0 when the session is gone.
+ * The invariant that matters: `held` of a heap is what its engine was charged for and not yet credited, it is changed
+ * by the engine's own thread alone, and it is 0 when the session is gone.
  *
  * With a wolfSSL that other parts of the process use as well (WEFT_SYSTEM_WOLFSSL) its allocator is not ours to change:
  * then a session is charged an estimate.
@@ -30,7 +30,7 @@ struct tls_heap {
 };
 
 struct tls_heap *tls_heap_new(struct base_mem *mem) {
-    assert(outside.alloc); /* crypto_init was called */
+    assert(outside.alloc);                                             /* crypto_init was called */
     struct tls_heap *heap = outside.alloc(outside.user, sizeof *heap); /* may outlive the engine */
     if (!heap)
         return NULL;

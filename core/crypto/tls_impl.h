@@ -134,7 +134,7 @@ const struct tls_identity *tls_identity_choose(const struct crypto_tls_config *c
 /* wolfSSL's hook after the ClientHello was read: chooses certificate and ALPN. */
 int tls_on_client_hello(WOLFSSL *ssl, int *alert, void *arg);
 
-/* ---- memory of sessions (tls_heap.c) ------------------------------------------------------------------------------- */
+/* ---- memory of sessions (tls_heap.c) ----------------------------------------------------------------------------- */
 
 #define TLS_HEAP_ESTIMATE 32768u /* of a session, where it cannot be counted */
 #ifdef WEFT_OWN_WOLFSSL
@@ -147,8 +147,8 @@ struct tls_heap;
 struct tls_heap *tls_heap_new(struct base_mem *mem);
 /* What is still allocated counts no more. */
 void tls_heap_free(struct tls_heap *heap);
-/* From now on this thread's allocations of wolfSSL are for this session, NULL = for none; returns what was before, to be
- * entered again. */
+/* From now on this thread's allocations of wolfSSL are for this session, NULL = for none; returns what was before, to
+ * be entered again. */
 struct tls_heap *tls_heap_enter(struct tls_heap *heap);
 uint64_t tls_heap_held(const struct tls_heap *heap);
 /* Once a process, before wolfSSL allocates anything. */
@@ -220,7 +220,7 @@ bool tls_ticket_secret_set(struct crypto_tls_config *config);
 int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
                   unsigned char *ticket, int in_len, int *out_len, void *user);
 
-/* ---- randomness (random.c) ---------------------------------------------------------------------------------------- */
+/* ---- randomness (random.c) --------------------------------------------------------------------------------------- */
 
 void tls_random_init(void);
 /* NULL: the system's again. */

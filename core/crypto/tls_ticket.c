@@ -9,8 +9,8 @@
  * for longer than that. When the register's line for a ticket is full, the ticket is refused: a full handshake is the
  * safe side. Servers of a fleet may ask a common register as well.
  *
- * Behind wolfSSL's state a ticket holds what the application wants to find again when the client comes back, and by which
- * it may refuse the ticket.
+ * Behind wolfSSL's state a ticket holds what the application wants to find again when the client comes back, and by
+ * which it may refuse the ticket.
  *
  * The invariant that matters: a ticket opens only under the same early data context it was sealed under, because that
  * context is authenticated with it.

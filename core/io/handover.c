@@ -3,14 +3,14 @@
  * Knows who sits where, and how much a mailbox may hold. Does not know what a datagram says, nor why the core thinks
  * that another engine should have it.
  *
- * A mailbox is a sack. Whoever puts something in holds the lock for as long as one datagram is copied; the owner holds it
- * to exchange the full sack for the empty one, and delivers at his leisure. Sacks are the owner's, out of his engine's
- * memory: he makes them, replaces a small one by a large one when there is mail, and gives them back. Where the budget
- * allows for none the seat is without a sack, and what comes is dropped.
+ * A mailbox is a sack. Whoever puts something in holds the lock for as long as one datagram is copied; the owner holds
+ * it to exchange the full sack for the empty one, and delivers at his leisure. Sacks are the owner's, out of his
+ * engine's memory: he makes them, replaces a small one by a large one when there is mail, and gives them back. Where
+ * the budget allows for none the seat is without a sack, and what comes is dropped.
  *
  * Who sends much gets no more than half of a mailbox: what one network holds in it is counted in a table of fixed size,
- * by a hash with a secret key, from one emptying to the next. A flood of IDs that somebody made up or has overheard thus
- * leaves room for others; forged addresses fill it all, as they fill any queue, and what it costs stays the same.
+ * by a hash with a secret key, from one emptying to the next. A flood of IDs that somebody made up or has overheard
+ * thus leaves room for others; forged addresses fill it all, as they fill any queue, and what it costs stays the same.
  *
  * The invariant that matters: `filling` and what belongs to it is touched under the lock alone, `reading` by the owner
  * alone, and no lock is held when the core is called or another lock is taken.

@@ -18,8 +18,8 @@
  *
  * Invariants: a datagram is handed over once - what comes out of a mailbox goes into none. A mailbox holds
  * IO_HANDOVER_BYTES at most, half of them from one network, and drops what comes beyond that. Its memory is part of its
- * engine's budget and taken by the engine's own thread: IO_HANDOVER_FIRST to begin with, all when the first datagrams have
- * come; less where the budget is small. When io_exchange_leave has returned nobody touches the loop any more.
+ * engine's budget and taken by the engine's own thread: IO_HANDOVER_FIRST to begin with, all when the first datagrams
+ * have come; less where the budget is small. When io_exchange_leave has returned nobody touches the loop any more.
  */
 #ifndef IO_HANDOVER_H
 #define IO_HANDOVER_H
@@ -40,8 +40,8 @@ struct io_exchange *io_exchange_new(unsigned seats, const uint8_t secret[16]);
 /* All have left. */
 void io_exchange_free(struct io_exchange *exchange);
 
-/* The engine takes the seat of its number (quic_endpoint_open.engine), which is free and exists. Its own thread. Without
- * memory for a mailbox it gets nothing from others until there is some. */
+/* The engine takes the seat of its number (quic_endpoint_open.engine), which is free and exists. Its own thread.
+ * Without memory for a mailbox it gets nothing from others until there is some. */
 void io_exchange_join(struct io_exchange *exchange, struct io_loop *loop);
 
 /* ---- inside the room ---- */

@@ -121,8 +121,8 @@ static unsigned answer(struct io_loop *loop) {
     return io_sockets_send(loop);
 }
 
-/* The next step: what brings LOOP_MANY objects if it goes on like this; at most twice the last, and no more than that when
- * fewer came: lone ACKs say nothing of what the next train brings. */
+/* The next step: what brings LOOP_MANY objects if it goes on like this; at most twice the last, and no more than that
+ * when fewer came: lone ACKs say nothing of what the next train brings. */
 static void adapt_step(struct io_loop *loop, size_t datagrams, uint64_t objects) {
     uint64_t fit = objects ? datagrams * LOOP_MANY / objects : LOOP_STEP_MOST;
     uint64_t most = datagrams < loop->step ? loop->step : 2 * loop->step;

@@ -6,8 +6,8 @@
  *
  * Between bind and connect the new socket stands beside the listener's like another one, and the system may give it
  * datagrams of anybody. They stay in its queue when it is connected; here they are handed on as if the listener's had
- * received them. From the moment it is connected there are no more of those. When the client moves, or its NAT does, its
- * datagrams match this socket no longer: they reach the listener's, and the connection follows them as ever.
+ * received them. From the moment it is connected there are no more of those. When the client moves, or its NAT does,
+ * its datagrams match this socket no longer: they reach the listener's, and the connection follows them as ever.
  *
  * The invariant that matters: the core hears of a datagram on a connected socket only from the address it is connected
  * to, so what it sends there goes to whom it means. A released socket is closed when the turn ends, for the turn may be

@@ -336,7 +336,8 @@ static bool is_used(struct io_loop *loop, const struct io_socket *socket) {
     return false;
 }
 
-/* Closes what nobody uses any more. Connections are looked through only when one, or a path, has gone since the last time. */
+/* Closes what nobody uses any more. Connections are looked through only when one, or a path, has gone since the last
+ * time. */
 void io_sockets_retire(struct io_loop *loop) {
     io_sockets_drop_released(loop);
     uint64_t gone = loop->endpoint.stats.connections_closed + loop->endpoint.paths_gone;

@@ -1,9 +1,11 @@
 /* qlog_file.c - the thread that writes qlogs, and its queue.
  *
- * A job is bytes for a file, or the news that no more will come. Jobs of all files stand in one line, so a file's jobs are done in their order,
- * and the file is opened with the first of them and closed with the last - by the thread: opening a file can take as long as writing it.
+ * A job is bytes for a file, or the news that no more will come. Jobs of all files stand in one line, so a file's jobs
+ * are done in their order, and the file is opened with the first of them and closed with the last - by the thread:
+ * opening a file can take as long as writing it.
  *
- * The invariant that matters: a file is freed by its last job, which the thread always gets: room for it is made with the file.
+ * The invariant that matters: a file is freed by its last job, which the thread always gets: room for it is made with
+ * the file.
  */
 #include "io/qlog_file.h"
 

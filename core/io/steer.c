@@ -13,13 +13,13 @@
  *     all other long headers            nobody's, or no version of ours: the hash decides
  *
  * When a socket closes, the system moves the last one of the group into its place, and one that is bound later comes
- * last: from then on numbers and places differ, until all have closed and are bound anew. That is the system's business;
- * there is no call that puts a socket at a place, and extended BPF with a map of sockets wants privileges. So a pool's
- * listeners are closed together.
+ * last: from then on numbers and places differ, until all have closed and are bound anew. That is the system's
+ * business; there is no call that puts a socket at a place, and extended BPF with a map of sockets wants privileges. So
+ * a pool's listeners are closed together.
  *
- * The invariant that matters: what the filter says is a hint. An engine gives what is not its own to the one of its pool
- * that the ID names (handover.h), or drops it; it never answers for another one (stateless.c sends resets for IDs with
- * its own number alone).
+ * The invariant that matters: what the filter says is a hint. An engine gives what is not its own to the one of its
+ * pool that the ID names (handover.h), or drops it; it never answers for another one (stateless.c sends resets for IDs
+ * with its own number alone).
  */
 #include <linux/filter.h>
 #include <string.h>

@@ -96,8 +96,8 @@ static void set_features(struct io_udp *udp) {
         set_int(udp->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
 }
 
-/* Nearly all that is sent is marked ECT(0): the socket does it by itself, and only what is not says so. A control message
- * less for each train. */
+/* Nearly all that is sent is marked ECT(0): the socket does it by itself, and only what is not says so. A control
+ * message less for each train. */
 static void set_mark(struct io_udp *udp) {
     bool v4 = udp->family == 4 || udp->dual_stack, v6 = udp->family == 6, given = (udp->features & IO_UDP_ECN) != 0;
     if (given && v4)

@@ -4,10 +4,10 @@
  * Does not know what the datagrams say.
  *
  * Each message gets a 64 KiB buffer of the pool; with GRO the kernel joins datagrams of one flow in it and tells their
- * size, and we hand on slices. The number of buffers offered follows the traffic: a busy socket prepares IO_UDP_BATCH. A
- * call that returns fewer than it was offered has drained the socket; it is not asked again. On a socket that its owner
- * found quiet one message is taken by a plain recvmsg: to look for a second would hold up the answer to the first, and
- * the poll that follows tells of one anyway.
+ * size, and we hand on slices. The number of buffers offered follows the traffic: a busy socket prepares IO_UDP_BATCH.
+ * A call that returns fewer than it was offered has drained the socket; it is not asked again. On a socket that its
+ * owner found quiet one message is taken by a plain recvmsg: to look for a second would hold up the answer to the
+ * first, and the poll that follows tells of one anyway.
  *
  * The invariant that matters: a buffer is referenced by us from base_buf_get until the sink has seen every slice of it;
  * one that the kernel did not fill goes back untouched.

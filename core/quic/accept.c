@@ -121,7 +121,8 @@ static enum token_verdict token_judge(struct quic_endpoint *endpoint, const stru
     return valid && !r.bad && quic_cid_equal(&scid, &header->dcid) ? TOKEN_RETRY : TOKEN_INVALID;
 }
 
-/* The token was good. What the connection it came from had found its path to carry, if anything, goes to the new one. */
+/* The token was good. What the connection it came from had found its path to carry, if anything, goes to the new
+ * one. */
 static void token_resume(struct quic_conn *conn, const struct quic_header *header, base_time now) {
     struct quic_endpoint *endpoint = conn->endpoint;
     uint8_t plain[CRYPTO_TOKEN_MAX];

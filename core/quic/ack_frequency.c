@@ -1,12 +1,13 @@
 /* ack_frequency.c - the sender's word in how often its packets are acknowledged (draft-ietf-quic-ack-frequency).
  *
- * Asking: an eighth of the window in packets, and a quarter of the round trip but no more than 25 ms. It is said again when the window has
- * doubled or halved, at most once a round trip. Until the frame is acknowledged either delay may be in force, so the probe time-out counts
- * with the longer one.
+ * Asking: an eighth of the window in packets, and a quarter of the round trip but no more than 25 ms. It is said again
+ * when the window has doubled or halved, at most once a round trip. Until the frame is acknowledged either delay may be
+ * in force, so the probe time-out counts with the longer one.
  *
  * Being asked: the threshold and the delay go into the policy of ack.c, which then does not adapt by itself any more.
  *
- * The invariant that matters: recovery.max_ack_delay is never below what the peer may be using. Sections 4, 5, 6 and 7 of the draft.
+ * The invariant that matters: recovery.max_ack_delay is never below what the peer may be using. Sections 4, 5, 6 and 7
+ * of the draft.
  */
 #include "quic/ack_frequency.h"
 

@@ -1,7 +1,8 @@
 /* ack_frequency.h - how often the peer is asked to acknowledge, and what we are asked (draft-ietf-quic-ack-frequency).
  *
- * Every ACK costs both sides a packet. A sender knows best how many it needs: about eight in a round trip keep window, pacing and loss detection
- * going. So, where the peer speaks the extension, it is told so as the window grows and shrinks.
+ * Every ACK costs both sides a packet. A sender knows best how many it needs: about eight in a round trip keep window,
+ * pacing and loss detection going. So, where the peer speaks the extension, it is told so as the window grows and
+ * shrinks.
  *
  * Invariant: a frame is wanted or in flight only if the peer sent min_ack_delay.
  */

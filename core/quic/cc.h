@@ -165,7 +165,8 @@ struct quic_pacer {
 void quic_pacer_init(struct quic_pacer *pacer, bool enabled);
 /* Bytes a second for this controller now: its own rate, or window / smoothed RTT * 2 in slow start, * 1.25 after. */
 uint64_t quic_pacer_rate(const struct quic_cc *cc, const struct quic_rtt *rtt);
-/* Largest burst: the controller's quantum, or about 2 ms of the rate, at least 10 and at most 64 KiB / mtu (but >= 10) datagrams. */
+/* Largest burst: the controller's quantum, or about 2 ms of the rate, at least 10 and at most 64 KiB / mtu (but >= 10)
+ * datagrams. */
 uint64_t quic_pacer_burst(const struct quic_cc *cc, uint64_t rate);
 /* Bytes that may be sent now (0: wait). UINT64_MAX when pacing is off. */
 uint64_t quic_pacer_allowance(struct quic_pacer *pacer, const struct quic_cc *cc, const struct quic_rtt *rtt,

@@ -23,8 +23,8 @@
 #define BBR_STARTUP_LOSS_RANGES 6u
 #define BBR_DRAIN_ROUNDS 3u
 #define BBR_PROBE_RTT_DURATION (200 * BASE_MS)
-/* In the first round after ProbeRTT the flight grows again; samples of what was sent then tell of what was in flight, not of
- * the path. */
+/* In the first round after ProbeRTT the flight grows again; samples of what was sent then tell of what was in flight,
+ * not of the path. */
 #define BBR_HELD_ROUNDS 2u
 #define BBR_PROBE_WAIT (2 * BASE_SEC)
 #define BBR_PROBE_ROUNDS_MOST 63u

@@ -85,9 +85,10 @@ static inline uint64_t bbr_scale(uint64_t a, double gain) {
 static inline bool bbr_in_probe_bw(const struct bbr *b) {
     return b->state >= BBR_PROBE_DOWN && b->state <= BBR_PROBE_UP;
 }
-/* More than the threshold, and more than chance makes of it: of n packets that are lost with a chance of p each, n * p are, give
- * or take the root of that. A path that loses 1 % by itself loses 2 % of one flight in twenty; with two such deviations
- * it is one in some thousands, while a queue that overflows loses half of what is too much and is found all the same. */
+/* More than the threshold, and more than chance makes of it: of n packets that are lost with a chance of p each, n * p
+ * are, give or take the root of that. A path that loses 1 % by itself loses 2 % of one flight in twenty; with two such
+ * deviations it is one in some thousands, while a queue that overflows loses half of what is too much and is found all
+ * the same. */
 static inline bool bbr_is_too_high(const struct quic_cc *cc, uint64_t lost, uint64_t in_flight) {
     double expected = (double)in_flight * BBR_LOSS_THRESH, beyond = (double)lost - expected;
     return beyond > 0.0 && beyond * beyond > 4.0 * expected * (double)cc->mtu;

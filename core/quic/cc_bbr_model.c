@@ -105,8 +105,8 @@ static void model_update_latest(struct bbr *b, const struct quic_cc_ack *ack) {
         b->loss_round_delivered = ack->delivered;
 }
 
-/* The least that rates measured now may owe to our own pacing. A sample is about what was acknowledged after a packet was sent,
- * and that was sent up to a round before it: what is acknowledged in this round tells of the last two. */
+/* The least that rates measured now may owe to our own pacing. A sample is about what was acknowledged after a packet
+ * was sent, and that was sent up to a round before it: what is acknowledged in this round tells of the last two. */
 static double model_least_gain(const struct bbr *b) {
     const uint8_t states[] = {b->state, b->loss_round_states[0], b->loss_round_states[1]};
     double least = 1.0;

@@ -1,8 +1,8 @@
 /* cid.h - connection IDs: those we issue and those the peer gave us (RFC 9000 section 5.1).
  *
  * Our IDs are 10 bytes: one byte in the clear that names the engine (so that a socket filter can steer), and 72 bits
- * that hold the connection's slot and the serial number of the ID, mixed by a keyed permutation: looking a connection up
- * needs no table, and an observer cannot tell which IDs belong together. (Behind a load balancer that speaks QUIC-LB
+ * that hold the connection's slot and the serial number of the ID, mixed by a keyed permutation: looking a connection
+ * up needs no table, and an observer cannot tell which IDs belong together. (Behind a load balancer that speaks QUIC-LB
  * they look as it wants: lb.h.)
  *
  * Invariant: a local ID is accepted exactly while its entry is in use; an engine never issues an ID twice, for serial

@@ -1,11 +1,13 @@
 /* close.c - the end of a connection as RFC 9000 section 10 has it: a state, not an event.
  *
- * closing: we have said CONNECTION_CLOSE, at every level the peer may be able to read (10.2.3), keep that datagram, and answer what still arrives with it -
- * the 1st, 2nd, 4th, 8th ... datagram, so that two closing sides never feed each other. draining: the peer has closed; we are silent. Both last 3 PTO, in which
- * late packets find a connection that knows what to do with them.
+ * closing: we have said CONNECTION_CLOSE, at every level the peer may be able to read (10.2.3), keep that datagram, and
+ * answer what still arrives with it - the 1st, 2nd, 4th, 8th ... datagram, so that two closing sides never feed each
+ * other. draining: the peer has closed; we are silent. Both last 3 PTO, in which late packets find a connection that
+ * knows what to do with them.
  *
- * The application learns once, with the cause that came first. The machines (TLS, recovery, keys) go as soon as nothing needs them: at once when
- * draining, after the CONNECTION_CLOSE has been written when closing - never while a caller further up the stack still uses them.
+ * The application learns once, with the cause that came first. The machines (TLS, recovery, keys) go as soon as nothing
+ * needs them: at once when draining, after the CONNECTION_CLOSE has been written when closing - never while a caller
+ * further up the stack still uses them.
  *
  * Invariant: conn->close never changes after it was set.
  */
@@ -101,7 +103,8 @@ static bool close_speaks_at(const struct quic_conn *conn, enum crypto_level leve
              conn->handshake_complete);
 }
 
-/* One CONNECTION_CLOSE. What the application said is hidden until it can be read by the peer's application only (10.2.3). */
+/* One CONNECTION_CLOSE. What the application said is hidden until it can be read by the peer's application only
+ * (10.2.3). */
 bool quic_close_fill(struct quic_tx *tx) {
     const struct quic_close *close = &tx->conn->close;
     if (close->app && tx->level != CRYPTO_APPLICATION)

@@ -1,11 +1,13 @@
 /* conn.c - birth, timers and end of a connection object.
  *
- * A connection is assembled here from its machines and taken apart here. In between this file only keeps its clock: an array of deadlines, of
- * which the soonest stands in the endpoint's heap. Deadlines that follow from other state (loss, paths) are recomputed once a turn.
+ * A connection is assembled here from its machines and taken apart here. In between this file only keeps its clock: an
+ * array of deadlines, of which the soonest stands in the endpoint's heap. Deadlines that follow from other state (loss,
+ * paths) are recomputed once a turn.
  *
  * Not here: what packets do (rx_*.c, tx_*.c), how it ends on the wire (close.c), TLS (handshake.c).
  *
- * Invariant: conn->timer is in the heap exactly when some deadline is not BASE_NEVER, and no later than the soonest. RFC 9000 sections 5, 7, 10.1.
+ * Invariant: conn->timer is in the heap exactly when some deadline is not BASE_NEVER, and no later than the soonest.
+ * RFC 9000 sections 5, 7, 10.1.
  */
 #include <assert.h>
 
@@ -189,16 +191,16 @@ static bool conn_is_blocked(struct quic_conn *conn) {
     return allowance == 0 || (conn->keys[CRYPTO_INITIAL].tx && allowance < QUIC_MIN_INITIAL);
 }
 
-/* An ACK that is due goes with the next output, for the connection is dirty. One that was due and did not go, for want of memory, is
- * tried again a little later: a timer that stands in the past would wake us without end. */
+/* An ACK that is due goes with the next output, for the connection is dirty. One that was due and did not go, for want
+ * of memory, is tried again a little later: a timer that stands in the past would wake us without end. */
 static base_time conn_ack_deadline(const struct quic_conn *conn, base_time now) {
     base_time deadline = conn->acks[QUIC_APPLICATION].deadline;
     return deadline > now ? deadline : base_time_add(now, conn->config->options.max_ack_delay);
 }
 
-/* Each packet moves the idle time-out on, and an entry that goes from the front of a large heap to its end moves others on its way. So
- * one that has half of the time-out still before it stays: of a peer that goes on it is moved in time, for one that does not it
- * comes early, once. */
+/* Each packet moves the idle time-out on, and an entry that goes from the front of a large heap to its end moves others
+ * on its way. So one that has half of the time-out still before it stays: of a peer that goes on it is moved in time,
+ * for one that does not it comes early, once. */
 static bool conn_timer_will_do(const struct quic_conn *conn, base_time soonest, base_time now) {
     const struct base_heap_entry *timer = &conn->timer;
     if (!timer->place || timer->key == soonest)

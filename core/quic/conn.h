@@ -1,11 +1,13 @@
 /* conn.h - one QUIC connection: what it is made of, and the calls that serve it.
  *
- * The connection is a bundle of machines that know little of each other - streams, recovery, acknowledgements, paths, connection IDs, keys,
- * TLS - and this file's struct is where they meet. conn.c owns birth, life and death; what arrives goes through rx_packet.c and rx_frame.c, what leaves
- * through tx_frame.c and tx_packet.c; close.c ends it. Nothing here makes a system call or reads a clock.
+ * The connection is a bundle of machines that know little of each other - streams, recovery, acknowledgements, paths,
+ * connection IDs, keys, TLS - and this file's struct is where they meet. conn.c owns birth, life and death; what
+ * arrives goes through rx_packet.c and rx_frame.c, what leaves through tx_frame.c and tx_packet.c; close.c ends it.
+ * Nothing here makes a system call or reads a clock.
  *
- * Life: HANDSHAKE -> ESTABLISHED -> CLOSING or DRAINING -> freed by the endpoint. CLOSED is raised once, when the end is known, and the object
- * stays for 3 PTO to answer or swallow late packets (RFC 9000 10.2), holding no streams and no TLS by then.
+ * Life: HANDSHAKE -> ESTABLISHED -> CLOSING or DRAINING -> freed by the endpoint. CLOSED is raised once, when the end
+ * is known, and the object stays for 3 PTO to answer or swallow late packets (RFC 9000 10.2), holding no streams and no
+ * TLS by then.
  *
  * Invariant: in state CLOSING and DRAINING there are no streams, no TLS object and no recovery state.
  */
@@ -242,12 +244,14 @@ struct quic_connect {
 /* Starts a client connection: 0 and *out, or ERR_*. `why` (may be NULL) gets a text. */
 int quic_conn_connect(struct quic_endpoint *endpoint, const struct quic_connect *connect, base_time now,
                       struct quic_conn **out, struct crypto_error *why);
-/* Ends the connection (RFC 9000 10.2). The streams hear of it, then CLOSED is raised. Idempotent: what ended it first stands. */
+/* Ends the connection (RFC 9000 10.2). The streams hear of it, then CLOSED is raised. Idempotent: what ended it first
+ * stands. */
 void quic_conn_close(struct quic_conn *conn, bool app, uint64_t code, const char *reason, size_t reason_len,
                      base_time now);
-/* What became of 0-RTT (RFC 9001 4.6). Client: PENDING right after connecting says that streams may be opened and written before CONNECTED; when
- * CONNECTED comes it is ACCEPTED or REJECTED, and what was written goes out again by itself if it was rejected. Server: ACCEPTED from the moment that
- * 0-RTT packets can be read; until CONNECTED what was read may be a replay (see quic_stream_may_be_replay). */
+/* What became of 0-RTT (RFC 9001 4.6). Client: PENDING right after connecting says that streams may be opened and
+ * written before CONNECTED; when CONNECTED comes it is ACCEPTED or REJECTED, and what was written goes out again by
+ * itself if it was rejected. Server: ACCEPTED from the moment that 0-RTT packets can be read; until CONNECTED what was
+ * read may be a replay (see quic_stream_may_be_replay). */
 static inline enum crypto_early quic_conn_early(const struct quic_conn *conn) {
     return (enum crypto_early)conn->early_data;
 }

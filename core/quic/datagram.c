@@ -1,13 +1,15 @@
 /* datagram.c - unreliable datagrams of the application (RFC 9221).
  *
- * Knows two queues of whole datagrams, how one becomes a DATAGRAM frame, and who is still to hear what. Does not know when something may be sent
- * (tx_packet.c), nor what else goes into the packet (tx_frame.c).
+ * Knows two queues of whole datagrams, how one becomes a DATAGRAM frame, and who is still to hear what. Does not know
+ * when something may be sent (tx_packet.c), nor what else goes into the packet (tx_frame.c).
  *
- * What was sent is not kept. A datagram that somebody asked about leaves a ticket behind, which its frame record names together with the
- * datagram's sequence number: the first final fate frees the ticket, and a record that comes back later - acknowledged after it was given
- * up, say - finds another sequence number there. So each token hears one end, whatever packets do.
+ * What was sent is not kept. A datagram that somebody asked about leaves a ticket behind, which its frame record names
+ * together with the datagram's sequence number: the first final fate frees the ticket, and a record that comes back
+ * later - acknowledged after it was given up, say - finds another sequence number there. So each token hears one end,
+ * whatever packets do.
  *
- * The invariant that matters: note_count + owed <= capacity; hence noting what happened never fails. RFC 9221 sections 3, 4 and 5.
+ * The invariant that matters: note_count + owed <= capacity; hence noting what happened never fails. RFC 9221 sections
+ * 3, 4 and 5.
  */
 #include "quic/datagram.h"
 
@@ -243,7 +245,8 @@ int quic_datagrams_send(struct quic_datagrams *set, const uint8_t *data, size_t 
     return 0;
 }
 
-/* The frame into `room` bytes: with its length if that fits; else, PADDING before it, up to the end of the packet. False: it does not fit. */
+/* The frame into `room` bytes: with its length if that fits; else, PADDING before it, up to the end of the packet.
+ * False: it does not fit. */
 static bool tx_frame(struct base_writer *out, const struct quic_datagram_item *item) {
     size_t room = base_writer_left(out);
     if (room < 1 + (size_t)item->len)
@@ -348,8 +351,8 @@ void quic_datagrams_take(struct quic_datagrams *set) {
     set->sparse = true;
 }
 
-/* The slices of one buffer behind `*at`, which stand together: copied if they are less than half of it. Returns where to go on; NULL: out of
- * memory. */
+/* The slices of one buffer behind `*at`, which stand together: copied if they are less than half of it. Returns where
+ * to go on; NULL: out of memory. */
 static struct quic_datagram_item **compact_run(struct quic_datagrams *set, struct quic_datagram_item **at) {
     struct base_buf *buf = (*at)->buf;
     struct quic_datagram_item *end = *at;
@@ -428,7 +431,7 @@ static size_t conn_packet_overhead(const struct quic_conn *conn) {
         quic_remote_cids_of_path((struct quic_remote_cids *)&conn->remote_cids, conn->recovery.active);
     size_t dcid_len = remote ? remote->cid.len : QUIC_CID_MAX, overhead = 1 + dcid_len + 4 + 1 + CRYPTO_TAG_SIZE;
     if (!conn->keys[CRYPTO_APPLICATION].tx)
-        overhead += 4u + 1 + 1 + (size_t)conn->endpoint->cid_len + 2; /* 0-RTT: version, lengths of both IDs, our ID, Length */
+        overhead += 4u + 1 + 1 + (size_t)conn->endpoint->cid_len + 2; /* 0-RTT: version, IDs' lengths, ours, Length */
     return overhead;
 }
 

@@ -2,17 +2,18 @@
  *
  * (struct quic_datagram, in endpoint.h, is a UDP datagram. Here a datagram is what a DATAGRAM frame carries.)
  *
- * A datagram goes out whole, once, in the order of sending, under congestion control and pacing but without flow control; it is never sent again.
- * Whoever sends one with a token hears what became of it: SENT when it left, and then, or without ever having left, exactly one of ACKED, LOST and
- * DROPPED. Room for these answers is taken with the datagram, so an answer cannot be lost.
+ * A datagram goes out whole, once, in the order of sending, under congestion control and pacing but without flow
+ * control; it is never sent again. Whoever sends one with a token hears what became of it: SENT when it left, and then,
+ * or without ever having left, exactly one of ACKED, LOST and DROPPED. Room for these answers is taken with the
+ * datagram, so an answer cannot be lost.
  *
- * Received datagrams are slices of receive buffers like stream bytes; small ones, and what would pin a mostly empty buffer at the end of a turn,
- * are copied.
+ * Received datagrams are slices of receive buffers like stream bytes; small ones, and what would pin a mostly empty
+ * buffer at the end of a turn, are copied.
  *
  * A connection has no struct quic_datagrams before its first datagram.
  *
- * Invariant: bytes and count of a queue are those of its items; every ticket in use is the queue's or in flight, and notes has room for all its
- * answers still to come.
+ * Invariant: bytes and count of a queue are those of its items; every ticket in use is the queue's or in flight, and
+ * notes has room for all its answers still to come.
  */
 #ifndef QUIC_DATAGRAM_H
 #define QUIC_DATAGRAM_H
@@ -32,7 +33,7 @@ enum quic_datagram_fate { /* the last three are final */
                           QUIC_DATAGRAM_SENT = 1,
                           QUIC_DATAGRAM_ACKED,
                           QUIC_DATAGRAM_LOST,
-                          QUIC_DATAGRAM_DROPPED, /* never sent: pushed out of the queue, too large for the path by now, or the connection ended */
+                          QUIC_DATAGRAM_DROPPED, /* never sent: pushed out, too large by now, or the connection ended */
 };
 
 struct quic_datagram_note {
@@ -89,15 +90,17 @@ struct quic_datagram_view {
 
 void quic_datagrams_init(struct quic_datagrams *set, struct base_mem *mem, struct base_events *events,
                          struct base_event *event, struct conn_stats *stats, const struct options *options);
-/* The connection is over: what was not sent is DROPPED, what is in flight LOST. What was received can still be taken. */
+/* The connection is over: what was not sent is DROPPED, what is in flight LOST. What was received can still be
+ * taken. */
 void quic_datagrams_close(struct quic_datagrams *set);
 void quic_datagrams_clear(struct quic_datagrams *set);
 
-/* Queues a copy. `token` 0: nothing is to be told. `max`: what fits now. 0; ERR_TOO_LARGE, ERR_BLOCKED (the queue is full and the option says to keep
- * what is in it, or too many answers wait; ROOM is raised when there is room), ERR_NOMEM, ERR_CLOSED. */
+/* Queues a copy. `token` 0: nothing is to be told. `max`: what fits now. 0; ERR_TOO_LARGE, ERR_BLOCKED (the queue is
+ * full and the option says to keep what is in it, or too many answers wait; ROOM is raised when there is room),
+ * ERR_NOMEM, ERR_CLOSED. */
 int quic_datagrams_send(struct quic_datagrams *set, const uint8_t *data, size_t len, size_t max, uint64_t token);
-/* Puts queued datagrams into the open packet of `log`, as many as fit. True when something was written. Those over `max` can never be sent and are
- * dropped. */
+/* Puts queued datagrams into the open packet of `log`, as many as fit. True when something was written. Those over
+ * `max` can never be sent and are dropped. */
 bool quic_datagrams_tx(struct quic_datagrams *set, struct base_writer *out, struct quic_sent *log, size_t max);
 /* A record of ours met its fate for good. */
 void quic_datagrams_on_fate(struct quic_datagrams *set, const struct quic_sent_frame *frame, bool acked);
@@ -114,9 +117,11 @@ void quic_datagrams_compact(struct quic_datagrams *set);
 static inline bool quic_datagrams_sendable(const struct quic_datagrams *set) { return set && set->out.first != NULL; }
 
 /* ---- of a connection ---- */
-/* Most bytes a datagram may have now, on the active path; 0 when the peer takes none (or takes empty ones only). It grows and shrinks with the path. */
+/* Most bytes a datagram may have now, on the active path; 0 when the peer takes none (or takes empty ones only). It
+ * grows and shrinks with the path. */
 size_t quic_conn_datagram_max(const struct quic_conn *conn);
-/* 0: the peer takes datagrams, perhaps only empty ones. ERR_CLOSED, ERR_STATE before its limit is known, ERR_UNSUPPORTED when it takes none. */
+/* 0: the peer takes datagrams, perhaps only empty ones. ERR_CLOSED, ERR_STATE before its limit is known,
+ * ERR_UNSUPPORTED when it takes none. */
 int quic_conn_datagram_ready(const struct quic_conn *conn);
 /* As quic_datagrams_send, and as quic_conn_datagram_ready. */
 int quic_conn_datagram_send(struct quic_conn *conn, const uint8_t *data, size_t len, uint64_t token);
@@ -125,7 +130,8 @@ void quic_conn_datagram_take(struct quic_conn *conn);
 size_t quic_conn_datagram_notes(struct quic_conn *conn, struct quic_datagram_note *notes, size_t max);
 /* A frame from the peer: 0, QUIC_RX_DROP or PROTOCOL_VIOLATION. */
 int quic_conn_datagram_rx(struct quic_conn *conn, const struct quic_frame *frame, struct base_buf *buf, bool early);
-/* An item that says no more than that its packet was lost or not is not told twice: what a PTO hands out is still in flight. */
+/* An item that says no more than that its packet was lost or not is not told twice: what a PTO hands out is still in
+ * flight. */
 void quic_conn_datagram_fate(struct quic_conn *conn, const struct quic_sent_frame *frame, bool acked);
 /* A packet was declared lost whose records were handed out by a PTO before. */
 void quic_conn_datagram_lost_packet(struct quic_conn *conn, const struct quic_sent_packet *packet);

@@ -1,11 +1,12 @@
 /* ecn.c - the test of a path, and the check of counts (RFC 9000 section 13.4.2, appendix A.4).
  *
- * Networks do four things to the mark on a packet: keep it, clear it, change it, or drop the packet for it. So a path is
- * tested with its first ten packets, or for three PTO. One that is acknowledged as it was sent proves the path capable.
- * What speaks against it: an ACK that does not account for the marks it acknowledges (cleared, or changed to ECT(1));
- * marks that all come back as CE, for a queue that is full from the first packet on and marks each of ten is far rarer
- * than a box that sets both bits; and losing all of them. A probe time-out ends the test at once, so that probes are not
- * marked: a network that drops what is marked costs one PTO. A single lost packet is not held against the path, though.
+ * Networks do four things to the mark on a packet: keep it, clear it, change it, or drop the packet for it. So a path
+ * is tested with its first ten packets, or for three PTO. One that is acknowledged as it was sent proves the path
+ * capable. What speaks against it: an ACK that does not account for the marks it acknowledges (cleared, or changed to
+ * ECT(1)); marks that all come back as CE, for a queue that is full from the first packet on and marks each of ten is
+ * far rarer than a box that sets both bits; and losing all of them. A probe time-out ends the test at once, so that
+ * probes are not marked: a network that drops what is marked costs one PTO. A single lost packet is not held against
+ * the path, though.
  *
  * Not here: what a CE mark does to the window (recovery_ack.c), which datagrams may be marked (tx_packet.c).
  *

@@ -2,8 +2,8 @@
  * marks is believed (RFC 9000 section 13.4, appendix A.4; RFC 9002 sections 7.1 and 8.3).
  *
  * There are two pieces of state, for the peer counts marks in each packet number space, over all paths, while it is a
- * path that keeps, bleaches, mangles or swallows them. The counts are checked once an ACK; the verdict goes to the paths
- * whose packets it acknowledged.
+ * path that keeps, bleaches, mangles or swallows them. The counts are checked once an ACK; the verdict goes to the
+ * paths whose packets it acknowledged.
  *
  * Invariant: only a path in state CAPABLE lets CE marks speak; a path that has FAILED is never marked again.
  */
@@ -37,7 +37,8 @@ struct quic_ecn_counts {
 
 /* A path begins (or begins again): tests, when marks are wanted. */
 void quic_ecn_start(struct quic_ecn_path *path, bool wanted, base_time now);
-/* The mark for the next datagram on this path. The path may fail by it: the test was over, and nothing had come of it. */
+/* The mark for the next datagram on this path. The path may fail by it: the test was over, and nothing had come of
+ * it. */
 enum quic_ecn quic_ecn_mark(struct quic_ecn_path *path, base_time now);
 /* A marked packet left. `period`: how long a test may last (3 PTO). */
 void quic_ecn_on_sent(struct quic_ecn_path *path, base_time now, base_time period);

@@ -285,8 +285,9 @@ static void conn_settle(struct quic_conn *conn) {
     quic_gate_settle(conn);
 }
 
-/* Whoever had a turn is in the list: input, timers and output touch, calls of the application make dirty and touch. Those
- * that were dirty before and still wait for their turn to send are not looked at again: there may be thousands. */
+/* Whoever had a turn is in the list: input, timers and output touch, calls of the application make dirty and touch.
+ * Those that were dirty before and still wait for their turn to send are not looked at again: there may be
+ * thousands. */
 void quic_endpoint_settle(struct quic_endpoint *endpoint) {
     for (struct base_node *node = base_list_first(&endpoint->touched); node;
          node = base_list_next(&endpoint->touched, node))

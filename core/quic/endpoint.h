@@ -40,7 +40,8 @@ struct quic_resume_saved;
 enum quic_validate { QUIC_VALIDATE_NEVER = 0, QUIC_VALIDATE_ALWAYS, QUIC_VALIDATE_AUTO };
 
 /* What many connections share; immutable after first use, counted (abi owns and frees it through `release`). */
-/* What the token of an Initial is: nothing, not the fleet's or no longer good, from a Retry, from an earlier connection. */
+/* What the token of an Initial is: nothing, not the fleet's or no longer good, from a Retry, from an earlier
+ * connection. */
 enum quic_token_kind { QUIC_TOKEN_NONE, QUIC_TOKEN_OTHER, QUIC_TOKEN_RETRY, QUIC_TOKEN_NEW };
 
 /* As the options say; in, at a proven address; CONNECTION_REFUSED; a Retry; nothing. */
@@ -207,8 +208,8 @@ void quic_endpoint_settle(struct quic_endpoint *endpoint);
 void quic_endpoint_forget(struct quic_endpoint *endpoint, struct quic_conn *conn);
 
 struct quic_lb_config;
-/* Connection IDs are made for this load balancer from now on (QUIC-LB). Before the first one is made, or with the length
- * they have: what was issued stays good, so configurations can be rotated. ERR_INVALID, ERR_STATE, ERR_NOMEM. */
+/* Connection IDs are made for this load balancer from now on (QUIC-LB). Before the first one is made, or with the
+ * length they have: what was issued stays good, so configurations can be rotated. ERR_INVALID, ERR_STATE, ERR_NOMEM. */
 int quic_endpoint_set_lb(struct quic_endpoint *endpoint, const struct quic_lb_config *config);
 
 /* Which byte of our connection IDs tells engines of a pool apart; -1: none that can be read. */
@@ -227,8 +228,8 @@ bool quic_endpoint_owns_cid(struct quic_endpoint *endpoint, const uint8_t *id, s
 /* RETIRE_CONNECTION_ID: quic_local_cids_retire, and nothing leads here by it any more. */
 enum quic_error quic_endpoint_retire_cid(struct quic_endpoint *endpoint, struct quic_conn *conn, uint64_t sequence,
                                          const struct quic_cid *arrived_on);
-/* The number of the engine beside this one that could have; -1: none. Of load balancers' IDs that is the server ID's last
- * byte, when the rest of it is ours. */
+/* The number of the engine beside this one that could have; -1: none. Of load balancers' IDs that is the server ID's
+ * last byte, when the rest of it is ours. */
 int quic_endpoint_sibling_of(struct quic_endpoint *endpoint, const uint8_t *id, size_t len);
 /* Registers a connection's new local ID (fills it in and adds it to local_cids); false when all entries are used. */
 bool quic_endpoint_issue_cid(struct quic_endpoint *endpoint, struct quic_conn *conn);

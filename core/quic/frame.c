@@ -1,5 +1,5 @@
-/* frame.c - frames as bytes: RFC 9000 section 19 and the frame encoding rules of section 12.4, RFC 9221 section 4, and the
- * drafts ietf-quic-reliable-stream-reset and ietf-quic-ack-frequency.
+/* frame.c - frames as bytes: RFC 9000 section 19 and the frame encoding rules of section 12.4, RFC 9221 section 4, and
+ * the drafts ietf-quic-reliable-stream-reset and ietf-quic-ack-frequency.
  *
  * Knows the layout of every frame and the limits that can be seen in the frame alone. Does not know which packet a
  * frame came in, what state it meets, or whether a stream it names exists: that is rx_frame.c.
@@ -7,9 +7,9 @@
  * The invariant that matters: a frame that was parsed without error is wholly inside the packet, and its numbers can
  * be added up without a check: no ACK range reaches below 0, no stream or CRYPTO byte lies beyond 2^62-1.
  *
- * STREAM and ACK frames come with nearly every packet. They are tried first, by one compare each; everything else
- * goes through a table by type, but for the one type of two bytes. A length is compared with what is left before it becomes a size_t, which may be
- * narrower.
+ * STREAM and ACK frames come with nearly every packet. They are tried first, by one compare each; everything else goes
+ * through a table by type, but for the one type of two bytes. A length is compared with what is left before it becomes
+ * a size_t, which may be narrower.
  */
 #include "quic/frame.h"
 

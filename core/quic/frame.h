@@ -77,8 +77,8 @@ struct quic_frame {
 
 /* Reads the next frame. 0, or the transport error to close with: FRAME_ENCODING_ERROR for bytes that are no frame
  * (unknown type, cut short, a field out of its range: stream count > 2^60, offset + length > 2^62-1, connection ID
- * length not 1..20, retire_prior_to > sequence, empty NEW_TOKEN, reliable size > final size), PROTOCOL_VIOLATION for a frame type not in its
- * shortest encoding. On an error frame->type says which type it was, as far as known. */
+ * length not 1..20, retire_prior_to > sequence, empty NEW_TOKEN, reliable size > final size), PROTOCOL_VIOLATION for a
+ * frame type not in its shortest encoding. On an error frame->type says which type it was, as far as known. */
 enum quic_error quic_frame_parse(struct base_reader *in, struct quic_frame *frame);
 
 /* Walks a parsed ACK frame's ranges downwards. Start with *low = largest - first_range (the first range is [*low,

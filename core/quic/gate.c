@@ -6,22 +6,24 @@
  * client without a token is asked for a Retry, until half of both budgets is free again.
  *
  * A prefix that holds its share of the half-open places is asked for a Retry even when the engine does not guard; one
- * that holds its share of all handshakes, or of what all connections hold while memory is scarce, is not answered. While
- * half of the places are free nobody is too many: a crowd behind one address is served as long as it is alone.
+ * that holds its share of all handshakes, or of what all connections hold while memory is scarce, is not answered.
+ * While half of the places are free nobody is too many: a crowd behind one address is served as long as it is alone.
  *
- * What a turn has no time for, or the engine no place, waits in the lobby (lobby.h), from where a turn takes no more than
- * it can begin. Whoever comes while others wait goes behind them, in the lane of his network; when the lobby is full he
- * takes the place of who came last to the fullest lane, if his own holds less. A place becomes free when a handshake
- * ends, or when its client is silent for so long that it is given to the next: nobody can sit there by saying a little
- * now and then, so the wait has an end.
+ * What a turn has no time for, or the engine no place, waits in the lobby (lobby.h), from where a turn takes no more
+ * than it can begin. Whoever comes while others wait goes behind them, in the lane of his network; when the lobby is
+ * full he takes the place of who came last to the fullest lane, if his own holds less. A place becomes free when a
+ * handshake ends, or when its client is silent for so long that it is given to the next: nobody can sit there by saying
+ * a little now and then, so the wait has an end.
  *
  * A handshake takes one place; more when its client makes it hold more than others do, as it comes (quic_gate_weigh). A
  * connection has a weight all its life: one for itself, and more for what its peer has it hold (quic_gate_settle).
  *
- * A hello of two datagrams gets one answer: what follows a datagram that was turned away, within the time that datagrams
- * of one flight are apart, is turned away without a word. It would make a connection that its client knows nothing of.
+ * A hello of two datagrams gets one answer: what follows a datagram that was turned away, within the time that
+ * datagrams of one flight are apart, is turned away without a word. It would make a connection that its client knows
+ * nothing of.
  *
- * The invariant that matters: a connection is counted in what its `gate` bits say, once, under the prefix it began with.
+ * The invariant that matters: a connection is counted in what its `gate` bits say, once, under the prefix it began
+ * with.
  */
 #include <assert.h>
 
@@ -149,8 +151,8 @@ static bool gate_guards(struct quic_endpoint *endpoint, const struct options *op
 
 #define FEW 8u /* weight of so many connections at rest: that is nobody's share */
 
-/* While memory is scarce a prefix that holds its share of it gets no more connections. One that is as good as
- * alone gets them until five sixths are used: the rest, up to the seven eighths beyond which nobody gets in, is for those who
+/* While memory is scarce a prefix that holds its share of it gets no more connections. One that is as good as alone
+ * gets them until five sixths are used: the rest, up to the seven eighths beyond which nobody gets in, is for those who
  * may come from elsewhere. */
 static bool takes_too_much(const struct quic_endpoint *endpoint, const struct options *options, uint64_t prefix) {
     const struct base_mem *mem = endpoint->mem;

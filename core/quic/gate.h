@@ -10,8 +10,8 @@
  * size (a count-min sketch under a secret hash): an attacker who owns millions of prefixes cannot make it grow, and a
  * collision makes an innocent network look larger, never an attacker smaller; the price is a Retry.
  *
- * Whoever makes his handshake larger than others are takes more places for it, by the same rules: shares and budgets are
- * of places, and so of memory. Connections that are complete have weights in their places, and a network's share of
+ * Whoever makes his handshake larger than others are takes more places for it, by the same rules: shares and budgets
+ * are of places, and so of memory. Connections that are complete have weights in their places, and a network's share of
  * scarce memory is one of weight: a few that hold much are as many as many that hold little.
  *
  * Invariant: half_open, handshakes, weight and the sums of each row of the table are what the live connections were

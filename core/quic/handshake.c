@@ -1,10 +1,11 @@
 /* handshake.c - TLS and the connection: CRYPTO bytes to and fro, keys as they come, completion and confirmation.
  *
- * The connection learns here when it may do what: keys of a level are installed as TLS gives them and thrown away as RFC 9001 section 4.9 says; the
- * peer's transport parameters are checked against the connection IDs that were really used (RFC 9000 section 7.3).
+ * The connection learns here when it may do what: keys of a level are installed as TLS gives them and thrown away as
+ * RFC 9001 section 4.9 says; the peer's transport parameters are checked against the connection IDs that were really
+ * used (RFC 9000 section 7.3).
  *
- * Callbacks of crypto/tls.h run inside crypto_tls_input: an error found there is recorded by quic_conn_fail and acted on when TLS has
- * returned.
+ * Callbacks of crypto/tls.h run inside crypto_tls_input: an error found there is recorded by quic_conn_fail and acted
+ * on when TLS has returned.
  *
  * Invariant: keys of a level exist from their installation until their space is discarded, never longer.
  */
@@ -500,8 +501,8 @@ void quic_handshake_confirm(struct quic_conn *conn, base_time now) {
     quic_conn_mark_dirty(conn);
 }
 
-/* Tickets are out and identity is kept: 12 KB less. Not earlier, for the application may export keys when it hears that it
- * is connected. */
+/* Tickets are out and identity is kept: 12 KB less. Not earlier, for the application may export keys when it hears that
+ * it is connected. */
 void quic_handshake_settle(struct quic_conn *conn) {
     if (!conn->tls_done || !conn->tls || conn->config->options.keep_exporter)
         return;

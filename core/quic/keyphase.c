@@ -1,11 +1,12 @@
 /* keyphase.c - the generations of 1-RTT keys (RFC 9001 section 6).
  *
- * Both directions share one generation number; its low bit is the Key Phase on the wire. Up to three read keys exist: the previous one (for 3 PTO, so
- * that reordered packets still open), the present one, and the next one, made ahead of time so that an update by the peer costs no more than any other
- * packet and cannot be timed (9.5). Header protection keys never change.
+ * Both directions share one generation number; its low bit is the Key Phase on the wire. Up to three read keys exist:
+ * the previous one (for 3 PTO, so that reordered packets still open), the present one, and the next one, made ahead of
+ * time so that an update by the peer costs no more than any other packet and cannot be timed (9.5). Header protection
+ * keys never change.
  *
- * An update by us is allowed when both sides have confirmed the handshake, the present generation was acknowledged and the previous one is thrown away; updates come by themselves well before
- * the AEAD's confidentiality limit.
+ * An update by us is allowed when both sides have confirmed the handshake, the present generation was acknowledged and
+ * the previous one is thrown away; updates come by themselves well before the AEAD's confidentiality limit.
  *
  * Invariant: phase->rx_next belongs to generation + 1, keys[APPLICATION].rx and .tx to generation.
  */
@@ -77,8 +78,8 @@ static bool phase_advance(struct quic_conn *conn, bool remote) {
 
 bool quic_keyphase_update(struct quic_conn *conn) {
     const struct quic_phase *phase = &conn->phase;
-    /* A client that has not heard HANDSHAKE_DONE yet may know of one phase only: quiche drops the other, quinn takes it for
-     * an error. So a server's first update waits until that frame is acknowledged. */
+    /* A client that has not heard HANDSHAKE_DONE yet may know of one phase only: quiche drops the other, quinn takes it
+     * for an error. So a server's first update waits until that frame is acknowledged. */
     bool both_confirmed =
         conn->handshake_confirmed && (conn->role == CRYPTO_CLIENT || conn->want_handshake_done == QUIC_WANT_DONE);
     if (!both_confirmed || !quic_keyphase_unpack(conn) || phase->rx_previous || (phase->generation && !phase->tx_acked))
@@ -89,7 +90,8 @@ bool quic_keyphase_update(struct quic_conn *conn) {
 /* A packet of the next generation opened: the peer has updated (6.2). */
 static void phase_follow_peer(struct quic_conn *conn, uint64_t number, base_time now) {
     struct quic_phase *phase = &conn->phase;
-    /* A client may hear of a server's first update before it hears that the handshake is confirmed: HANDSHAKE_DONE can be lost. */
+    /* A client may hear of a server's first update before it hears that the handshake is confirmed: HANDSHAKE_DONE can
+     * be lost. */
     bool answered = phase->generation == 0 || phase->tx_sealed > 0;
     if (!answered) { /* 6.2: a second update before we could have told of the first */
         quic_conn_fail(conn, QUIC_KEY_UPDATE_ERROR, 0, "key update too early", now);
@@ -193,8 +195,8 @@ static bool unpack_mask_key(struct base_mem *mem, struct crypto_mask_key **key) 
     return true;
 }
 
-/* All of them, the next generation's too: which of them a packet needs shall not show in the time it takes (9.5). Packed, each of them
- * takes as long as the others. */
+/* All of them, the next generation's too: which of them a packet needs shall not show in the time it takes (9.5).
+ * Packed, each of them takes as long as the others. */
 bool quic_keyphase_unpack_now(struct quic_conn *conn) {
     struct quic_keys *keys = &conn->keys[CRYPTO_APPLICATION];
     struct base_mem *mem = conn->endpoint->mem;

@@ -4,10 +4,10 @@
  * its datagrams wait together and are delivered together, so the second never meets a server that has turned away the
  * first, and a hello that was sent again waits once.
  *
- * Hellos stand in lanes by the network they come from, those with a token apart from those without, and lanes are served
- * one after the other: whoever comes with thousands fills his own lane, and when all is full the fullest lane makes room
- * for who comes to a shorter one. All is allocated when somebody comes and freed when the last has gone: an engine at
- * rest holds nothing of it.
+ * Hellos stand in lanes by the network they come from, those with a token apart from those without, and lanes are
+ * served one after the other: whoever comes with thousands fills his own lane, and when all is full the fullest lane
+ * makes room for who comes to a shorter one. All is allocated when somebody comes and freed when the last has gone: an
+ * engine at rest holds nothing of it.
  *
  * Not here: who may wait, and what becomes of a hello (gate.c, accept.c).
  *
@@ -51,7 +51,8 @@ struct quic_hello {
 
 /* A datagram of a hello that waits already. False: there is none. True: it was kept, or thrown away as one too many. */
 bool quic_lobby_join(struct quic_endpoint *endpoint, const struct quic_datagram *datagram, uint64_t key);
-/* The first datagram of a hello; `hello` is copied, its key, prefix, token and odcid are set. False: there is no room. */
+/* The first datagram of a hello; `hello` is copied, its key, prefix, token and odcid are set. False: there is no
+ * room. */
 bool quic_lobby_add(struct quic_endpoint *endpoint, const struct quic_datagram *datagram,
                     const struct quic_hello *hello, base_time now);
 /* Hellos of one datagram that find room. */

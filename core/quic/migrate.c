@@ -3,9 +3,9 @@
  * Knows when a move is allowed, where it goes and what is told of it. How a path is opened, probed and made the active
  * one is path.c's business, and a move is no more than a path that is opened with the intent to go there.
  *
- * A server's preferred address is a move too, which begins when the handshake is confirmed. Its family need not be the one
- * in use: the socket may have a sibling of the other one. When the address of one family does not answer, that of the
- * other is tried; when none does, the connection stays where it was (9.6.1).
+ * A server's preferred address is a move too, which begins when the handshake is confirmed. Its family need not be the
+ * one in use: the socket may have a sibling of the other one. When the address of one family does not answer, that of
+ * the other is tried; when none does, the connection stays where it was (9.6.1).
  *
  * The invariant that matters: every path opened here has a connection ID that was on no other path (9.5).
  */

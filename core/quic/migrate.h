@@ -1,9 +1,9 @@
-/* migrate.h - moves that we want: a client changes its own address (RFC 9000 section 9.2), or goes to the address that the
- * server prefers (9.6). What peers do by themselves is in path.h.
+/* migrate.h - moves that we want: a client changes its own address (RFC 9000 section 9.2), or goes to the address that
+ * the server prefers (9.6). What peers do by themselves is in path.h.
  *
- * A move begins with a probe from the new address, under a connection ID of its own; the connection goes on over the old
- * path until the new one is proven, and stays there if it is not. What became of a path is told by QUIC_CONN_EV_PATHS
- * and a short list of notes.
+ * A move begins with a probe from the new address, under a connection ID of its own; the connection goes on over the
+ * old path until the new one is proven, and stays there if it is not. What became of a path is told by
+ * QUIC_CONN_EV_PATHS and a short list of notes.
  *
  * Invariant: the active path changes by our own will only to a path that is validated.
  */
@@ -24,9 +24,10 @@ struct quic_path_note {
     uint8_t news; /* enum quic_path_news */
 };
 
-/* Client: moves to `local`, an address of `socket`. 0: the move is under way (or done, when the path was proven before).
- * ERR_CLOSED; ERR_STATE: we are the server, the handshake is not confirmed, or the server does not want clients to move
- * (disable_active_migration); ERR_BLOCKED: the server has given us no unused connection ID, try again later. */
+/* Client: moves to `local`, an address of `socket`. 0: the move is under way (or done, when the path was proven
+ * before). ERR_CLOSED; ERR_STATE: we are the server, the handshake is not confirmed, or the server does not want
+ * clients to move (disable_active_migration); ERR_BLOCKED: the server has given us no unused connection ID, try again
+ * later. */
 int quic_conn_migrate(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local, base_time now);
 /* The same without moving: only finds out whether one could. The path is kept, so a later move there is quick. */
 int quic_conn_probe(struct quic_conn *conn, struct quic_socket *socket, const struct quic_addr *local, base_time now);

@@ -8,8 +8,8 @@
  * application sends nothing but large packets. Three time-outs without any answer count as a black hole too: it costs
  * little to be wrong.
  *
- * When the search ends below the target it begins again after ten minutes (5.1.1) - when there is something to send then:
- * it never wakes an idle connection.
+ * When the search ends below the target it begins again after ten minutes (5.1.1) - when there is something to send
+ * then: it never wakes an idle connection.
  *
  * Invariant: at most one probe is in flight.
  */

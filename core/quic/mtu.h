@@ -2,7 +2,8 @@
  *
  * A path starts with 1200 bytes. Once the handshake is confirmed, PINGs padded to a larger size are sent; when one is
  * acknowledged the size is known to pass. A probe that is lost says nothing about congestion. When large datagrams stop
- * arriving while small ones do (a black hole), the path falls back to 1200 and the search starts again below what failed.
+ * arriving while small ones do (a black hole), the path falls back to 1200 and the search starts again below what
+ * failed.
  *
  * Invariant: 1200 <= paths[active].mtu <= target, and only sizes that were acknowledged are above 1200.
  */

@@ -299,8 +299,8 @@ bool quic_path_init_control(struct quic_conn *conn, struct quic_path *path) {
     return true;
 }
 
-/* A server that has asked its clients to stay where they are still follows a NAT that changed the port, and those who go
- * where it has asked them to; from there they may move (18.2). */
+/* A server that has asked its clients to stay where they are still follows a NAT that changed the port, and those who
+ * go where it has asked them to; from there they may move (18.2). */
 static bool path_may_appear(struct quic_conn *conn, const struct quic_addr *local, const struct quic_addr *remote) {
     if (conn->role == CRYPTO_CLIENT || !conn->handshake_confirmed || conn->state >= QUIC_CONN_CLOSING)
         return false;

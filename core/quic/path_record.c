@@ -3,8 +3,8 @@
  * Knows where a path's numbers lie. Changes none of them. A path over which nothing went either way leaves no record: a
  * candidate that was given up before its first packet.
  *
- * The invariant that matters: indexes without a gap. 0 is the path in use, and the first index without a record ends the
- * list.
+ * The invariant that matters: indexes without a gap. 0 is the path in use, and the first index without a record ends
+ * the list.
  */
 #include "quic/path_record.h"
 

@@ -1,7 +1,7 @@
 /* path_record.h - what can be told of the paths of a connection: of those there are, and of some that are gone.
  *
- * A record is a copy, made when somebody asks, or when a path is forgotten. Records of paths that are gone lie in a block
- * that is allocated when the first goes: nearly all connections have one path all their life.
+ * A record is a copy, made when somebody asks, or when a path is forgotten. Records of paths that are gone lie in a
+ * block that is allocated when the first goes: nearly all connections have one path all their life.
  *
  * Invariant: the counters of a path that was used are told until the connection is freed, unless QUIC_PATH_RECORDS
  * others went after it.
@@ -26,8 +26,8 @@ struct quic_path_record {
     struct path_stats stats;
 };
 
-/* The index-th record: that of the path in use, those of the others there are, then those of the paths that are gone, the
- * newest first. False: there are no more. */
+/* The index-th record: that of the path in use, those of the others there are, then those of the paths that are gone,
+ * the newest first. False: there are no more. */
 bool quic_path_record_at(const struct quic_conn *conn, unsigned index, struct quic_path_record *record);
 /* The path is about to be forgotten. Without memory its record is lost. */
 void quic_path_keep_record(struct quic_conn *conn, const struct quic_path *path);

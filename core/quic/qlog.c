@@ -1,8 +1,8 @@
 /* qlog.c - the life of a connection's log: its header, its buffer, and the way to the sink.
  *
- * Knows records as bytes between a record separator and a line feed; what is in them is the other files' business. Every record finds
- * QUIC_QLOG_ROOM bytes of room, so what a writer has to cut it cuts knowingly; one that runs out of it all the same is taken back and
- * counted.
+ * Knows records as bytes between a record separator and a line feed; what is in them is the other files' business.
+ * Every record finds QUIC_QLOG_ROOM bytes of room, so what a writer has to cut it cuts knowingly; one that runs out of
+ * it all the same is taken back and counted.
  *
  * Invariant: buffer[0, len) is whole records, and the header is the first of them until it has reached the sink.
  * draft-ietf-quic-qlog-main-schema sections 4, 5, 7, 11.2; RFC 7464.

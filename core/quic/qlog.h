@@ -1,18 +1,19 @@
 /* qlog.h - what a connection does, told as qlog: draft-ietf-quic-qlog-main-schema-14 and -quic-events-13.
  *
- * A connection whose configuration has a sink has a struct quic_qlog; all others have a NULL there, and every place that could tell
- * something asks that pointer and nothing else: `if (conn->qlog)` and one call. What is told is taken from the connection as it is at
- * that moment; nothing is kept for qlog's sake elsewhere. Packets are told by reading them once more, in plaintext; what changes
- * slowly - metrics, states, MTU, IDs - is compared with what was told last (quic_qlog_poll).
+ * A connection whose configuration has a sink has a struct quic_qlog; all others have a NULL there, and every place
+ * that could tell something asks that pointer and nothing else: `if (conn->qlog)` and one call. What is told is taken
+ * from the connection as it is at that moment; nothing is kept for qlog's sake elsewhere. Packets are told by reading
+ * them once more, in plaintext; what changes slowly - metrics, states, MTU, IDs - is compared with what was told last
+ * (quic_qlog_poll).
  *
  *     qlog.c         a log's life: header, records, buffer, sink         qlog_event.c   what happens to the connection
- *     qlog_json.c    JSON into a fixed space                             qlog_state.c   what has changed since it was told
+ *     qlog_json.c JSON into a fixed space qlog_state.c what has changed since it was told
  *     qlog_packet.c  packets and datagrams                               qlog_path.c    paths and addresses
  *     qlog_frame.c   frames
  *
- * Records are JSON text sequences (RFC 7464): a record separator, an object, a line feed. Whole records are gathered in a buffer that
- * goes to the sink when it is half full, a second old, when the connection rests, and at the end. Memory that is missing or a
- * sink that refuses costs records, which are counted (qlog_dropped), and nothing else.
+ * Records are JSON text sequences (RFC 7464): a record separator, an object, a line feed. Whole records are gathered in
+ * a buffer that goes to the sink when it is half full, a second old, when the connection rests, and at the end. Memory
+ * that is missing or a sink that refuses costs records, which are counted (qlog_dropped), and nothing else.
  *
  * Secrets are never told: no keys, no tokens, no stateless reset tokens, no content of streams or CRYPTO frames.
  *
@@ -83,8 +84,8 @@ void quic_qlog_begin(struct quic_conn *conn);
 /* Hands over what waits and gives the buffer back. */
 void quic_qlog_flush(struct quic_conn *conn);
 void quic_qlog_end(struct quic_conn *conn);
-/* A record of this name, of the path with this index (QUIC_PATHS: of none); NULL: no memory, it is dropped. Its data are an open
- * object. */
+/* A record of this name, of the path with this index (QUIC_PATHS: of none); NULL: no memory, it is dropped. Its data
+ * are an open object. */
 struct qlog_json *quic_qlog_record(struct quic_conn *conn, const char *name, unsigned path);
 void quic_qlog_record_end(struct quic_conn *conn);
 
@@ -124,7 +125,8 @@ void quic_qlog_datagrams_sent(struct quic_conn *conn, const struct quic_train *t
 void quic_qlog_datagrams_received(struct quic_conn *conn, const struct quic_datagram *datagrams, size_t count);
 
 /* --- qlog_frame.c --- */
-/* The frames in these bytes, as a member of the open object. `exponent`: of ACK Delay. What does not fit is counted in frames_omitted. */
+/* The frames in these bytes, as a member of the open object. `exponent`: of ACK Delay. What does not fit is counted in
+ * frames_omitted. */
 void quic_qlog_frames(struct qlog_json *json, const uint8_t *payload, size_t len, uint64_t exponent);
 /* Members that name an error: `name` ("error", "connection_error") and error_code where it has no name. */
 void quic_qlog_error(struct qlog_json *json, const char *name, bool app, uint64_t code);

@@ -1,9 +1,9 @@
 /* qlog_event.c - what happens to a connection: its beginning, versions, parameters, keys, timers, its end
  * (draft-ietf-quic-qlog-quic-events sections 4, 6, 7).
  *
- * Each function is called from one place, when what it tells has just become true. Keys are told by their names; what they are is
- * nobody's business. Stateless reset tokens are not told either: whoever has one can end the
- * connection. Where the schema demands one there are zeros in its place.
+ * Each function is called from one place, when what it tells has just become true. Keys are told by their names; what
+ * they are is nobody's business. Stateless reset tokens are not told either: whoever has one can end the connection.
+ * Where the schema demands one there are zeros in its place.
  *
  * Invariant: nothing here changes the connection.
  */

@@ -1,8 +1,8 @@
 /* qlog_frame.c - frames as qlog has them (draft-ietf-quic-qlog-quic-events section 12).
  *
- * The bytes are read with the same parser that reads what the peer sends. One table leads from a type to its name and the function that
- * writes its members. Frames of extensions the draft does not know (ACK_FREQUENCY, IMMEDIATE_ACK) have members named after their
- * fields.
+ * The bytes are read with the same parser that reads what the peer sends. One table leads from a type to its name and
+ * the function that writes its members. Frames of extensions the draft does not know (ACK_FREQUENCY, IMMEDIATE_ACK)
+ * have members named after their fields.
  *
  * Lengths are told, contents are not; nor are tokens, which are as good as keys to whoever holds them.
  *

@@ -1,5 +1,5 @@
-/* qlog_json.c - see the header. Numbers are made by hand: a busy connection writes some hundred of them for each round trip, and the
- * library's printf depends on the program's locale besides. */
+/* qlog_json.c - see the header. Numbers are made by hand: a busy connection writes some hundred of them for each round
+ * trip, and the library's printf depends on the program's locale besides. */
 #include "quic/qlog_json.h"
 
 #include <string.h>
@@ -126,8 +126,8 @@ void qlog_json_hex32(struct qlog_json *json, const char *name, uint32_t value) {
 
 /* ---- UTF-8 ---- */
 
-/* Length of the sequence at `at`, of which `left` bytes are there; 0 when it is none: overlong forms, surrogates and what lies beyond
- * U+10FFFF are none. */
+/* Length of the sequence at `at`, of which `left` bytes are there; 0 when it is none: overlong forms, surrogates and
+ * what lies beyond U+10FFFF are none. */
 static size_t utf8_len(const uint8_t *at, size_t left) {
     uint8_t first = at[0];
     if (first < 0x80)

@@ -1,10 +1,11 @@
 /* qlog_json.h - JSON text into a fixed space: what the files of qlog write records with.
  *
- * A writer that has no room turns `bad` and writes nothing more; whoever owns the space looks once, at the end of a record. Commas
- * follow from what was written last, so members are written in any order by functions that do not know of each other. Names are ours
- * and need no escapes; values do (RFC 8259 section 7).
+ * A writer that has no room turns `bad` and writes nothing more; whoever owns the space looks once, at the end of a
+ * record. Commas follow from what was written last, so members are written in any order by functions that do not know
+ * of each other. Names are ours and need no escapes; values do (RFC 8259 section 7).
  *
- * Invariant: at <= end, and what stands below `at` is the start of well-formed JSON as long as opens and closes are paired.
+ * Invariant: at <= end, and what stands below `at` is the start of well-formed JSON as long as opens and closes are
+ * paired.
  */
 #ifndef QUIC_QLOG_JSON_H
 #define QUIC_QLOG_JSON_H

@@ -1,7 +1,8 @@
 /* qlog_packet.c - packets and datagrams, as they go and come (draft-ietf-quic-qlog-quic-events sections 5 and 12.10).
  *
- * A packet is read a second time, from its plaintext: the header's fields and, through qlog_frame.c, every frame. So what is told is what
- * is on the wire, for what we send as for what we receive, and no other code has to be careful to tell it.
+ * A packet is read a second time, from its plaintext: the header's fields and, through qlog_frame.c, every frame. So
+ * what is told is what is on the wire, for what we send as for what we receive, and no other code has to be careful to
+ * tell it.
  *
  * Invariant: each packet number of a space is told as sent at most once, before anything that may be told of its fate.
  */

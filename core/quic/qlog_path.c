@@ -1,7 +1,8 @@
-/* qlog_path.c - paths: who is where, what is tried, where the connection goes (draft-ietf-quic-qlog-quic-events 4.7, 5.19).
+/* qlog_path.c - paths: who is where, what is tried, where the connection goes (draft-ietf-quic-qlog-quic-events 4.7,
+ * 5.19).
  *
- * The draft calls a path a tuple. The first one is "", which is what records without a tuple mean; others are "1", "2" ... in the order
- * they are opened, and no name is used twice though entries of conn->paths are.
+ * The draft calls a path a tuple. The first one is "", which is what records without a tuple mean; others are "1", "2"
+ * ... in the order they are opened, and no name is used twice though entries of conn->paths are.
  *
  * Invariant: told.tuple[i] names the path in entry i from quic_qlog_path_opened to quic_qlog_path_gone.
  */

@@ -1,8 +1,8 @@
 /* qlog_state.c - what has changed since it was told (draft-ietf-quic-qlog-quic-events sections 4.6, 4.8, 7).
  *
- * Metrics, and the states of congestion control, ECN, MTU search and handshake, change in many places for many reasons. They are not told
- * from there: they are looked at when a packet has been taken in and when a turn's work is done, and compared with what was told last.
- * What comes and goes in between was nothing to anybody.
+ * Metrics, and the states of congestion control, ECN, MTU search and handshake, change in many places for many reasons.
+ * They are not told from there: they are looked at when a packet has been taken in and when a turn's work is done, and
+ * compared with what was told last. What comes and goes in between was nothing to anybody.
  *
  * Invariant: what is told differs from what was told before, and `told` is what stands in the log.
  */

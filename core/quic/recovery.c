@@ -119,10 +119,10 @@ static base_time recovery_backoff(const struct quic_recovery *r, enum quic_space
     return base_time_min(period, most);
 }
 
-/* A client whose address may be unvalidated and that has nothing in flight the server would answer (6.2.2.1); or a server
- * whose client has done its part, but whose Finished was lost: an ACK of what the client has sent since lets it see that
- * at once, where its own time-out may have grown to a minute. What is in flight in the application space does not help:
- * it has no PTO before the handshake is confirmed. */
+/* A client whose address may be unvalidated and that has nothing in flight the server would answer (6.2.2.1); or a
+ * server whose client has done its part, but whose Finished was lost: an ACK of what the client has sent since lets it
+ * see that at once, where its own time-out may have grown to a minute. What is in flight in the application space does
+ * not help: it has no PTO before the handshake is confirmed. */
 static bool recovery_may_deadlock(const struct quic_recovery *r) {
     bool silent = r->role == CRYPTO_CLIENT ? !r->handshake_acked : r->finished_awaited && r->has_handshake_keys;
     return silent && !r->handshake_confirmed && r->spaces[QUIC_INITIAL].eliciting == 0 &&
@@ -171,8 +171,8 @@ base_time quic_recovery_deadline(const struct quic_recovery *r, base_time now) {
 
 /* Asks for probes in this space, and hands out what its oldest packets held, so that the probes carry it again: a lost
  * ClientHello is not found by a PING. Each packet is handed out once; the next time-out takes the next ones. Of a
- * handshake goes as much as the probes have room for, which are full datagrams anyhow (RFC 9000 14.1): what stays behind
- * would cost another, longer time-out. */
+ * handshake goes as much as the probes have room for, which are full datagrams anyhow (RFC 9000 14.1): what stays
+ * behind would cost another, longer time-out. */
 static void recovery_probe(struct quic_recovery *r, enum quic_space space, uint8_t count) {
     struct quic_sent *log = &r->spaces[space];
     uint32_t room = space == QUIC_APPLICATION ? 0 : PTO_PROBES * QUIC_MIN_INITIAL;
@@ -217,8 +217,8 @@ void quic_recovery_on_timeout(struct quic_recovery *r, base_time now) {
     if (recovery_may_deadlock(r)) {
         recovery_probe(r, expired, 1);
     } else {
-        /* 6.2.4: other spaces in flight are probed too, in the same datagram when it fits. Datagrams with an Initial are
-         * full ones, and each of them may be the only one that arrives: Handshake packets ride in both. */
+        /* 6.2.4: other spaces in flight are probed too, in the same datagram when it fits. Datagrams with an Initial
+         * are full ones, and each of them may be the only one that arrives: Handshake packets ride in both. */
         r->probes_ride = expired == QUIC_INITIAL;
         for (unsigned s = 0; s < QUIC_SPACES; s++) {
             bool usable = s != QUIC_APPLICATION || r->has_application_keys;

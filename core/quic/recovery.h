@@ -4,8 +4,8 @@
  * much may be sent. Frames of acknowledged and lost packets are handed to one function of the owner. Timers are not set
  * here: the owner asks for the deadline and calls quic_recovery_on_timeout.
  *
- * Congestion control, round-trip time, pacing and ECN belong to a path (struct quic_path_control): after a migration the new
- * path starts afresh, and packets sent on an old path do not touch it (RFC 9000 9.4).
+ * Congestion control, round-trip time, pacing and ECN belong to a path (struct quic_path_control): after a migration
+ * the new path starts afresh, and packets sent on an old path do not touch it (RFC 9000 9.4).
  *
  * Invariant: path->bytes_in_flight is the sum of `bytes` of the OUTSTANDING in-flight packets of all spaces on it.
  */
@@ -22,8 +22,8 @@
 #define QUIC_PACKET_THRESHOLD 3u     /* kPacketThreshold (RFC 9002 6.1.1) */
 #define QUIC_PERSISTENT_THRESHOLD 3u /* kPersistentCongestionThreshold (7.6.1) */
 
-/* How far packets overtake each other on a path (RFC 9002 6.1; RFC 8985 6.2 step 4). All zero: not more than is usual, and
- * the thresholds are those of RFC 9002 6.1.1 and 6.1.2. */
+/* How far packets overtake each other on a path (RFC 9002 6.1; RFC 8985 6.2 step 4). All zero: not more than is usual,
+ * and the thresholds are those of RFC 9002 6.1.1 and 6.1.2. */
 struct quic_reordering {
     uint32_t packets; /* so many may be acknowledged above a packet that still comes; 0: QUIC_PACKET_THRESHOLD - 1 */
     base_time time;   /* it may come so much later than the RTT says; 0: an eighth of the RTT */
@@ -93,8 +93,7 @@ struct quic_recovery {
     base_time held;          /* how long the packet being processed has waited here for its keys (5.3) */
     bool handshake_confirmed;
     bool handshake_acked; /* client: a Handshake ACK was received, or confirmed: the server has validated our address */
-    bool
-        finished_awaited; /* set by the owner, a server: 1-RTT packets came, so all that is missing is the client's Finished */
+    bool finished_awaited; /* set by the owner, a server: 1-RTT packets came, only the client's Finished is missing */
     bool has_handshake_keys, has_application_keys;
     bool amplification_blocked; /* set by the owner: nothing may be sent, so no PTO is armed */
     base_time armed_at;         /* when the anti-deadlock timer was last restarted */
@@ -126,14 +125,14 @@ enum quic_error quic_recovery_on_ack(struct quic_recovery *r, enum quic_space sp
 
 /* The soonest of: time-threshold loss, PTO (RFC 9002 6.2, A.8); BASE_NEVER when neither is armed. */
 base_time quic_recovery_deadline(const struct quic_recovery *r, base_time now);
-/* Hands out once more what the oldest packet held that was not handed out yet, the probe sent last among them, so that the
- * next probe does not go without. */
+/* Hands out once more what the oldest packet held that was not handed out yet, the probe sent last among them, so that
+ * the next probe does not go without. */
 void quic_recovery_repeat(struct quic_recovery *r, enum quic_space space);
 /* The deadline has passed (does nothing otherwise): declares losses, or sets r->probes for the spaces to probe (RFC
- * 9002 6.2.4: two, so that one may be lost; one in other spaces with something in flight, but two in the Handshake space
- * beside those in the Initial space; one against the amplification deadlock for a client with nothing in flight in Initial
- * and Handshake, and for a server that waits for a lost Finished). What the oldest packets of such a space held meets
- * LOST, so that probes have something to say. */
+ * 9002 6.2.4: two, so that one may be lost; one in other spaces with something in flight, but two in the Handshake
+ * space beside those in the Initial space; one against the amplification deadlock for a client with nothing in flight
+ * in Initial and Handshake, and for a server that waits for a lost Finished). What the oldest packets of such a space
+ * held meets LOST, so that probes have something to say. */
 void quic_recovery_on_timeout(struct quic_recovery *r, base_time now);
 
 /* Keys of this space are gone (RFC 9001 4.9): its packets leave the flight without being lost or acknowledged; PTO

@@ -39,8 +39,8 @@ struct ack_walk {
     struct ack_tally paths[QUIC_PATHS + 1];
 };
 
-/* The first packet of the frame, which is the lowest: what was acknowledged before it came, and how late is it? The others of
- * the frame came less late. */
+/* The first packet of the frame, which is the lowest: what was acknowledged before it came, and how late is it? The
+ * others of the frame came less late. */
 static void ack_judge_order(struct ack_walk *w, uint64_t number, const struct quic_sent_packet *packet) {
     struct quic_path_control *path = quic_recovery_path_of(w->r, packet);
     if (number >= w->largest_before || !path || !packet->in_flight || !path->rtt.sampled)

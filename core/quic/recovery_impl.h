@@ -46,8 +46,9 @@ static inline base_time quic_recovery_forget_before(const struct quic_recovery *
     return now > kept ? now - kept : 0;
 }
 
-/* 6.1.2: what has not come so long after it was sent is lost, with something later acknowledged: 9/8 of the larger of the smoothed
- * and the latest RTT; more where reordering takes longer, to twice the RTT at most (RFC 8985 6.2 step 4). */
+/* 6.1.2: what has not come so long after it was sent is lost, with something later acknowledged: 9/8 of the larger of
+ * the smoothed and the latest RTT; more where reordering takes longer, to twice the RTT at most (RFC 8985 6.2 step
+ * 4). */
 static inline base_time quic_recovery_loss_delay(const struct quic_path_control *path) {
     base_time rtt = base_time_max(path->rtt.smoothed, path->rtt.latest);
     base_time late = base_time_max(rtt / 8, base_time_min(path->reordering.time, rtt));

@@ -5,8 +5,8 @@
  *
  * The hot question, "what below the largest acknowledged number is still outstanding", is answered from log->oldest:
  * everything below it is settled, and everything more than the packet threshold below the largest acknowledged becomes
- * lost at once, so each call looks at a handful of packets whatever the window is. On a path that reorders the threshold
- * goes up, within a bound (REORDERING_MOST), and what is acknowledged in between is jumped over.
+ * lost at once, so each call looks at a handful of packets whatever the window is. On a path that reorders the
+ * threshold goes up, within a bound (REORDERING_MOST), and what is acknowledged in between is jumped over.
  *
  * The invariant that matters: a packet is declared lost at most once, and leaves the flight when it is. One that is
  * remembered as LOST carries the number of the congestion event it belongs to, so that an event whose losses all prove

@@ -1,14 +1,15 @@
 /* rest.c - see rest.h.
  *
- * Knows which memory is kept for speed alone, and what may be left asleep when a packet comes or goes. Does not know how packets are
- * opened and written (rx_packet.c, tx_packet.c): they ask here whether they have to unpack the keys first.
+ * Knows which memory is kept for speed alone, and what may be left asleep when a packet comes or goes. Does not know
+ * how packets are opened and written (rx_packet.c, tx_packet.c): they ask here whether they have to unpack the keys
+ * first.
  *
- * What a datagram holds is known only after it was opened, so quic_rest_hears_now goes by number, and rx_packet.c wakes the connection
- * when the frames say more than that the peer is there. That a packet came to a connection at rest shows in the time it takes; what
- * its Key Phase bit says does not, as either key is expanded for it (RFC 9001 9.5).
+ * What a datagram holds is known only after it was opened, so quic_rest_hears_now goes by number, and rx_packet.c wakes
+ * the connection when the frames say more than that the peer is there. That a packet came to a connection at rest shows
+ * in the time it takes; what its Key Phase bit says does not, as either key is expanded for it (RFC 9001 9.5).
  *
- * The invariant that matters: what wakes a connection by mistake costs time, what leaves it at rest by mistake nothing but speed: packed
- * keys do all that expanded ones do.
+ * The invariant that matters: what wakes a connection by mistake costs time, what leaves it at rest by mistake nothing
+ * but speed: packed keys do all that expanded ones do.
  */
 #include "quic/rest.h"
 

@@ -1,15 +1,17 @@
 /* rest.h - a connection at rest: what it gives back, and how it answers without taking it again.
  *
- * A busy connection keeps rings, pools and expanded keys, so that it need not allocate. QUIC_REST_AFTER the last thing there was to
- * do they are given back: there may be a million like it. What comes to most connections at rest is a keep-alive, so that must cost no
- * more than itself. A datagram with nothing but PING, ACK and PADDING is taken with the keys as they are, packed; the PING is
- * acknowledged at once (RFC 9000 13.2.1 leaves the delay to us), by a packet of which nothing is kept; and a PING of our own
- * takes the log for as long as it is in flight. No timer runs for it afterwards: it never left its rest.
+ * A busy connection keeps rings, pools and expanded keys, so that it need not allocate. QUIC_REST_AFTER the last thing
+ * there was to do they are given back: there may be a million like it. What comes to most connections at rest is a
+ * keep-alive, so that must cost no more than itself. A datagram with nothing but PING, ACK and PADDING is taken with
+ * the keys as they are, packed; the PING is acknowledged at once (RFC 9000 13.2.1 leaves the delay to us), by a packet
+ * of which nothing is kept; and a PING of our own takes the log for as long as it is in flight. No timer runs for it
+ * afterwards: it never left its rest.
  *
- * Whatever else comes or is to be said wakes the connection: its keys are unpacked, and it rests again in its time. So does a
- * peer that sends more than QUIC_REST_PACKETS in QUIC_REST_AFTER: from then on expanded keys are cheaper.
+ * Whatever else comes or is to be said wakes the connection: its keys are unpacked, and it rests again in its time. So
+ * does a peer that sends more than QUIC_REST_PACKETS in QUIC_REST_AFTER: from then on expanded keys are cheaper.
  *
- * Invariant: conn->keys_packed says that it rests; then it has no expanded 1-RTT keys, and a sent log only while a PING is in flight.
+ * Invariant: conn->keys_packed says that it rests; then it has no expanded 1-RTT keys, and a sent log only while a PING
+ * is in flight.
  */
 #ifndef QUIC_REST_H
 #define QUIC_REST_H

@@ -2,9 +2,9 @@
  *
  * Knows bytes, round trips and when packets were sent. Does not know where saved windows come from or go to.
  *
- * Packets are told apart by when they were sent, as everywhere in congestion control: numbers are those of three spaces.
- * What the path carries is what was acknowledged in a round trip, taken to the least RTT: that is the path and not the
- * queue before it, and a window that overshot at the end of slow start does not count.
+ * Packets are told apart by when they were sent, as everywhere in congestion control: numbers are those of three
+ * spaces. What the path carries is what was acknowledged in a round trip, taken to the least RTT: that is the path and
+ * not the queue before it, and a window that overshot at the end of slow start does not count.
  *
  * A congestion signal after the jump reaches the controller with the window it has earned (PipeSize) in place of the
  * jump: what it remembers - CUBIC's W_max, what to go back to if the loss was none - is never the jump.
@@ -52,7 +52,8 @@ static void resume_hold(struct quic_cc *cc) {
     }
 }
 
-/* 4.2.1: a path whose RTT has halved would be sent to at twice the rate of then; one of ten times the RTT is another. */
+/* 4.2.1: a path whose RTT has halved would be sent to at twice the rate of then; one of ten times the RTT is
+ * another. */
 static bool resume_rtt_fits(const struct quic_resume *r, const struct quic_rtt *rtt) {
     return rtt->sampled && rtt->min > r->saved.rtt / RESUME_RTT_LEAST && rtt->min <= r->saved.rtt * RESUME_RTT_MOST;
 }

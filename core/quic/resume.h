@@ -1,5 +1,5 @@
-/* resume.h - Careful Resume: a connection that goes where an earlier one went need not find out from ten packets what the
- * path carries (RFC 9959, draft-ietf-tsvwg-careful-resume).
+/* resume.h - Careful Resume: a connection that goes where an earlier one went need not find out from ten packets what
+ * the path carries (RFC 9959, draft-ietf-tsvwg-careful-resume).
  *
  * The machine of a path stands between recovery and the path's congestion controller: it has the controller's table of
  * functions, passes every call on, and puts its own word in. What it needs to know comes with those calls; who keeps

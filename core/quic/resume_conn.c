@@ -3,8 +3,9 @@
  * Knows addresses, clocks and formats. Does not know what a window does: that is the machine's (resume.c).
  *
  * A token holds, behind what proves the address: who keeps the register (8), window (8), RTT in microseconds (4). A
- * session holds: when it was saved, wall clock (8), window (8), RTT in microseconds (4), the server's IP address and our
- * own (17 each; family 0: not known). Tokens and sessions without these are those of before, or of paths not worth it.
+ * session holds: when it was saved, wall clock (8), window (8), RTT in microseconds (4), the server's IP address and
+ * our own (17 each; family 0: not known). Tokens and sessions without these are those of before, or of paths not worth
+ * it.
  *
  * The register is a field of times, one an address, several addresses to a time: two that meet make each other's saved
  * windows look used, which costs a jump and never allows one. It needs no keys, no removal and no end.

@@ -1,8 +1,8 @@
 /* resume_conn.h - where saved windows are kept, and who may use them (RFC 9959 section 3.1 and 3.2).
  *
- * A server keeps them with its clients: inside the token of a NEW_TOKEN frame, sealed by the fleet's secret and bound to
- * the client's address, of which there is a new one whenever what the path carries has changed much. A client keeps its
- * own with the session it resumes.
+ * A server keeps them with its clients: inside the token of a NEW_TOKEN frame, sealed by the fleet's secret and bound
+ * to the client's address, of which there is a new one whenever what the path carries has changed much. A client keeps
+ * its own with the session it resumes.
  *
  * One saved window is good for one jump. Each endpoint remembers for each address when a saved window was last used
  * there, and what was saved before that is not used any more: not a token that comes again, and not others that

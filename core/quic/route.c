@@ -6,8 +6,9 @@
  *
  * Not here: what is done with a datagram that leads nowhere (endpoint.c, accept.c, stateless.c).
  *
- * Invariant: what is looked up is compared with the IDs the connection has now; a table that is out of date, or a number
- * that somebody made up, misleads nobody. Every ID of a load balancer's kind that is in a connection's set is in lb_cids.
+ * Invariant: what is looked up is compared with the IDs the connection has now; a table that is out of date, or a
+ * number that somebody made up, misleads nobody. Every ID of a load balancer's kind that is in a connection's set is in
+ * lb_cids.
  */
 #include <assert.h>
 

@@ -1,8 +1,9 @@
 /* rx_frame.c - what a received frame means (RFC 9000 sections 12.4 and 19).
  *
- * One table says for each frame type who handles it, in which packets it may stand, whether it asks for an acknowledgement and whether it is a probing frame. One
- * loop walks a packet's frames; there is no other. Handlers return 0, a transport error to close with, or QUIC_RX_DROP when memory is missing and the
- * packet must count as not received: frames are idempotent, so the peer's repetition does no harm.
+ * One table says for each frame type who handles it, in which packets it may stand, whether it asks for an
+ * acknowledgement and whether it is a probing frame. One loop walks a packet's frames; there is no other. Handlers
+ * return 0, a transport error to close with, or QUIC_RX_DROP when memory is missing and the packet must count as not
+ * received: frames are idempotent, so the peer's repetition does no harm.
  *
  * Invariant: no handler runs for a frame its packet type or the sender's role does not allow.
  */

@@ -1,12 +1,15 @@
 /* rx_packet.c - from datagrams to opened packets (RFC 9000 sections 5.2, 12.2, 17; RFC 9001 section 5).
  *
- * A datagram is a row of packets. Each is parsed, found its keys, unmasked, numbered and opened in place; its frames go to rx_frame.c; and only when all of that went
- * well is it noted as received. Short-header packets of a batch - nearly all there are - are unmasked together.
+ * A datagram is a row of packets. Each is parsed, found its keys, unmasked, numbered and opened in place; its frames go
+ * to rx_frame.c; and only when all of that went well is it noted as received. Short-header packets of a batch - nearly
+ * all there are - are unmasked together.
  *
- * Nothing here believes a byte that was not authenticated: what cannot be opened is dropped and counted, whatever its headers claim. The exceptions
- * are Version Negotiation and Retry, which have their own checks, and stateless resets, which are recognised by their token.
+ * Nothing here believes a byte that was not authenticated: what cannot be opened is dropped and counted, whatever its
+ * headers claim. The exceptions are Version Negotiation and Retry, which have their own checks, and stateless resets,
+ * which are recognised by their token.
  *
- * Invariant: a packet's frames are processed at most once (12.3), and a path's byte counts are raised before anything is answered.
+ * Invariant: a packet's frames are processed at most once (12.3), and a path's byte counts are raised before anything
+ * is answered.
  */
 #include <assert.h>
 
@@ -28,7 +31,8 @@ static void rx_drop(struct quic_conn *conn, unsigned type, size_t len, enum quic
 
 /* ---- after opening ---- */
 
-/* The path of an authentic packet: known, or a new candidate once the handshake is confirmed. NULL: not to be processed. */
+/* The path of an authentic packet: known, or a new candidate once the handshake is confirmed. NULL: not to be
+ * processed. */
 static struct quic_path *rx_path(struct quic_conn *conn, struct rx_source *from, base_time now) {
     const struct quic_datagram *d = from->datagram;
     if (from->path && from->path != quic_path_active(conn)) /* packets before it in the batch may have made it go */
@@ -59,7 +63,8 @@ static enum quic_packet_type rx_type(enum crypto_level level) {
     return types[level];
 }
 
-/* Frames, then the note that it was received. The packet is authentic; `len` bytes of plaintext stand behind its number. */
+/* Frames, then the note that it was received. The packet is authentic; `len` bytes of plaintext stand behind its
+ * number. */
 static void rx_process(struct quic_rx *rx, struct rx_source *from, const struct crypto_open_item *item, size_t len) {
     struct quic_conn *conn = rx->conn;
     struct quic_ack *ack = &conn->acks[rx->space];
@@ -204,7 +209,8 @@ static void rx_stash(struct quic_conn *conn, const struct rx_source *from, const
     };
 }
 
-/* Keys to read this level are there and may be used: a server reads no 1-RTT before the handshake is complete (RFC 9001 5.7). */
+/* Keys to read this level are there and may be used: a server reads no 1-RTT before the handshake is complete (RFC 9001
+ * 5.7). */
 static bool rx_can_read(const struct quic_conn *conn, enum crypto_level level) {
     if (!conn->keys[level].rx)
         return false;
@@ -242,7 +248,8 @@ static bool rx_check_scid(struct quic_conn *conn, const struct quic_header *head
     return !remote || remote->sequence != 0 || quic_cid_equal(&remote->cid, &header->scid);
 }
 
-/* May a packet of this level come in this version? Handshake packets may show up before the Initial that tells of the change. */
+/* May a packet of this level come in this version? Handshake packets may show up before the Initial that tells of the
+ * change. */
 static bool rx_version_fits(const struct quic_conn *conn, const struct quic_header *header, enum crypto_level level) {
     if (level == CRYPTO_EARLY)
         return header->version == conn->original_version; /* RFC 9369 4.1 */
@@ -262,8 +269,8 @@ static int32_t rx_unprotect(struct quic_conn *conn, const struct quic_keys *keys
     return crypto_open(keys->rx, item, *number);
 }
 
-/* An Initial in another version than the one in use. A server that has changed the version still reads the original one; a client takes the
- * first authentic one for the news of the change. */
+/* An Initial in another version than the one in use. A server that has changed the version still reads the original
+ * one; a client takes the first authentic one for the news of the change. */
 static int32_t rx_unprotect_other(struct quic_conn *conn, const struct quic_header *header,
                                   struct crypto_open_item *item, uint64_t *number) {
     if (conn->role == CRYPTO_SERVER)
@@ -452,7 +459,8 @@ void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datag
         quic_conn_update_timers(conn, now);
 }
 
-/* closing: answered by count; a stateless reset or the peer's own close would make it draining, but its keys are gone by now. */
+/* closing: answered by count; a stateless reset or the peer's own close would make it draining, but its keys are gone
+ * by now. */
 void quic_rx_while_closing(struct quic_conn *conn, const struct quic_datagram *datagram, base_time now) {
     if (rx_is_reset(conn, datagram->data, datagram->len)) {
         rx_on_reset(conn, now);

@@ -82,8 +82,8 @@ void quic_sent_clear(struct quic_sent *log, struct base_mem *mem);
 
 /* Starts packet `log->next`. False: out of memory (nothing changed). */
 bool quic_sent_open(struct quic_sent *log, struct base_mem *mem);
-/* Starts it, while the log is empty, as one that nobody has to acknowledge and of which nothing will be known: it takes no memory, what
- * is recorded of it is dropped, and the log stays empty. */
+/* Starts it, while the log is empty, as one that nobody has to acknowledge and of which nothing will be known: it takes
+ * no memory, what is recorded of it is dropped, and the log stays empty. */
 void quic_sent_open_untold(struct quic_sent *log);
 /* Adds a record to the open packet. False when it has QUIC_SENT_PACKET_FRAMES already: close the packet. */
 bool quic_sent_frame(struct quic_sent *log, const struct quic_sent_frame *frame);

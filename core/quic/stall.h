@@ -7,8 +7,8 @@
  * that it does not fill, and next to nothing of it moves. An application of ours that does not read is no stall.
  * progress_timeout: no byte of any stream and no datagram was new in either direction, whether something waits or not.
  *
- * Both look twice in their time, so they come true between once and one and a half times of it. The connection is closed
- * with NO_ERROR and a reason; its owner hears of QUIC_CAUSE_IDLE.
+ * Both look twice in their time, so they come true between once and one and a half times of it. The connection is
+ * closed with NO_ERROR and a reason; its owner hears of QUIC_CAUSE_IDLE.
  *
  * Invariant: no clock runs in a connection of which nothing waits, unless progress_timeout is set.
  */

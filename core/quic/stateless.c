@@ -1,10 +1,10 @@
 /* stateless.c - what an endpoint says without having a connection: Version Negotiation (RFC 9000 6.1), Retry (8.1.2),
  * a refusing CONNECTION_CLOSE (5.2.2, 10.2.3) and stateless reset (10.3).
  *
- * A reply is made when its cause arrives and waits in a line until output. The line has a limit, and memory that cannot be
- * had is one, too: what does not fit is not said, as if it had been lost. No reply is longer than the datagram that caused it, a reset is
- * always shorter, and none answers a packet that is itself such a reply: two endpoints can never keep each other
- * talking.
+ * A reply is made when its cause arrives and waits in a line until output. The line has a limit, and memory that cannot
+ * be had is one, too: what does not fit is not said, as if it had been lost. No reply is longer than the datagram that
+ * caused it, a reset is always shorter, and none answers a packet that is itself such a reply: two endpoints can never
+ * keep each other talking.
  *
  * Buckets limit what costs more than it gives: resets, which a peer that lost its state asks for at most now and
  * then, and refusals, which expand Initial keys. Retry has no bucket: it is the defence against floods, and the line

@@ -139,8 +139,9 @@ void quic_streams_init(struct quic_streams *set, struct base_mem *mem, struct ba
                        enum crypto_role role, uint64_t conn_handle, const uint8_t map_secret[16]);
 /* The peer's transport parameters (or remembered ones for 0-RTT) are known: limits for sending. Never lowers them. */
 void quic_streams_set_peer(struct quic_streams *set, const struct quic_params *params);
-/* 0-RTT was rejected: nothing of what was sent has arrived, nothing is allowed until set_peer. Streams and what was written on them stay; it is all sent
- * anew, within the limits that come. A stream beyond the new limit of its kind is held back until the peer raises it. */
+/* 0-RTT was rejected: nothing of what was sent has arrived, nothing is allowed until set_peer. Streams and what was
+ * written on them stay; it is all sent anew, within the limits that come. A stream beyond the new limit of its kind is
+ * held back until the peer raises it. */
 void quic_streams_rewind(struct quic_streams *set);
 /* The connection is over: raises CLOSED on every stream, frees what only sending needed. */
 void quic_streams_close(struct quic_streams *set);
@@ -171,8 +172,8 @@ void quic_stream_credit(struct quic_stream *s, uint64_t len, base_time rtt, base
 /* Both at once. */
 int quic_stream_consume(struct quic_stream *s, uint64_t len, base_time rtt, base_time now);
 int quic_stream_reset(struct quic_stream *s, uint64_t code);
-/* Resets, but what was written below `reliable` is delivered first (RESET_STREAM_AT). ERR_UNSUPPORTED: the peer does not know that; ERR_INVALID:
- * so much was not written. May be called again to promise less. */
+/* Resets, but what was written below `reliable` is delivered first (RESET_STREAM_AT). ERR_UNSUPPORTED: the peer does
+ * not know that; ERR_INVALID: so much was not written. May be called again to promise less. */
 int quic_stream_reset_at(struct quic_stream *s, uint64_t code, uint64_t reliable);
 int quic_stream_stop(struct quic_stream *s, uint64_t code);
 void quic_stream_priority(struct quic_stream *s, uint8_t urgency, bool incremental);

@@ -3,10 +3,11 @@
  * Knows what may be asked of a stream in which state. Does not know frames: it changes state, and what is to be said
  * follows from the state.
  *
- * Writing is bounded by the option stream_send_buffer, the high mark; whoever was refused, or filled it, hears
- * WRITABLE when half of it has been acknowledged. All streams of a connection together are bounded too: a peer that asks
- * on each of a hundred streams and takes nothing must not get the engine's memory. When they are full a stream that holds
- * nothing may still take a little, so no stream waits for another. Reading gives credit back: taking is what lets the peer send on.
+ * Writing is bounded by the option stream_send_buffer, the high mark; whoever was refused, or filled it, hears WRITABLE
+ * when half of it has been acknowledged. All streams of a connection together are bounded too: a peer that asks on each
+ * of a hundred streams and takes nothing must not get the engine's memory. When they are full a stream that holds
+ * nothing may still take a little, so no stream waits for another. Reading gives credit back: taking is what lets the
+ * peer send on.
  *
  * The invariant that matters: a refused call changes nothing.
  */

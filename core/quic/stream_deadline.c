@@ -1,9 +1,11 @@
 /* stream_deadline.c - streams that must be done by a time.
  *
- * A deadline is the application's: RFC 9000 knows none. When it passes, what is not done is broken off as the application would do it itself, by
- * RESET_STREAM and STOP_SENDING; the stream then closes as any other, and remembers that it has expired.
+ * A deadline is the application's: RFC 9000 knows none. When it passes, what is not done is broken off as the
+ * application would do it itself, by RESET_STREAM and STOP_SENDING; the stream then closes as any other, and remembers
+ * that it has expired.
  *
- * Few streams have one, so there is no heap of them: the set knows a time before which nothing is due, and walks its streams only then.
+ * Few streams have one, so there is no heap of them: the set knows a time before which nothing is due, and walks its
+ * streams only then.
  *
  * Invariant: set->deadline <= the deadline of every stream that has one.
  */

@@ -26,7 +26,8 @@ static inline bool quic_stream_can_recv(const struct quic_stream *s) {
     return !quic_stream_is_uni(s->id) || !quic_streams_is_local(s->set, s->id);
 }
 
-/* Opened under remembered limits that turned out higher than the real ones (RFC 9000 7.4.1): nothing of it is sent yet. */
+/* Opened under remembered limits that turned out higher than the real ones (RFC 9000 7.4.1): nothing of it is sent
+ * yet. */
 static inline bool quic_stream_is_held(const struct quic_stream *s) {
     return quic_streams_is_local(s->set, s->id) && s->id >> 2 >= s->set->kinds[s->id & 3].max;
 }

@@ -72,9 +72,10 @@ static void piece_cut(struct recv_piece *piece, uint64_t to) {
     piece->offset = to;
 }
 
-/* Room of a copy of `len` bytes. In order, more of the same kind is likely to follow: leave room. Behind a gap take what it
- * needs, or a peer that sends every other byte would make us hold far more than it sent; but each segment that goes on
- * where another copy ends is larger than that, or a peer that sends every byte alone would make us hold a segment for each. */
+/* Room of a copy of `len` bytes. In order, more of the same kind is likely to follow: leave room. Behind a gap take
+ * what it needs, or a peer that sends every other byte would make us hold far more than it sent; but each segment that
+ * goes on where another copy ends is larger than that, or a peer that sends every byte alone would make us hold a
+ * segment for each. */
 static uint32_t recv_room(const struct quic_stream_recv *r, const struct quic_segment *prev,
                           const struct recv_piece *piece, uint32_t len) {
     const uint32_t most = (uint32_t)QUIC_SEGMENT_ROOM;

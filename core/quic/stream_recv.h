@@ -70,8 +70,9 @@ enum quic_recv_result quic_stream_recv_insert(struct quic_stream_recv *r, struct
 /* RESET_STREAM: drops what is held. No effect once all data have arrived (RFC 9000 3.2 lets us choose). True when it
  * took effect. */
 bool quic_stream_recv_reset(struct quic_stream_recv *r, struct base_mem *mem, uint64_t code, uint64_t final_size);
-/* RESET_STREAM_AT: the bytes below `reliable` still come and are to be taken; then the reset takes effect by itself (draft-ietf-quic-reliable-stream-
- * reset). True when it took effect at once; else nothing was dropped. A smaller `reliable` counts, a larger one does not. */
+/* RESET_STREAM_AT: the bytes below `reliable` still come and are to be taken; then the reset takes effect by itself
+ * (draft-ietf-quic-reliable-stream- reset). True when it took effect at once; else nothing was dropped. A smaller
+ * `reliable` counts, a larger one does not. */
 bool quic_stream_recv_reset_at(struct quic_stream_recv *r, struct base_mem *mem, uint64_t code, uint64_t final_size,
                                uint64_t reliable);
 /* Slices of the bytes that can be taken now, in order; returns how many were filled in. */

@@ -64,8 +64,8 @@ void quic_stream_send_finish(struct quic_stream_send *s);
 void quic_stream_send_reset(struct quic_stream_send *s, struct base_mem *mem, uint64_t code, quic_release_cb release,
                             void *user);
 
-/* RESET_STREAM_AT: bytes from `reliable` <= written on that were not sent never are, and none of those is sent again. The frame goes when all the
- * rest was sent once, so that the final size (then `written`) is within every limit. */
+/* RESET_STREAM_AT: bytes from `reliable` <= written on that were not sent never are, and none of those is sent again.
+ * The frame goes when all the rest was sent once, so that the final size (then `written`) is within every limit. */
 void quic_stream_send_reset_at(struct quic_stream_send *s, struct base_mem *mem, uint64_t code, uint64_t reliable);
 /* True when frame and reliable bytes have arrived: the half is done. */
 bool quic_stream_send_reset_at_done(struct quic_stream_send *s, struct base_mem *mem, quic_release_cb release,

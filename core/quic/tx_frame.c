@@ -1,11 +1,14 @@
 /* tx_frame.c - what a connection has to say next, and what became of what it said (RFC 9000 section 13.3).
  *
- * A packet is filled in order of need: acknowledgement, handshake, paths, connection control, streams. Control state is kept as wanted / in flight / done; a packet's
- * frame records lead back to it when the packet is acknowledged or lost. Nothing is ever resent as it was: it is said again, as it is true then.
+ * A packet is filled in order of need: acknowledgement, handshake, paths, connection control, streams. Control state is
+ * kept as wanted / in flight / done; a packet's frame records lead back to it when the packet is acknowledged or lost.
+ * Nothing is ever resent as it was: it is said again, as it is true then.
  *
- * Whether something may be said (congestion, pacing, amplification) is tx_packet.c's business and comes in as tx->window_open.
+ * Whether something may be said (congestion, pacing, amplification) is tx_packet.c's business and comes in as
+ * tx->window_open.
  *
- * Invariant: every ack-eliciting frame written has a record in the open packet of the sent log (PING, PADDING and PATH frames need none).
+ * Invariant: every ack-eliciting frame written has a record in the open packet of the sent log (PING, PADDING and PATH
+ * frames need none).
  */
 #include "quic/resume.h"
 #include "quic/walk.h"
@@ -242,8 +245,8 @@ bool quic_tx_wants(struct quic_conn *conn, enum crypto_level level, bool window_
 bool quic_tx_fill(struct quic_tx *tx) {
     struct quic_conn *conn = tx->conn;
     uint8_t *start = tx->out.pos;
-    /* During the handshake every probe says what is missing: a PING to a server that has not seen the ClientHello is worth
-     * nothing (RFC 9000 17.2.2), and a second copy of it doubles the chance. */
+    /* During the handshake every probe says what is missing: a PING to a server that has not seen the ClientHello is
+     * worth nothing (RFC 9000 17.2.2), and a second copy of it doubles the chance. */
     if (tx->probe && tx->level != CRYPTO_APPLICATION && !tx_wants_more(conn, tx->level))
         quic_recovery_repeat(&conn->recovery, tx->space);
     tx_ack(tx, tx->window_open && (tx->probe || tx_wants_more(conn, tx->level)));

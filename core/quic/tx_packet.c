@@ -1,10 +1,12 @@
 /* tx_packet.c - packets, datagrams and trains (RFC 9000 sections 12.2, 14; RFC 9001 section 5).
  *
- * A train is a row of datagrams of one size for one path, written into one buffer and sent with one system call. A datagram is a row of packets, one a level. A
- * packet is a header, frames (tx_frame.c) and room for a tag, written once, by a cursor. When a handful of packets are written they are sealed in place in one pass,
- * while they are still in the cache.
+ * A train is a row of datagrams of one size for one path, written into one buffer and sent with one system call. A
+ * datagram is a row of packets, one a level. A packet is a header, frames (tx_frame.c) and room for a tag, written
+ * once, by a cursor. When a handful of packets are written they are sealed in place in one pass, while they are still
+ * in the cache.
  *
- * What may be sent is decided here: congestion window, pacing, the amplification limit and the path's MTU; probes and ACKs may pass where data may not.
+ * What may be sent is decided here: congestion window, pacing, the amplification limit and the path's MTU; probes and
+ * ACKs may pass where data may not.
  *
  * Invariant: a packet number is used for exactly one packet, and what is recorded as sent is in the train.
  */
@@ -209,8 +211,9 @@ static void tx_commit_packet(struct tx_train *t, struct tx_packet *packet) {
     tx_seal_later(t, packet, number);
 }
 
-/* The mark for the next datagram. What the network does to marked packets is not known at first, so the first flights go without: a mark may cost an
- * established connection a moment, never a handshake. Nor is a lone ACK marked: nobody would notice if it vanished for it. */
+/* The mark for the next datagram. What the network does to marked packets is not known at first, so the first flights
+ * go without: a mark may cost an established connection a moment, never a handshake. Nor is a lone ACK marked: nobody
+ * would notice if it vanished for it. */
 static enum quic_ecn tx_mark(const struct tx_train *t) {
     struct quic_ecn_path *ecn = &t->path->control.ecn;
     if (!t->may_mark || t->conn->keys[CRYPTO_INITIAL].tx)
@@ -263,8 +266,9 @@ static bool tx_window_open(const struct tx_train *t) {
     return t->pace && !t->untold && (left >= t->path->mtu || (left && !t->path->control.bytes_in_flight));
 }
 
-/* May this level's packets go out although the window is full? Probes may; so may handshake data when none are in flight: what fills the window
- * may be 1-RTT packets that the peer cannot acknowledge before it has these very data, and no timer would ever resolve that. */
+/* May this level's packets go out although the window is full? Probes may; so may handshake data when none are in
+ * flight: what fills the window may be 1-RTT packets that the peer cannot acknowledge before it has these very data,
+ * and no timer would ever resolve that. */
 static bool tx_may_pass(const struct quic_conn *conn, enum crypto_level level) {
     const struct quic_recovery *r = &conn->recovery;
     enum quic_space space = quic_space_of(level);
@@ -344,8 +348,9 @@ static bool tx_end(struct tx_train *t) {
     return t->out->count > 0;
 }
 
-/* A path that is being validated beside the active one gets datagrams of its own. They count on that path, whose window they
- * need not ask: a challenge a round trip congests nothing, and what becomes of it says nothing about the active path. */
+/* A path that is being validated beside the active one gets datagrams of its own. They count on that path, whose window
+ * they need not ask: a challenge a round trip congests nothing, and what becomes of it says nothing about the active
+ * path. */
 static bool tx_probe_path(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, base_time now) {
     struct tx_train t;
     uint64_t allowance = quic_path_allowance(path);
@@ -423,9 +428,10 @@ static bool tx_active(struct quic_conn *conn, struct quic_path *path, struct qui
     return tx_end(&t);
 }
 
-/* A server's probe takes the next datagram with it, when there is something to say: it is shorter, as the last one of a train may
- * be, and costs no system call of its own. Where the interface refuses the probe, io sends what follows alone. A train has one
- * mark and probes have none; a client's request may be all that it ever sends that could be marked, so it goes by itself. */
+/* A server's probe takes the next datagram with it, when there is something to say: it is shorter, as the last one of a
+ * train may be, and costs no system call of its own. Where the interface refuses the probe, io sends what follows
+ * alone. A train has one mark and probes have none; a client's request may be all that it ever sends that could be
+ * marked, so it goes by itself. */
 static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, uint32_t size,
                          base_time now) {
     struct tx_train t;
@@ -447,7 +453,8 @@ static bool tx_mtu_probe(struct quic_conn *conn, struct quic_path *path, struct 
     return tx_end(&t);
 }
 
-/* What a connection at rest has to say. Of an ACK alone nothing need be known later: that it was acknowledged would change nothing. */
+/* What a connection at rest has to say. Of an ACK alone nothing need be known later: that it was acknowledged would
+ * change nothing. */
 static bool tx_at_rest(struct quic_conn *conn, struct quic_path *path, struct quic_train *train, base_time now) {
     const struct quic_sent *log = &conn->recovery.spaces[QUIC_APPLICATION];
     if (!conn->ping_wanted && !quic_ack_wanted(&conn->acks[QUIC_APPLICATION], now, false))

@@ -31,7 +31,8 @@ struct quic_rx {
 };
 
 /* --- rx_packet.c --- */
-/* Datagrams for this connection that came in one batch, in order; short-header packets among them are unmasked together. */
+/* Datagrams for this connection that came in one batch, in order; short-header packets among them are unmasked
+ * together. */
 void quic_rx_datagrams(struct quic_conn *conn, const struct quic_datagram *datagrams, size_t count, base_time now);
 /* The peer has shown that it receives at its address: the amplification limit is lifted. */
 void quic_rx_address_proven(struct quic_conn *conn);
@@ -41,7 +42,8 @@ void quic_rx_while_closing(struct quic_conn *conn, const struct quic_datagram *d
 void quic_rx_early(struct quic_conn *conn, base_time now);
 
 /* --- rx_frame.c --- */
-/* All frames of an opened packet. 0; QUIC_RX_DROP: treat the packet as not received; an error has closed the connection already when > 0. */
+/* All frames of an opened packet. 0; QUIC_RX_DROP: treat the packet as not received; an error has closed the connection
+ * already when > 0. */
 int quic_rx_frames(struct quic_rx *rx, const uint8_t *payload, size_t len);
 
 /* --- handshake.c: TLS and the connection --- */
@@ -59,7 +61,8 @@ void quic_handshake_confirm(struct quic_conn *conn, base_time now);
 /* The application had its turn: frees TLS when it is done. */
 void quic_handshake_settle(struct quic_conn *conn);
 void quic_handshake_discard(struct quic_conn *conn, enum quic_space space);
-/* 3 PTO after confirmation: nothing of the handshake can still be under way (0-RTT keys and the ID the client chose go). */
+/* 3 PTO after confirmation: nothing of the handshake can still be under way (0-RTT keys and the ID the client chose
+ * go). */
 void quic_handshake_expire(struct quic_conn *conn);
 /* A client whose version has changed begins again: a new ClientHello, without the old session. */
 bool quic_handshake_reopen(struct quic_conn *conn);
@@ -115,8 +118,8 @@ void quic_keyphase_on_acked(struct quic_conn *conn, uint64_t number);
 void quic_keyphase_on_sealed(struct quic_conn *conn, uint64_t packets, base_time now);
 void quic_keyphase_on_timeout(struct quic_conn *conn);
 void quic_keyphase_clear(struct quic_conn *conn);
-/* A connection at rest keeps its 1-RTT keys packed (crypto/keys.h); for more than a keep-alive (rest.h) they are unpacked. False: out
- * of memory. */
+/* A connection at rest keeps its 1-RTT keys packed (crypto/keys.h); for more than a keep-alive (rest.h) they are
+ * unpacked. False: out of memory. */
 void quic_keyphase_pack(struct quic_conn *conn);
 bool quic_keyphase_unpack_now(struct quic_conn *conn);
 static inline bool quic_keyphase_unpack(struct quic_conn *conn) {
@@ -184,7 +187,8 @@ bool quic_close_tx(struct quic_conn *conn, struct quic_train *train, base_time n
 /* Allocates a connection with everything both roles share; NULL: out of memory. */
 struct quic_conn *quic_conn_new(struct quic_endpoint *endpoint, const struct quic_config *config, enum crypto_role role,
                                 uint32_t version, base_time now);
-/* Server: from a client's first Initial. `odcid`: the ID the client first chose (from the token after a Retry), `retry_scid` NULL without Retry. */
+/* Server: from a client's first Initial. `odcid`: the ID the client first chose (from the token after a Retry),
+ * `retry_scid` NULL without Retry. */
 struct quic_conn *quic_conn_accept(struct quic_endpoint *endpoint, struct quic_listener *listener,
                                    const struct quic_header *header, const struct quic_datagram *datagram,
                                    const struct quic_cid *odcid, const struct quic_cid *retry_scid,

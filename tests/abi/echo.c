@@ -1,7 +1,7 @@
 /* echo.c - a program like those of weft's users: a server and a client in one process, 100,000 bytes there and back.
  *
- * tests/abi/run compiles it with the oldest header there is, as C99 and as C++11, and runs it on today's library; and with
- * what is installed, linked in every way. So it uses what version 0.1 had, and nothing else of the project.
+ * tests/abi/run compiles it with the oldest header there is, as C99 and as C++11, and runs it on today's library; and
+ * with what is installed, linked in every way. So it uses what version 0.1 had, and nothing else of the project.
  *
  * It ends with 0 when every byte came back, and everything ended in its order; else it says what was wrong.
  */

@@ -2,11 +2,11 @@
  *
  *     event_order [lives [seed]]        1000 lives from seed 1 unless given
  *
- * The automaton (tests/fuzz/order.c) is proven first: sequences that must be found wrong, and some that must not. In each
- * life then a client and a server open streams, write by copy and by reference, read by push and pull, stop, reset, pause,
- * detach and close at random, hear of it in batches, by callbacks, by both, or by tables with holes, and resume with early
- * data. A finding ends the process, with the life's seed and what was heard out of order. At the end each kind of event must
- * have been heard: else nothing was shown. */
+ * The automaton (tests/fuzz/order.c) is proven first: sequences that must be found wrong, and some that must not. In
+ * each life then a client and a server open streams, write by copy and by reference, read by push and pull, stop,
+ * reset, pause, detach and close at random, hear of it in batches, by callbacks, by both, or by tables with holes, and
+ * resume with early data. A finding ends the process, with the life's seed and what was heard out of order. At the end
+ * each kind of event must have been heard: else nothing was shown. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,8 +98,8 @@ static const struct letter {
     {'_', 0, 0, ORDER_NO_SPACE},
 };
 
-/* '@' begins a client's connection and its stream, '+' lends bytes, '*' sends a datagram, '~' makes deaf to OPENED, 'z' is
- * the end of everything. */
+/* '@' begins a client's connection and its stream, '+' lends bytes, '*' sends a datagram, '~' makes deaf to OPENED, 'z'
+ * is the end of everything. */
 static const struct {
     const char *text;
     bool right;

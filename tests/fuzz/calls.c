@@ -1,4 +1,5 @@
-/* calls.c - see calls.h. Each line of the table at the end is a call; which one comes next, and with what, the source says. */
+/* calls.c - see calls.h. Each line of the table at the end is a call; which one comes next, and with what, the source
+ * says. */
 #include "calls.h"
 
 #include <stdio.h>

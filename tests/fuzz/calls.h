@@ -1,5 +1,6 @@
-/* calls.h - random calls of weft.h: sequences that no program would make, with handles that live, have ended, are of another
- * kind or were never issued, from without and from within callbacks, between two engines that weft_pair joins. */
+/* calls.h - random calls of weft.h: sequences that no program would make, with handles that live, have ended, are of
+ * another kind or were never issued, from without and from within callbacks, between two engines that weft_pair
+ * joins. */
 #ifndef CALLS_H
 #define CALLS_H
 

@@ -1,5 +1,5 @@
-/* fuzz_abi.c - bytes as a sequence of calls of weft.h. Two bytes are a number (calls.c); when they are used up, the sequence
- * is over. */
+/* fuzz_abi.c - bytes as a sequence of calls of weft.h. Two bytes are a number (calls.c); when they are used up, the
+ * sequence is over. */
 #include <stddef.h>
 
 #include "calls.h"

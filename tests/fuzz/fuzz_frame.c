@@ -1,4 +1,5 @@
-/* fuzz_frame.c - any bytes as the frames of a packet: nothing is read beyond them, and what a parsed frame promises holds. */
+/* fuzz_frame.c - any bytes as the frames of a packet: nothing is read beyond them, and what a parsed frame promises
+ * holds. */
 #include <stdlib.h>
 
 #include "quic/frame.h"

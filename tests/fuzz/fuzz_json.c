@@ -1,5 +1,5 @@
-/* The JSON reader of `weft qlog`: no bytes may make it crash, run on for ever or give tokens that do not fit together. The first byte says
- * in which pieces the input comes, and whether values are read as trees. */
+/* The JSON reader of `weft qlog`: no bytes may make it crash, run on for ever or give tokens that do not fit together.
+ * The first byte says in which pieces the input comes, and whether values are read as trees. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

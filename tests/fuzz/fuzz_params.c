@@ -1,5 +1,5 @@
-/* fuzz_params.c - any bytes as transport parameters: nothing is read beyond them, what is accepted holds to the limits, and
- * says the same when it is written and read again. The first byte is the peer's role. */
+/* fuzz_params.c - any bytes as transport parameters: nothing is read beyond them, what is accepted holds to the limits,
+ * and says the same when it is written and read again. The first byte is the peer's role. */
 #include <stdlib.h>
 
 #include "quic/params.h"

@@ -1,5 +1,6 @@
-/* `weft qlog`: whatever a file holds, it is read to its end or to a message, its curves fit together and its picture can be drawn.
- * The first byte says in which pieces the input comes, which trace is wanted, and in which colours it is drawn. */
+/* `weft qlog`: whatever a file holds, it is read to its end or to a message, its curves fit together and its picture
+ * can be drawn. The first byte says in which pieces the input comes, which trace is wanted, and in which colours it is
+ * drawn. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

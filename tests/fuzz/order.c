@@ -1,11 +1,12 @@
 /* order.c - see order.h. The rules are the table; the rest finds the object and walks.
  *
  * An object has one or more machines, each with a state. An event is allowed when, for each machine of the object that
- * has rules for it, one of the rules starts from the machine's state. What the application did moves machines in the same
- * way, and is never refused.
+ * has rules for it, one of the rules starts from the machine's state. What the application did moves machines in the
+ * same way, and is never refused.
  *
- * Beside the states there are three things that a table of states cannot hold: tokens, each of which wants its answer; what
- * must have ended before something else ends; and the order within one turn, which is that of the events' numbers. */
+ * Beside the states there are three things that a table of states cannot hold: tokens, each of which wants its answer;
+ * what must have ended before something else ends; and the order within one turn, which is that of the events'
+ * numbers. */
 #include "order.h"
 
 #include <inttypes.h>

@@ -1,10 +1,11 @@
 /* order.h - an automaton that holds what the application hears to the order weft.h promises ("What follows what").
  *
- * A test tells it what is done (a stream is opened, finished, read to its end) and hands it everything that is heard, by
- * batch or by callback. Each connection and stream has its states here, made of nothing but weft.h's words. Whatever no
- * rule allows is told to the hook, or ends the process.
+ * A test tells it what is done (a stream is opened, finished, read to its end) and hands it everything that is heard,
+ * by batch or by callback. Each connection and stream has its states here, made of nothing but weft.h's words. Whatever
+ * no rule allows is told to the hook, or ends the process.
  *
- * Batches were collected before any of their events was heard, so what is done from within one counts from its end on. */
+ * Batches were collected before any of their events was heard, so what is done from within one counts from its end
+ * on. */
 #ifndef ORDER_H
 #define ORDER_H
 

@@ -1,4 +1,5 @@
-/* pieces.h - an input that is read in pieces of one size, as a file may come: what readers of `weft` are fuzzed with. */
+/* pieces.h - an input that is read in pieces of one size, as a file may come: what readers of `weft` are fuzzed
+ * with. */
 #ifndef FUZZ_PIECES_H
 #define FUZZ_PIECES_H
 

@@ -2,7 +2,8 @@
  *
  * Each file is given to the target whole, cut short at every length (up to a bound), and with bytes changed by a
  * generator that starts from the same number each time: a run is the same everywhere. A finding is a crash or a
- * sanitizer's report; then the closing line is missing, and scripts/test.sh counts that as a failure. So is an empty corpus.
+ * sanitizer's report; then the closing line is missing, and scripts/test.sh counts that as a failure. So is an empty
+ * corpus.
  */
 #include <dirent.h>
 #include <stdint.h>

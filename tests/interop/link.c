@@ -11,13 +11,13 @@
  *                      nothing, by turns             --rebind-every MS  forgets; with --rebind-address its address too
  *
  * Each namespace has one TUN device, whose other end this program holds: whole IP packets, with their real addresses,
- * ECN marks and checksums, go from one to the other, UDP and TCP, IPv4 and IPv6. Faults hit UDP only; delay, bandwidth and
- * queue are for all. Times count from the first datagram. DIR gets client.pcap and server.pcap: UDP as it passes the
- * client's and the server's end, in both directions, before (sent) or after (arrived) the faults.
+ * ECN marks and checksums, go from one to the other, UDP and TCP, IPv4 and IPv6. Faults hit UDP only; delay, bandwidth
+ * and queue are for all. Times count from the first datagram. DIR gets client.pcap and server.pcap: UDP as it passes
+ * the client's and the server's end, in both directions, before (sent) or after (arrived) the faults.
  *
  * It prints "ready CLIENT-FD SERVER-FD", file descriptors of its own that are the namespaces (/proc/PID/fd/N, for
- * nsenter), relays until SIGINT or SIGTERM, and prints its counts as one line of JSON. The namespaces have no names and no
- * other keeper: they are gone when this program and what runs in them have ended, however they end.
+ * nsenter), relays until SIGINT or SIGTERM, and prints its counts as one line of JSON. The namespaces have no names and
+ * no other keeper: they are gone when this program and what runs in them have ended, however they end.
  *
  * What must stay true: a packet that no fault hits leaves with the bytes it came with, or as a NAT would have them.
  */
@@ -93,7 +93,7 @@ static void on_signal(int signal) {
     stopped = 1;
 }
 
-/* ---- packets ------------------------------------------------------------------------------------------------------ */
+/* ---- packets ----------------------------------------------------------------------------------------------------- */
 
 static uint16_t get16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
 
@@ -149,7 +149,7 @@ static void set_checksums(const struct packet *packet) {
     put16(packet->ip + 10, fold(sum(packet->ip, (size_t)(packet->transport - packet->ip), 0)));
 }
 
-/* ---- captures (pcap with nanoseconds, raw IP) --------------------------------------------------------------------- */
+/* ---- captures (pcap with nanoseconds, raw IP) -------------------------------------------------------------------- */
 
 static void capture_open(struct link *link, int side, const char *name) {
     char path[4096];
@@ -167,7 +167,7 @@ static void capture(struct side *side, const uint8_t *data, size_t len) {
         wire_die("capture");
 }
 
-/* ---- the NAT ------------------------------------------------------------------------------------------------------ */
+/* ---- the NAT ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t rebinds_by_now(const struct link *link, uint64_t elapsed) {
     if (!link->rebind_first || elapsed < link->rebind_first)
@@ -214,7 +214,7 @@ static bool translate_down(struct link *link, const struct packet *packet) {
     return true;
 }
 
-/* ---- what becomes of a packet ------------------------------------------------------------------------------------- */
+/* ---- what becomes of a packet ------------------------------------------------------------------------------------ */
 
 /* Whether chance hits this datagram: at most `burst` in a row. */
 static bool hit(struct link *link, struct way *way) {
@@ -332,7 +332,7 @@ static void turn(struct link *link) {
     hand_out(link);
 }
 
-/* ---- namespaces --------------------------------------------------------------------------------------------------- */
+/* ---- namespaces -------------------------------------------------------------------------------------------------- */
 
 /* A namespace with a device that this process holds the other end of. Addresses end in 2 to 6: 2 is the one to use
  * first, the others are there to move to. */
@@ -360,7 +360,7 @@ static void make_side(struct side *side, unsigned network) {
     }
 }
 
-/* ---- arguments and report ----------------------------------------------------------------------------------------- */
+/* ---- arguments and report ---------------------------------------------------------------------------------------- */
 
 static void parse_drops(struct link *link, const char *list) {
     for (char *end; *list && link->drop_count < MAX_DROPS; list = *end == ',' ? end + 1 : end)

@@ -1,5 +1,5 @@
-/* wire.c - see wire.h. What must stay true: parcels leave in the order of their times, and those of one time in the order
- * in which they came. */
+/* wire.c - see wire.h. What must stay true: parcels leave in the order of their times, and those of one time in the
+ * order in which they came. */
 #include "wire.h"
 
 #include <errno.h>

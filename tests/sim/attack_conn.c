@@ -1,7 +1,8 @@
 /* attack_conn.c - a client with keys of its own that means no good, beside one that only wants its bytes.
  *
- * The hostile client makes a true connection, and then packets by hand, at 2000 a second. Whatever it does to no use - always the same, or of everything a
- * little - the server closes its connection, holds no more memory than its budget, and the other client does not notice. */
+ * The hostile client makes a true connection, and then packets by hand, at 2000 a second. Whatever it does to no use -
+ * always the same, or of everything a little - the server closes its connection, holds no more memory than its budget,
+ * and the other client does not notice. */
 #include "forge.h"
 #include "stage.h"
 

@@ -1,4 +1,5 @@
-/* attacks.c - somebody else is on the wire: replays, forged sources, garbage, mutations. None of it may disturb a connection, end it, or move it. */
+/* attacks.c - somebody else is on the wire: replays, forged sources, garbage, mutations. None of it may disturb a
+ * connection, end it, or move it. */
 #include "stage.h"
 
 static struct attack {
@@ -21,7 +22,7 @@ static bool on_wire(struct sim_world *world, const struct sim_datagram *d) {
     if (!d->to || world->now < attack.from || !sim_chance(dice, attack.chance))
         return true;
     if (attack.mutate && (d->data[0] & 0x80) && d->len > 5 && !base_load_u32(d->data + 1))
-        return true; /* who forges Version Negotiation can end a handshake, or be found out: version-forged, -downgrade */
+        return true; /* it can end a handshake, or be found out: version-forged, -downgrade */
     uint8_t copy[2048];
     size_t len = d->len < sizeof copy ? d->len : sizeof copy;
     memcpy(copy, d->data, len);
@@ -77,13 +78,15 @@ static void run_replay(struct sim_world *world, uint64_t seed) {
     finish(&stage);
 }
 
-/* The connection may look at the stranger's address, and even move there for a moment if the copy comes first (9.3.3): it must come back. */
+/* The connection may look at the stranger's address, and even move there for a moment if the copy comes first (9.3.3):
+ * it must come back. */
 static void run_spoof(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     begin(&stage, world, seed);
     attack.spoof = true;
     attack.replay = seed % 4 < 2;
-    /* who overtakes a client's first Initial, and can see and be seen, has got its place (21.1.1.1): after that he has not */
+    /* who overtakes a client's first Initial, and can see and be seen, has got its place (21.1.1.1): after that he has
+     * not */
     attack.from = world->now + 60 * BASE_MS;
     stage.server.path_burst = 1 << 20; /* what is refused looks to the checker as if it had come */
     stage.link.loss = 0;
@@ -117,7 +120,8 @@ static void run_garbage(struct sim_world *world, uint64_t seed) {
 
 /* ---- floods ---- */
 
-/* Client Initials that are well formed but nobody's: the server's memory stays within its budget, and those who are there are served. */
+/* Client Initials that are well formed but nobody's: the server's memory stays within its budget, and those who are
+ * there are served. */
 static void run_flood(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
@@ -148,7 +152,8 @@ static void run_flood(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
-/* Copies of a true first Initial from many addresses: half-open connections, or Retry. The budget holds, the true client gets in. */
+/* Copies of a true first Initial from many addresses: half-open connections, or Retry. The budget holds, the true
+ * client gets in. */
 static uint8_t first_initial[1500];
 static size_t first_initial_len;
 static bool keep_initial(struct sim_world *world, const struct sim_datagram *d) {
@@ -173,7 +178,8 @@ static void run_half_open(struct sim_world *world, uint64_t seed) {
     stage_open(&stage);
     stage_wait(&stage, BASE_MS);
     for (unsigned i = 0; i < 200; i++) {
-        /* the same client's Initial from elsewhere, before and after the true one: the first to come makes the connection */
+        /* the same client's Initial from elsewhere, before and after the true one: the first to come makes the
+         * connection */
         struct quic_addr src = stranger();
         sim_inject(stage.s, &src, first_initial, first_initial_len, 10 * BASE_MS + stage_time(&stage, 200 * BASE_MS));
     }

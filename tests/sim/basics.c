@@ -1,4 +1,5 @@
-/* basics.c - transfers over good and bad links: everything arrives once and in order, memory stays bounded, both sides learn how it ended. */
+/* basics.c - transfers over good and bad links: everything arrives once and in order, memory stays bounded, both sides
+ * learn how it ended. */
 #include "stage.h"
 
 static void run_clean(struct sim_world *world, uint64_t seed) {

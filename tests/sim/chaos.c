@@ -1,5 +1,5 @@
-/* chaos.c - see chaos.h. Codes follow from the stream's ID, so whoever hears one knows whether it is right: reset 1000 + id, stop 2000 + id; a stop is answered by a reset
- * with the stop's code (RFC 9000 3.5).
+/* chaos.c - see chaos.h. Codes follow from the stream's ID, so whoever hears one knows whether it is right: reset 1000
+ * + id, stop 2000 + id; a stop is answered by a reset with the stop's code (RFC 9000 3.5).
  */
 #include "chaos.h"
 

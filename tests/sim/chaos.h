@@ -1,8 +1,9 @@
-/* chaos.h - an application that does everything an application may do, at random moments, on both sides at once, and checks what it hears.
+/* chaos.h - an application that does everything an application may do, at random moments, on both sides at once, and
+ * checks what it hears.
  *
- * Each side opens streams of both directions, writes bytes that are a function of stream, sender and offset, finishes, resets, stops, reads a little or a lot,
- * pauses, changes priorities and updates keys. What a peer does must show on the other side as it was done: bytes, codes, ends, and one CLOSED for
- * each stream.
+ * Each side opens streams of both directions, writes bytes that are a function of stream, sender and offset, finishes,
+ * resets, stops, reads a little or a lot, pauses, changes priorities and updates keys. What a peer does must show on
+ * the other side as it was done: bytes, codes, ends, and one CLOSED for each stream.
  */
 #ifndef SIM_CHAOS_H
 #define SIM_CHAOS_H

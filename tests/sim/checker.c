@@ -1,7 +1,8 @@
 /* checker.c - what the observer remembers: connections by ID, secrets, and what arrives where.
  *
- * A datagram leaves, is opened, judged, and turned into a record: the effects it will have on the receiver's rights (credit, connection IDs, acknowledgements) should it
- * arrive. The link decides; an arrival looks its record up and lets the effects happen. So limits are those the sender can know.
+ * A datagram leaves, is opened, judged, and turned into a record: the effects it will have on the receiver's rights
+ * (credit, connection IDs, acknowledgements) should it arrive. The link decides; an arrival looks its record up and
+ * lets the effects happen. So limits are those the sender can know.
  *
  * Invariant: records are never changed after the datagram has left; the same one may arrive twice.
  */
@@ -309,7 +310,7 @@ static void arrive_effect(struct checker *c, struct check_conn *conn, unsigned s
             to->challenges[to->challenge_count++] = e->a;
         break;
     case EFFECT_RESPONSE: arrive_response(conn, e->a); break;
-    case EFFECT_DONE: { /* what comes late may be below the numbers that its receiver has forgotten, and is dropped then */
+    case EFFECT_DONE: { /* what comes late may be below what its receiver has forgotten, and is dropped then */
         const struct base_ranges *delivered = &conn->sides[side].spaces[QUIC_APPLICATION].delivered;
         to->heard_done = true;
         to->confirmed |= delivered->count && e->a + 1 == delivered->list[delivered->count - 1].end;

@@ -1,8 +1,9 @@
 /* checker.h - an observer that holds every datagram of a simulated network to the rules of RFC 9000, 9001 and 9002.
  *
- * It sits where a wire tap would, sees each datagram as it leaves (before the link touches it) and learns which ones arrive. It opens them with the secrets TLS logs
- * for debuggers (the NSS key log), parses what is inside, remembers it, and judges the next one by it. It trusts nothing a connection says about
- * itself, but for three things that cannot be seen from outside: the congestion window, probe time-outs, and that a connection is draining.
+ * It sits where a wire tap would, sees each datagram as it leaves (before the link touches it) and learns which ones
+ * arrive. It opens them with the secrets TLS logs for debuggers (the NSS key log), parses what is inside, remembers it,
+ * and judges the next one by it. It trusts nothing a connection says about itself, but for three things that cannot be
+ * seen from outside: the congestion window, probe time-outs, and that a connection is draining.
  *
  * The first broken rule ends the run: "rule <name>: what happened".
  *

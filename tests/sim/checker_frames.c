@@ -1,7 +1,8 @@
 /* checker_frames.c - the rules about frames: where they may stand (RFC 9000 table 3), and whether what they say can be.
  *
- * Streams: the same byte at the same offset for ever, one final size, within the credit that has arrived. Acknowledgements: only of what arrived, not from the future,
- * not under an older key than what they acknowledge. Connection IDs: within limits. Paths: answers only to questions.
+ * Streams: the same byte at the same offset for ever, one final size, within the credit that has arrived.
+ * Acknowledgements: only of what arrived, not from the future, not under an older key than what they acknowledge.
+ * Connection IDs: within limits. Paths: answers only to questions.
  */
 #include "checker.h"
 

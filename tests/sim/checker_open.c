@@ -1,7 +1,8 @@
 /* checker_open.c - from a datagram to opened packets, as a wire tap with the key log would do it.
  *
- * Works on a copy. Initial keys follow from the client's Destination Connection ID; the others come from the key log; 1-RTT keys move on by generations as the Key Phase bit
- * says. Datagrams are seen in the order of sending, so a side's packet numbers and generations only grow, and whatever does not open is wrong.
+ * Works on a copy. Initial keys follow from the client's Destination Connection ID; the others come from the key log;
+ * 1-RTT keys move on by generations as the Key Phase bit says. Datagrams are seen in the order of sending, so a side's
+ * packet numbers and generations only grow, and whatever does not open is wrong.
  */
 #include "checker.h"
 
@@ -125,7 +126,8 @@ static bool open_packet(struct checker *c, struct seen_packet *p, uint8_t *packe
     return true;
 }
 
-/* A server's Initial that does not open with the keys we think of may belong to another of the IDs a client has used (a refusal without connection). */
+/* A server's Initial that does not open with the keys we think of may belong to another of the IDs a client has used (a
+ * refusal without connection). */
 static bool open_initial(struct checker *c, struct seen_packet *p, const uint8_t *packet,
                          const struct quic_header *header) {
     struct check_conn *conn = p->conn;
@@ -154,7 +156,8 @@ static enum crypto_level level_of(enum quic_packet_type type) {
     return levels[type];
 }
 
-/* A client's Initial tells by its Destination Connection ID what the keys are made of, unless that ID is the server's by now. */
+/* A client's Initial tells by its Destination Connection ID what the keys are made of, unless that ID is the server's
+ * by now. */
 static void follow_client_ids(struct checker *c, struct check_conn *conn, const struct quic_header *header) {
     for (unsigned i = 0; i < conn->initial_count; i++)
         if (quic_cid_equal(&conn->initial_ids[i], &header->dcid) && !quic_cid_equal(&conn->key_id, &header->dcid))
@@ -217,8 +220,9 @@ static bool owns_id(struct sim_node *node, const struct quic_cid *cid) {
     return false;
 }
 
-/* A server answers the same client from another ID. That is another connection, born of a first Initial that came again when the first connection had forgotten
- * its beginning; or no connection at all, and an Initial that was changed on its way. */
+/* A server answers the same client from another ID. That is another connection, born of a first Initial that came again
+ * when the first connection had forgotten its beginning; or no connection at all, and an Initial that was changed on
+ * its way. */
 static bool foreign_answer(const struct checker *c, struct check_conn *conn, unsigned side,
                            const struct quic_header *header) {
     struct check_side *s = &conn->sides[CHECK_SERVER];

@@ -1,6 +1,8 @@
-/* checker_rules.c - the rules about datagrams and packets: sizes, numbers, connection IDs, keys, the amplification limit, the window, the end.
+/* checker_rules.c - the rules about datagrams and packets: sizes, numbers, connection IDs, keys, the amplification
+ * limit, the window, the end.
  *
- * Each rule has a name, under which the self-test breaks it. Judging and remembering go together: what was judged becomes what the next is judged by.
+ * Each rule has a name, under which the self-test breaks it. Judging and remembering go together: what was judged
+ * becomes what the next is judged by.
  */
 #include "checker.h"
 
@@ -18,7 +20,8 @@ static struct check_number *number_at(struct check_space *s, uint64_t number) {
     return &s->list[number];
 }
 
-/* RFC 9000 12.3, 17.1: never reused, always growing; enough of it is sent for whoever has got only what was acknowledged. */
+/* RFC 9000 12.3, 17.1: never reused, always growing; enough of it is sent for whoever has got only what was
+ * acknowledged. */
 static void packet_number(struct checker *c, struct seen_packet *p) {
     struct check_space *s = &p->conn->sides[p->side].spaces[p->space];
     if (p->number < s->next)
@@ -48,7 +51,8 @@ static void packet_header(struct checker *c, const struct seen_packet *p) {
         check_fail(c, "empty-packet", "a packet without frames");
 }
 
-/* RFC 9000 5.1: only IDs the receiver has issued, that have arrived and were not retired; 7.2: in the handshake, the first ones. */
+/* RFC 9000 5.1: only IDs the receiver has issued, that have arrived and were not retired; 7.2: in the handshake, the
+ * first ones. */
 static void packet_ids(struct checker *c, const struct seen_packet *p) {
     struct check_conn *conn = p->conn;
     struct check_side *owner = &conn->sides[!p->side];
@@ -70,7 +74,8 @@ static void packet_ids(struct checker *c, const struct seen_packet *p) {
         check_fail(c, "source-id", "side %u has changed its Source Connection ID", p->side);
 }
 
-/* RFC 9000 17.2.2, 8.1: a server's Initial has no token; a client's has the Retry's once it follows one, and always the same. */
+/* RFC 9000 17.2.2, 8.1: a server's Initial has no token; a client's has the Retry's once it follows one, and always the
+ * same. */
 static void packet_token(struct checker *c, const struct seen_packet *p) {
     struct check_conn *conn = p->conn;
     if (p->level != CRYPTO_INITIAL)
@@ -113,7 +118,8 @@ static void packet_level(struct checker *c, const struct seen_packet *p) {
         check_fail(c, "level", "0-RTT after 1-RTT");
 }
 
-/* RFC 9001 6.1: not before the handshake is confirmed, and not before a packet of the present phase was acknowledged. */
+/* RFC 9001 6.1: not before the handshake is confirmed, and not before a packet of the present phase was
+ * acknowledged. */
 static void packet_phase(struct checker *c, struct seen_packet *p) {
     struct check_side *self = &p->conn->sides[p->side], *peer = &p->conn->sides[!p->side];
     if (p->level != CRYPTO_APPLICATION)
@@ -135,7 +141,8 @@ static void packet_phase(struct checker *c, struct seen_packet *p) {
     self->generation_first = p->number;
 }
 
-/* RFC 9000 10.2: closing says nothing but CONNECTION_CLOSE, and that not more often than it is asked; draining says nothing. */
+/* RFC 9000 10.2: closing says nothing but CONNECTION_CLOSE, and that not more often than it is asked; draining says
+ * nothing. */
 static void packet_end(struct checker *c, const struct seen_packet *p) {
     struct check_side *self = &p->conn->sides[p->side];
     if (p->stateless)
@@ -153,7 +160,8 @@ static void packet_end(struct checker *c, const struct seen_packet *p) {
         check_fail(c, "draining", "side %u sends while draining", p->side);
 }
 
-/* A client's first 1-RTT packet: early data that were rejected never were, and what streams said then counts no more (RFC 9001 4.6.2). */
+/* A client's first 1-RTT packet: early data that were rejected never were, and what streams said then counts no more
+ * (RFC 9001 4.6.2). */
 static void settle_early(struct seen_packet *p) {
     struct check_side *self = &p->conn->sides[p->side];
     if (p->side != CHECK_CLIENT || p->level != CRYPTO_APPLICATION || p->conn->early_settled)
@@ -236,7 +244,8 @@ static void datagram_window(struct checker *c, const struct seen_datagram *d) {
     bool eliciting = false;
     for (unsigned i = 0; i < d->count; i++) {
         eliciting |= d->packets[i].eliciting;
-        /* what the handshake waits for may pass when 1-RTT packets, which nobody can acknowledge yet, fill the window */
+        /* what the handshake waits for may pass when 1-RTT packets, which nobody can acknowledge yet, fill the
+         * window */
         if (d->packets[i].level != CRYPTO_APPLICATION && !self->confirmed)
             return;
     }

@@ -1,5 +1,5 @@
-/* checker_tls.c - the little of TLS 1.3 an observer has to read (RFC 8446 section 4): the client's random, by which the key log names secrets; the suite the server chose;
- * and both sides' transport parameters, which are the first limits.
+/* checker_tls.c - the little of TLS 1.3 an observer has to read (RFC 8446 section 4): the client's random, by which the
+ * key log names secrets; the suite the server chose; and both sides' transport parameters, which are the first limits.
  *
  * Reads what has come so far of a CRYPTO stream; a message that is not complete is looked at again when more has.
  */

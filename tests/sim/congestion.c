@@ -242,7 +242,8 @@ static void run_bufferbloat(struct sim_world *world, uint64_t seed) {
     bench_close(&b);
 }
 
-/* A buffer of a tenth of what is under way: what BBR loses there is what its probes lose, and they end at 2 %, give or take. */
+/* A buffer of a tenth of what is under way: what BBR loses there is what its probes lose, and they end at 2 %, give or
+ * take. */
 static void run_shallow(struct sim_world *world, uint64_t seed) {
     struct bench b;
     struct sim_link link = line;
@@ -300,8 +301,8 @@ static void run_rate_changes(struct sim_world *world, uint64_t seed) {
     bench_close(&b);
 }
 
-/* A path that holds back 5 % of the datagrams by up to some ms, so that what comes after overtakes them, loses nothing: it may
- * not cost more than a fifth of its rate. */
+/* A path that holds back 5 % of the datagrams by up to some ms, so that what comes after overtakes them, loses nothing:
+ * it may not cost more than a fifth of its rate. */
 static void run_reordering(struct sim_world *world, uint64_t seed) {
     static const base_time late[] = {BASE_MS, 8 * BASE_MS, 20 * BASE_MS};
     unsigned controller = seed % 2 ? CUBIC : BBR;

@@ -237,7 +237,8 @@ static void run_upgraded(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
-/* Of the server's first datagram with Handshake packets only the Initial arrives: the client knows the new version, and not yet the keys. */
+/* Of the server's first datagram with Handshake packets only the Initial arrives: the client knows the new version, and
+ * not yet the keys. */
 static unsigned cut_off;
 static bool cut_handshake(struct sim_world *world, const struct sim_datagram *d) {
     struct quic_header header;

@@ -1,5 +1,5 @@
-/* ecn.c - what networks do to the marks on packets, and what becomes of them: marks that arrive are used, those that do not are given up, and none of it
- * costs the transfer anything that can be seen. */
+/* ecn.c - what networks do to the marks on packets, and what becomes of them: marks that arrive are used, those that do
+ * not are given up, and none of it costs the transfer anything that can be seen. */
 #include "stage.h"
 
 struct ends {

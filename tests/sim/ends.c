@@ -1,4 +1,5 @@
-/* ends.c - how connections end: whoever closes, whenever, the other side hears the code and the reason, once, and nothing is left. */
+/* ends.c - how connections end: whoever closes, whenever, the other side hears the code and the reason, once, and
+ * nothing is left. */
 #include <stdlib.h>
 
 #include "stage.h"

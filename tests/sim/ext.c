@@ -1,5 +1,5 @@
-/* ext.c - the extensions: datagrams (RFC 9221). What arrives is what was sent, at most once; whoever asked what became of a datagram hears one end of
- * it, and the truth. The spin bit turns once a round trip. */
+/* ext.c - the extensions: datagrams (RFC 9221). What arrives is what was sent, at most once; whoever asked what became
+ * of a datagram hears one end of it, and the truth. The spin bit turns once a round trip. */
 #include "stage.h"
 
 /* ---- datagrams ---- */
@@ -209,7 +209,8 @@ static void run_datagrams(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
-/* More than the line takes, and a receiver that takes nothing: both queues stay within their bounds, by either policy. */
+/* More than the line takes, and a receiver that takes nothing: both queues stay within their bounds, by either
+ * policy. */
 static void run_overflow(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     ext_init(&stage, world, seed);

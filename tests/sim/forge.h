@@ -6,7 +6,8 @@
 
 #define SIM_FORGE_MOST 1100u /* bytes of frames */
 
-/* These frames as a 1-RTT packet of this connection; `packet` has room for 1200 bytes. Its length; 0: it cannot be made. */
+/* These frames as a 1-RTT packet of this connection; `packet` has room for 1200 bytes. Its length; 0: it cannot be
+ * made. */
 size_t sim_forge(struct quic_conn *conn, uint64_t number, const uint8_t *frames, size_t len, uint8_t *packet);
 
 #endif

@@ -51,9 +51,9 @@ static bool drop_finished(struct sim_world *world, const struct sim_datagram *d)
     return true;
 }
 
-/* Each Finished is lost for a while, and the client backs off; of what it sends after, 1-RTT packets arrive. The first that
- * comes through may be an ACK, in answer to the server's own probes: then the server asks at once, and does not wait until
- * the client's time has come. */
+/* Each Finished is lost for a while, and the client backs off; of what it sends after, 1-RTT packets arrive. The first
+ * that comes through may be an ACK, in answer to the server's own probes: then the server asks at once, and does not
+ * wait until the client's time has come. */
 static void run_finished_lost(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
@@ -162,7 +162,8 @@ static void run_unknown_version(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
-/* A client hears Version Negotiation: with its own version in it, it is a forgery; without, it is the end - unless the server has spoken before. */
+/* A client hears Version Negotiation: with its own version in it, it is a forgery; without, it is the end - unless the
+ * server has spoken before. */
 static struct {
     unsigned when;
     bool with_own;

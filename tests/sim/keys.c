@@ -1,4 +1,5 @@
-/* keys.c - key updates: by either side, by both at once, again and again, under loss; and by themselves before a key is worn out. */
+/* keys.c - key updates: by either side, by both at once, again and again, under loss; and by themselves before a key is
+ * worn out. */
 #include "stage.h"
 
 static void run_updates(struct sim_world *world, uint64_t seed) {
@@ -46,7 +47,8 @@ static void run_worn_key(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
-/* A server that would update at once: not before the client has confirmed the handshake too, though HANDSHAKE_DONE be lost. */
+/* A server that would update at once: not before the client has confirmed the handshake too, though HANDSHAKE_DONE be
+ * lost. */
 static void run_early_update(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);

@@ -8,7 +8,8 @@
  *     sim ... --set NAME=VALUE        an option of the servers, to measure what it does
  *     sim --soak --seconds N          new seeds until the time is over
  *
- * Without a name it begins with the self-test of the checker. Each run and each rule is one check; the last line says how many passed and failed. A failing run prints the command that repeats it. */
+ * Without a name it begins with the self-test of the checker. Each run and each rule is one check; the last line says
+ * how many passed and failed. A failing run prints the command that repeats it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

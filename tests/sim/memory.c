@@ -1,4 +1,5 @@
-/* memory.c - every allocation fails once, and for good: no crash, no leak, no connection that stays; and the same seed does the same again. */
+/* memory.c - every allocation fails once, and for good: no crash, no leak, no connection that stays; and the same seed
+ * does the same again. */
 #include "chaos.h"
 #include "stage.h"
 

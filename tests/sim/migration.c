@@ -1,5 +1,5 @@
-/* migration.c - moves by the client's will, and to the address the server prefers: the transfer goes on, every path has connection IDs of its own, and
- * what was left is given back. */
+/* migration.c - moves by the client's will, and to the address the server prefers: the transfer goes on, every path has
+ * connection IDs of its own, and what was left is given back. */
 #include "stage.h"
 
 static struct quic_addr addr_of(uint8_t family, uint8_t host, uint16_t port) {

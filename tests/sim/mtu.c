@@ -1,5 +1,5 @@
-/* mtu.c - how large datagrams may be: found, as large as path and interface allow; noticed, when the path takes less than it did; found again, when it
- * takes more. */
+/* mtu.c - how large datagrams may be: found, as large as path and interface allow; noticed, when the path takes less
+ * than it did; found again, when it takes more. */
 #include "stage.h"
 
 static uint32_t interface_takes; /* of the run in progress */

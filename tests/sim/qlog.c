@@ -1,5 +1,6 @@
-/* qlog.c - with `sim --qlog DIR` every connection of every simulation writes a qlog, DIR/<ODCID>_<role>.sqlog (a number in front where
- * several runs make the same). tests/qlog/run reads them and compares them with the schema and with themselves. */
+/* qlog.c - with `sim --qlog DIR` every connection of every simulation writes a qlog, DIR/<ODCID>_<role>.sqlog (a number
+ * in front where several runs make the same). tests/qlog/run reads them and compares them with the schema and with
+ * themselves. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,5 +1,6 @@
-/* selftest.c - a checker that cannot fail checks nothing. For each rule a sound transfer is watched, and at one moment what was seen (never what was sent) is changed so that
- * the rule is broken: the checker must say so, under the rule's name.
+/* selftest.c - a checker that cannot fail checks nothing. For each rule a sound transfer is watched, and at one moment
+ * what was seen (never what was sent) is changed so that the rule is broken: the checker must say so, under the rule's
+ * name.
  */
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
-/* speed.c - how much of a link a connection uses, in virtual time: the figures are the same on every machine. The least that is asked is generous; what counts is that a
- * change that halves a figure is seen.
+/* speed.c - how much of a link a connection uses, in virtual time: the figures are the same on every machine. The least
+ * that is asked is generous; what counts is that a change that halves a figure is seen.
  */
 #include <stdio.h>
 

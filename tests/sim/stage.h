@@ -29,7 +29,8 @@ void stage_open(struct stage *stage);
 bool stage_run(struct stage *stage, base_time span);
 /* Runs `span` whatever happens. */
 void stage_wait(struct stage *stage, base_time span);
-/* Runs until the transfer is through and closed, and fails if it is not (after 10 simulated minutes) or ended wrongly. */
+/* Runs until the transfer is through and closed, and fails if it is not (after 10 simulated minutes) or ended
+ * wrongly. */
 void stage_finish(struct stage *stage);
 /* Takes everything down. */
 void stage_close(struct stage *stage);

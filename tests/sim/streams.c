@@ -77,7 +77,8 @@ static void run_tiny_windows(struct sim_world *world, uint64_t seed) {
     stage_play(&stage);
 }
 
-/* No credit at first: the peer says that it is blocked, and gets none before somebody reads - which cannot be, so limits of 0 are a special case. */
+/* No credit at first: the peer says that it is blocked, and gets none before somebody reads - which cannot be, so
+ * limits of 0 are a special case. */
 static void run_tuning(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);
@@ -110,7 +111,8 @@ static void run_sips(struct sim_world *world, uint64_t seed) {
     stage_play(&stage);
 }
 
-/* Streams that are opened and left alone by their reader take no more memory than their windows, and the others go on. */
+/* Streams that are opened and left alone by their reader take no more memory than their windows, and the others go
+ * on. */
 static void run_stalled_streams(struct sim_world *world, uint64_t seed) {
     struct stage stage;
     stage_init(&stage, world, seed);

@@ -1,5 +1,5 @@
-/* transfer.c - see transfer.h. One struct transfer is shared by the client and the server node (node->user): the simulation is one process.
- * Per stream, user points to a struct that counts both directions. */
+/* transfer.c - see transfer.h. One struct transfer is shared by the client and the server node (node->user): the
+ * simulation is one process. Per stream, user points to a struct that counts both directions. */
 #include "transfer.h"
 
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* transfer.h - the application most scenarios run: clients ask, servers answer, every byte is checked.
  *
- * A client opens streams and writes on each a request of `upload` patterned bytes after an 8-byte length that says how many bytes it wants back
- * (as the perf protocol does). What stands at an offset of a stream is a function of stream and offset, so loss, repetition or mixing-up of bytes shows.
+ * A client opens streams and writes on each a request of `upload` patterned bytes after an 8-byte length that says how
+ * many bytes it wants back (as the perf protocol does). What stands at an offset of a stream is a function of stream
+ * and offset, so loss, repetition or mixing-up of bytes shows.
  */
 #ifndef SIM_TRANSFER_H
 #define SIM_TRANSFER_H

@@ -1,5 +1,6 @@
-/* world.c - the simulated network. Time jumps from one thing that must happen to the next: a datagram arrives, a deadline passes, an application
- * wakes. At every instant each node concerned has one turn, in the order an engine has it: input, timers, events, settle, output.
+/* world.c - the simulated network. Time jumps from one thing that must happen to the next: a datagram arrives, a
+ * deadline passes, an application wakes. At every instant each node concerned has one turn, in the order an engine has
+ * it: input, timers, events, settle, output.
  *
  * Invariant: the clock never goes back, and nothing in here asks the machine for time, randomness or threads.
  */

@@ -1,10 +1,12 @@
-/* world.h - a whole network in one process: engines, links and a clock that only moves when nothing is left to do at this instant.
+/* world.h - a whole network in one process: engines, links and a clock that only moves when nothing is left to do at
+ * this instant.
  *
- * Everything that happens is a function of one seed: losses, delays, reordering, corruption, the randomness of the engines and of TLS. A failing seed is run
- * again and does the same.
+ * Everything that happens is a function of one seed: losses, delays, reordering, corruption, the randomness of the
+ * engines and of TLS. A failing seed is run again and does the same.
  *
- * A node is an endpoint with what an engine gives it (memory with a budget, slots, events, buffers) and an application: three functions that are
- * called when its connections and streams have something to say. Nodes are joined by links, one a direction.
+ * A node is an endpoint with what an engine gives it (memory with a budget, slots, events, buffers) and an application:
+ * three functions that are called when its connections and streams have something to say. Nodes are joined by links,
+ * one a direction.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
@@ -138,8 +140,9 @@ struct sim_node *sim_node_add(struct sim_world *world, const struct sim_app *app
 void sim_node_remove(struct sim_node *node); /* as if its power was cut */
 /* And back again: it has forgotten everything but its fleet secret. Listens as before. */
 void sim_node_restart(struct sim_node *node);
-/* Bytes that appear on a node's wire after `delay` as if they came from `src`: attackers, and the network's memory. What was sent before, byte for byte
- * (and seen by a filter), is known as a copy; a copy that was changed must say of what, unless nothing of it can be authentic. */
+/* Bytes that appear on a node's wire after `delay` as if they came from `src`: attackers, and the network's memory.
+ * What was sent before, byte for byte (and seen by a filter), is known as a copy; a copy that was changed must say of
+ * what, unless nothing of it can be authentic. */
 void sim_inject(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len, base_time delay);
 void sim_inject_changed(struct sim_node *to, const struct quic_addr *src, const uint8_t *data, size_t len,
                         base_time delay, const struct sim_datagram *of);
@@ -158,7 +161,8 @@ void sim_fail(struct sim_world *world, const char *format, ...) __attribute__((f
 
 /* Makes the certificates of all simulations, the same in every process; once, before any. */
 bool sim_prepare(void);
-/* Configurations that live as long as the process: a server with a self-signed certificate, a client that does not verify; ALPN "sim". */
+/* Configurations that live as long as the process: a server with a self-signed certificate, a client that does not
+ * verify; ALPN "sim". */
 struct quic_config *sim_config(enum crypto_role role, const struct options *options);
 void sim_config_free(struct quic_config *config);
 /* The same, for a server whose chain takes several datagrams. */

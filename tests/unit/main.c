@@ -1,9 +1,9 @@
 /* main.c - runs the suite of the test file it is linked with.
  *
  * Each test runs in a process of its own (CK_FORK=no turns that off, for the debugger), so a crash is one failed test
- * and not the end of the run. Check prints a closing line with the counts, which scripts/test.sh adds up; a test program
- * that ends without one has crashed. There is no time limit unless CK_DEFAULT_TIMEOUT sets one: sanitizers and busy
- * machines are slow, and a test must not fail for that.
+ * and not the end of the run. Check prints a closing line with the counts, which scripts/test.sh adds up; a test
+ * program that ends without one has crashed. There is no time limit unless CK_DEFAULT_TIMEOUT sets one: sanitizers and
+ * busy machines are slow, and a test must not fail for that.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* config.c - options and TLS for the core, from a list of operations.
  *
  * The module weft_options has turned a map of options into operations in their order: {set, Name, Text} for a line of
- * the table, and one for each thing of TLS. Reading files and parsing certificates takes milliseconds, so this runs on a
- * dirty scheduler. What the core does not like is told in its words, with the operation that failed.
+ * the table, and one for each thing of TLS. Reading files and parsing certificates takes milliseconds, so this runs on
+ * a dirty scheduler. What the core does not like is told in its words, with the operation that failed.
  */
 #include "nif.h"
 

@@ -5,9 +5,9 @@
  * what the peer may open, datagrams by a queue of their own; news is one of a kind.
  *
  * The end comes from the core, once, after the end of every stream. Then whoever waits is answered with cause, code and
- * reason, and what is left of the object is the reason - and, when the end was not our wish, what had arrived and nobody
- * has taken yet: datagrams, and streams with their bytes. A stream that has ended and waits is the queue's, and refers
- * to the connection only from when it is handed out: else neither would ever go.
+ * reason, and what is left of the object is the reason - and, when the end was not our wish, what had arrived and
+ * nobody has taken yet: datagrams, and streams with their bytes. A stream that has ended and waits is the queue's, and
+ * refers to the connection only from when it is handed out: else neither would ever go.
  */
 #include "nif.h"
 

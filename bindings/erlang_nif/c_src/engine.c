@@ -3,8 +3,8 @@
  * The thread turns the core's loop as long as there is something to wait for, and sleeps on a condition when there is
  * not. Commands are pushed without a lock: a scheduler must not wait for an engine's thread that the system has put
  * aside with the lock in its hand. Only the first since the thread last looked wakes it, so a burst of calls costs one
- * wake-up; the queue is taken as a whole and run in order, among the callbacks of a turn, which is where the core allows
- * everything. The lock there is belongs to the condition, and is touched only when the thread sleeps on that.
+ * wake-up; the queue is taken as a whole and run in order, among the callbacks of a turn, which is where the core
+ * allows everything. The lock there is belongs to the condition, and is touched only when the thread sleeps on that.
  *
  * The end. An engine stops when it is told to or when its owner is down: its connections are closed, one more turn
  * tells the peers, everything that is left is ended here as if its last event had come, and whoever waits is answered.

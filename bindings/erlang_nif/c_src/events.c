@@ -4,9 +4,9 @@
  * through the one the event was made with: of a connection that was accepted earlier in the same batch the event still
  * has the listener's.
  *
- * Messages are built in one environment that is used again and again, and copied from there: a message made by enif_send
- * is one block of the right size, one that is moved is two, and somebody has to free each on another thread. What is
- * large in a message is a binary, which is not copied.
+ * Messages are built in one environment that is used again and again, and copied from there: a message made by
+ * enif_send is one block of the right size, one that is moved is two, and somebody has to free each on another thread.
+ * What is large in a message is a binary, which is not copied.
  */
 #include "nif.h"
 

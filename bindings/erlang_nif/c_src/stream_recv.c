@@ -5,8 +5,8 @@
  * that waits in recv, or as messages when the stream's mode asks for them: one message for what is there, up to 64 KiB.
  *
  * The order is that of the stream: bytes, then its end (fin or reset), then its closing. What the mode holds back is
- * kept as bits (`untold`) and told when the mode changes. When the connection ends before everything was taken, the rest
- * is kept here (`stash`), for whoever still wants it: as with a socket of inet.
+ * kept as bits (`untold`) and told when the mode changes. When the connection ends before everything was taken, the
+ * rest is kept here (`stash`), for whoever still wants it: as with a socket of inet.
  */
 #include "nif.h"
 

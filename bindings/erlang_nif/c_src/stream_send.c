@@ -1,9 +1,9 @@
 /* stream_send.c - bytes from Erlang into the core.
  *
  * A NIF accepts bytes as long as fewer than the high watermark wait; one call's bytes are accepted whole, so at most
- * the watermark and one call's are held for a stream, and the core's own buffer behind them. Small bytes are copied into
- * the command, large binaries are referred to, and the core refers to them in its turn until they are acknowledged: they
- * are never copied. Who finds the mark reached is told when the low one is.
+ * the watermark and one call's are held for a stream, and the core's own buffer behind them. Small bytes are copied
+ * into the command, large binaries are referred to, and the core refers to them in its turn until they are
+ * acknowledged: they are never copied. Who finds the mark reached is told when the low one is.
  *
  * `pending` and `send_fate` are shared with NIFs: a NIF adds and reads, the engine's thread subtracts and decides.
  *

@@ -1,4 +1,5 @@
-/* Tests of datagram.c, and of how datagrams are told of: sent, received, kept, refused, lost; by callbacks and batches. */
+/* Tests of datagram.c, and of how datagrams are told of: sent, received, kept, refused, lost; by callbacks and
+ * batches. */
 #include "world.h"
 
 #define MS UINT64_C(1000000)

@@ -1,4 +1,5 @@
-/* Tests of engine.c: the ways to drive an engine, with real sockets on the loopback interface; other threads; the end. */
+/* Tests of engine.c: the ways to drive an engine, with real sockets on the loopback interface; other threads; the
+ * end. */
 #include <poll.h>
 #include <pthread.h>
 #include <uv.h>
@@ -194,7 +195,8 @@ static void many_connected(void *user, weft_conn conn) { *(weft_conn *)user = co
 static const weft_stream_callbacks many_table = {.size = sizeof many_table, .on_data = many_data};
 static const weft_conn_callbacks many_conn = {.size = sizeof many_conn, .on_connected = many_connected};
 
-/* What came in one train is not taken in whole before the first of it is answered: the peer has something to do meanwhile. */
+/* What came in one train is not taken in whole before the first of it is answered: the peer has something to do
+ * meanwhile. */
 START_TEST(many_are_answered_in_pieces)
 {
     static const uint8_t message[100];

@@ -1,4 +1,5 @@
-/* Tests of path.c: moves of a client over real sockets and with external I/O, the preferred address, news of paths, sockets that go when they are left. */
+/* Tests of path.c: moves of a client over real sockets and with external I/O, the preferred address, news of paths,
+ * sockets that go when they are left. */
 #include <dirent.h>
 #include <stdio.h>
 

@@ -1,4 +1,5 @@
-/* qlogs through the ABI: to a callback, to a directory, to both; who is named; what a callback may not do; what is refused. */
+/* qlogs through the ABI: to a callback, to a directory, to both; who is named; what a callback may not do; what is
+ * refused. */
 #include <stdio.h>
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
-/* test_gcm.c - AES-GCM of packets: published vectors, and both implementations against each other over all lengths at which
- * they cut differently. On a processor without VAES both are the narrow one. */
+/* test_gcm.c - AES-GCM of packets: published vectors, and both implementations against each other over all lengths at
+ * which they cut differently. On a processor without VAES both are the narrow one. */
 #include "unit.h"
 
 #include "crypto/gcm.h"
@@ -9,7 +9,8 @@
 #define TEXT_MAX 1600u
 #define AAD_MAX 80u
 
-/* Cases of "The Galois/Counter Mode of Operation" (McGrew, Viega), appendix B: key, nonce, associated data, text, result. */
+/* Cases of "The Galois/Counter Mode of Operation" (McGrew, Viega), appendix B: key, nonce, associated data, text,
+ * result. */
 struct vector {
     const char *key, *nonce, *aad, *text, *sealed;
 };

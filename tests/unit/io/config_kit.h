@@ -1,5 +1,5 @@
-/* config_kit.h - what connections over real sockets are opened with: a certificate of our own making on the server's side,
- * none asked for on the client's. A header alone. */
+/* config_kit.h - what connections over real sockets are opened with: a certificate of our own making on the server's
+ * side, none asked for on the client's. A header alone. */
 #ifndef CONFIG_KIT_H
 #define CONFIG_KIT_H
 

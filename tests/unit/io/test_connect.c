@@ -1,5 +1,6 @@
-/* A socket for each connection: given after the handshake, used for both directions, within a limit, left when the client
- * moves, closed with the connection; what others sent to it meanwhile is not lost. Real sockets on the loopback. */
+/* A socket for each connection: given after the handshake, used for both directions, within a limit, left when the
+ * client moves, closed with the connection; what others sent to it meanwhile is not lost. Real sockets on the
+ * loopback. */
 #include <stdlib.h>
 
 #include "io/addr.h"

@@ -1,5 +1,5 @@
-/* Tests of handover.c: of engines that share a port, the one that got a datagram of another's hands it over, with all that
- * is known of it, once; a mailbox has bounds, and nobody fills it alone; whoever leaves is left in peace.
+/* Tests of handover.c: of engines that share a port, the one that got a datagram of another's hands it over, with all
+ * that is known of it, once; a mailbox has bounds, and nobody fills it alone; whoever leaves is left in peace.
  *
  * Two engines with sockets, and a client that has none: what it says is given to either engine by hand, so each test
  * chooses who gets what. The clock is the test's. */
@@ -301,8 +301,8 @@ START_TEST(the_sibling_is_woken_after_the_turn)
 }
 END_TEST
 
-/* Through the sockets, as the system does it: it gives datagrams of one client to one of the two, the other one's engine
- * hands on what is not its own. */
+/* Through the sockets, as the system does it: it gives datagrams of one client to one of the two, the other one's
+ * engine hands on what is not its own. */
 START_TEST(sockets_receive_and_engines_hand_over)
 {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -524,8 +524,8 @@ START_TEST(a_mailbox_takes_no_more_than_is_left)
 }
 END_TEST
 
-/* A flood from one network, with IDs that name another engine: half of the mailbox is left to others, who are heard within
- * so many turns, and the engine's own socket is served all the while. */
+/* A flood from one network, with IDs that name another engine: half of the mailbox is left to others, who are heard
+ * within so many turns, and the engine's own socket is served all the while. */
 START_TEST(a_flood_leaves_room_for_others)
 {
     grow();

@@ -1,4 +1,5 @@
-/* Files of qlogs: names, order, what a directory that cannot be used says, and that a full queue or a file that fails takes nothing. */
+/* Files of qlogs: names, order, what a directory that cannot be used says, and that a full queue or a file that fails
+ * takes nothing. */
 #include "io/qlog_file.h"
 
 #include <stdio.h>

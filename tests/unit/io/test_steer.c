@@ -1,5 +1,5 @@
-/* Tests of steer.c: of sockets that share a port, the one that a connection ID names gets the datagram, whatever port it
- * comes from; where no ID of ours can be, the system's hash decides. */
+/* Tests of steer.c: of sockets that share a port, the one that a connection ID names gets the datagram, whatever port
+ * it comes from; where no ID of ours can be, the system's hash decides. */
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>

@@ -27,7 +27,8 @@ START_TEST(test_gso_refused)
 }
 END_TEST
 
-/* A train whose first datagram is too large for the interface, as a probe of the path's MTU may be: what follows arrives. */
+/* A train whose first datagram is too large for the interface, as a probe of the path's MTU may be: what follows
+ * arrives. */
 START_TEST(test_first_too_large)
 {
     open_one(&sender, "127.0.0.1", IO_UDP_ALL, false);

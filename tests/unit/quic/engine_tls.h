@@ -1,5 +1,5 @@
-/* engine_tls.h - TLS for a pair of engines (engine.h): a server with a certificate of its own making, a client that asks for
- * none. Owned by whoever includes it, which ends both in its teardown. */
+/* engine_tls.h - TLS for a pair of engines (engine.h): a server with a certificate of its own making, a client that
+ * asks for none. Owned by whoever includes it, which ends both in its teardown. */
 #ifndef ENGINE_TLS_H
 #define ENGINE_TLS_H
 

@@ -1,5 +1,5 @@
-/* gate_kit.h - a server, strangers at its gate, and the first datagrams they come with. A header alone: each test program that
- * includes it has a server of its own. */
+/* gate_kit.h - a server, strangers at its gate, and the first datagrams they come with. A header alone: each test
+ * program that includes it has a server of its own. */
 #ifndef GATE_KIT_H
 #define GATE_KIT_H
 

@@ -1,5 +1,5 @@
-/* hostile.h - a client that has the keys and writes its packets by hand: what tests of attacks from inside a connection begin with. Included by one
- * test program each. */
+/* hostile.h - a client that has the keys and writes its packets by hand: what tests of attacks from inside a connection
+ * begin with. Included by one test program each. */
 #ifndef HOSTILE_H
 #define HOSTILE_H
 

@@ -2,8 +2,8 @@
  * fed with single frames.
  *
  * Each side has an application that writes what can be computed from the stream's ID and the offset, and checks what it
- * reads. A header alone: each test program that includes it has a world of its own, `w`, and each test begins with a new
- * one (setup, world_clear).
+ * reads. A header alone: each test program that includes it has a world of its own, `w`, and each test begins with a
+ * new one (setup, world_clear).
  */
 #ifndef STREAM_KIT_H
 #define STREAM_KIT_H

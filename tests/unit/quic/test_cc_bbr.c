@@ -275,8 +275,8 @@ START_TEST(one_percent_of_loss_is_noise)
 }
 END_TEST
 
-/* By chance it is 2 % of a flight now and then, which ends no Startup and no probe; and while there is nothing but chance,
- * neither what ProbeRTT kept low nor what a state with a low gain did is taken for what the path has. */
+/* By chance it is 2 % of a flight now and then, which ends no Startup and no probe; and while there is nothing but
+ * chance, neither what ProbeRTT kept low nor what a state with a low gain did is taken for what the path has. */
 START_TEST(one_percent_of_loss_by_chance_is_noise)
 {
     path_open(RATE * 10, DELAY);

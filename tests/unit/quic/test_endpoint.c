@@ -1,4 +1,5 @@
-/* The endpoint: what it answers without a connection, whom it lets in, how datagrams find connections, how those end. */
+/* The endpoint: what it answers without a connection, whom it lets in, how datagrams find connections, how those
+ * end. */
 #include <stdio.h>
 
 #include "crypto/protect.h"

@@ -451,7 +451,8 @@ START_TEST(half_open_clients_fit_into_an_eighth_of_the_memory)
 }
 END_TEST
 
-/* What a half-open client holds, TLS included, is what the gate takes it for at most: with either kind of key exchange. */
+/* What a half-open client holds, TLS included, is what the gate takes it for at most: with either kind of key
+ * exchange. */
 START_TEST(a_half_open_client_costs_what_it_is_taken_for)
 {
     static const char *const groups[] = {"X25519", "X25519MLKEM768:X25519"};

@@ -1,4 +1,5 @@
-/* A peer that has the keys and means no good, and a stranger who has none: what they can make a connection hold, and where they can make it look. */
+/* A peer that has the keys and means no good, and a stranger who has none: what they can make a connection hold, and
+ * where they can make it look. */
 #include "hostile.h"
 
 /* Datagrams that come in one batch. */
@@ -451,8 +452,8 @@ START_TEST(expired_id_may_be_somebody_elses)
 }
 END_TEST
 
-/* A stateless reset that begins, by chance or by intent, with an ID of the connection, so that only its keys tell that it
- * is no packet (RFC 9000 10.3.1); with `_i` it looks like a long header, of no type and length there are. */
+/* A stateless reset that begins, by chance or by intent, with an ID of the connection, so that only its keys tell that
+ * it is no packet (RFC 9000 10.3.1); with `_i` it looks like a long header, of no type and length there are. */
 START_TEST(reset_behind_a_true_id)
 {
     dial();

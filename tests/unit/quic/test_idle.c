@@ -306,7 +306,8 @@ START_TEST(its_own_keep_alive_comes_in_time)
 }
 END_TEST
 
-/* What somebody else sends does not wake it; if it is much it does, and it goes to rest again though it says nothing. */
+/* What somebody else sends does not wake it; if it is much it does, and it goes to rest again though it says
+ * nothing. */
 START_TEST(noise_does_not_keep_it_awake)
 {
     struct quic_conn *peer = open_and_wait();

@@ -1,4 +1,5 @@
-/* QUIC-LB connection IDs: the draft's vectors, every length there is, what is refused; and an engine that issues them. */
+/* QUIC-LB connection IDs: the draft's vectors, every length there is, what is refused; and an engine that issues
+ * them. */
 #include "hex.h"
 #include "hostile.h"
 #include "quic/lb.h"

@@ -32,7 +32,8 @@ START_TEST(a_network_gets_its_share_of_the_turn)
 }
 END_TEST
 
-/* A network fills half of the lobby at most; then it is asked for a Retry, and who comes with a token is not answered. */
+/* A network fills half of the lobby at most; then it is asked for a Retry, and who comes with a token is not
+ * answered. */
 START_TEST(a_network_gets_its_share_of_the_lobby)
 {
     make_initials(1);

@@ -1,4 +1,5 @@
-/* Moves by our own will: when they are allowed, that they wait for proof, what is told of them; the preferred address on both sides. */
+/* Moves by our own will: when they are allowed, that they wait for proof, what is told of them; the preferred address
+ * on both sides. */
 #include "engine.h"
 #include "tables/errors.h"
 

@@ -1,4 +1,5 @@
-/* Records of paths: their order, what is kept of paths that are gone and how many, none of paths that were never used. */
+/* Records of paths: their order, what is kept of paths that are gone and how many, none of paths that were never
+ * used. */
 #include "engine.h"
 #include "quic/path_record.h"
 

@@ -1,5 +1,5 @@
-/* The log of a connection: every frame as text; the buffer, its hand-over, and what is counted when memory or the sink fails. That whole
- * logs are of the schema and true is shown by tests/qlog/run, with connections of the simulator. */
+/* The log of a connection: every frame as text; the buffer, its hand-over, and what is counted when memory or the sink
+ * fails. That whole logs are of the schema and true is shown by tests/qlog/run, with connections of the simulator. */
 #include "engine.h"
 #include "quic/frame.h"
 

@@ -449,8 +449,9 @@ START_TEST(crypto_in_0rtt_is_an_error)
 }
 END_TEST
 
-/* RFC 9001 5.7: a server has the keys of 1-RTT with its own Finished, and with a packet that came right it could say who
- * the client is not. Nothing in it may be looked at before the client's Finished; then it counts as if it came now. */
+/* RFC 9001 5.7: a server has the keys of 1-RTT with its own Finished, and with a packet that came right it could say
+ * who the client is not. Nothing in it may be looked at before the client's Finished; then it counts as if it came
+ * now. */
 START_TEST(no_1rtt_is_opened_before_the_handshake_is_complete)
 {
     uint8_t finished[4][1500], packet[1500];

@@ -1,4 +1,5 @@
-/* The clocks of what applications get done: a peer that pings and takes nothing, one that leaves a hole, one that is only slow, one without a purpose. */
+/* The clocks of what applications get done: a peer that pings and takes nothing, one that leaves a hole, one that is
+ * only slow, one without a purpose. */
 #include "hostile.h"
 
 #define SECONDS(n) ((n)*BASE_SEC)

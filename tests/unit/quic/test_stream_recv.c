@@ -1,4 +1,5 @@
-/* test_stream_recv.c - the receiving half against a model that knows every byte: orders, overlaps, duplicates, copies. */
+/* test_stream_recv.c - the receiving half against a model that knows every byte: orders, overlaps, duplicates,
+ * copies. */
 #include "quic/stream_recv.h"
 
 #include "base/toolkit.h"

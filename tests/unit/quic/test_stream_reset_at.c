@@ -1,4 +1,5 @@
-/* test_stream_reset_at.c - both halves of a stream that is reset from an offset on (draft-ietf-quic-reliable-stream-reset). */
+/* test_stream_reset_at.c - both halves of a stream that is reset from an offset on
+ * (draft-ietf-quic-reliable-stream-reset). */
 #include "quic/stream_recv.h"
 #include "quic/stream_send.h"
 

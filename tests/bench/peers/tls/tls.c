@@ -4,8 +4,8 @@
  *     tls client PORT CA bulk DOWN UP | handshakes COUNT AT-ONCE
  *
  * The protocol is the one of the other peers (see ../rust/src/lib.rs), one request a connection. 16 KiB records,
- * AES-128-GCM, no kernel TLS, blocking sockets, one connection at a time: the way most programs use it, at its fastest. A
- * server of a crowd, and the client of handshakes, wait for many by epoll. */
+ * AES-128-GCM, no kernel TLS, blocking sockets, one connection at a time: the way most programs use it, at its fastest.
+ * A server of a crowd, and the client of handshakes, wait for many by epoll. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -72,7 +72,7 @@ static void answer(SSL *ssl) {
     SSL_shutdown(ssl);
 }
 
-/* ---- many at once --------------------------------------------------------------------------------------------------- */
+/* ---- many at once ------------------------------------------------------------------------------------------------ */
 
 #define MESSAGE 100u
 
