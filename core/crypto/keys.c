@@ -105,10 +105,10 @@ static size_t key_size(const struct crypto_key *key) {
     return offsetof(struct crypto_key, gcm) + gcm;
 }
 
-static size_t mask_key_size(const struct crypto_mask_key *key) {
-    if (key->packed)
+static size_t mask_size(enum crypto_aead aead, bool packed) {
+    if (packed)
         return offsetof(struct crypto_mask_key, u);
-    return is_aes(key->aead) ? sizeof *key : offsetof(struct crypto_mask_key, u) + sizeof(ChaCha);
+    return is_aes(aead) ? sizeof(struct crypto_mask_key) : offsetof(struct crypto_mask_key, u) + sizeof(ChaCha);
 }
 
 /* Wiped; how many bytes it was. */
@@ -121,7 +121,7 @@ static size_t key_clear(struct crypto_key *key) {
 }
 
 static size_t mask_key_clear(struct crypto_mask_key *key) {
-    size_t size = mask_key_size(key);
+    size_t size = mask_size(key->aead, key->packed);
     if (is_aes(key->aead) && !key->packed)
         wc_AesFree(&key->u.aes);
     crypto_wipe(key, size);
@@ -140,22 +140,32 @@ void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
 
 /* ---- making ---- */
 
-/* Room for a key like `like`, expanded or packed, with all that both kinds have. */
-static struct crypto_key *key_room(struct base_mem *mem, const struct crypto_key *like) {
-    bool wide = gcm_is_wide(), expanded = is_aes(like->aead) && !like->packed;
-    struct crypto_key *key = base_zalloc(mem, offsetof(struct crypto_key, gcm) + (expanded ? gcm_key_size(wide) : 0));
-    if (!key)
-        return NULL;
+/* In memory that is all zero: what packed and expanded keys both have, and what kind of schedule is to come. */
+static void key_begin(struct crypto_key *key, const struct crypto_key *like, bool packed) {
     memcpy(key, like, offsetof(struct crypto_key, gcm));
-    if (expanded)
-        key->gcm.wide = wide;
+    key->packed = packed;
+    if (is_aes(like->aead) && !packed)
+        key->gcm.wide = gcm_is_wide();
+}
+
+static void mask_key_begin(struct crypto_mask_key *key, const struct crypto_mask_key *like, bool packed) {
+    memcpy(key, like, offsetof(struct crypto_mask_key, u));
+    key->packed = packed;
+}
+
+/* Room for a key like `like`, and its beginning. */
+static struct crypto_key *key_room(struct base_mem *mem, const struct crypto_key *like, bool packed) {
+    size_t gcm = is_aes(like->aead) && !packed ? gcm_key_size(gcm_is_wide()) : 0;
+    struct crypto_key *key = base_zalloc(mem, offsetof(struct crypto_key, gcm) + gcm);
+    if (key)
+        key_begin(key, like, packed);
     return key;
 }
 
-static struct crypto_mask_key *mask_key_room(struct base_mem *mem, const struct crypto_mask_key *like) {
-    struct crypto_mask_key *key = base_zalloc(mem, mask_key_size(like));
+static struct crypto_mask_key *mask_key_room(struct base_mem *mem, const struct crypto_mask_key *like, bool packed) {
+    struct crypto_mask_key *key = base_zalloc(mem, mask_size(like->aead, packed));
     if (key)
-        memcpy(key, like, offsetof(struct crypto_mask_key, u));
+        mask_key_begin(key, like, packed);
     return key;
 }
 
@@ -172,7 +182,7 @@ static bool mask_key_expand(struct crypto_mask_key *key) {
 
 static struct crypto_key *key_derive(struct base_mem *mem, enum crypto_version version, enum crypto_aead aead,
                                      const struct hkdf *hkdf) {
-    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = aead});
+    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = aead}, false);
     if (!key)
         return NULL;
     if (hkdf_label(hkdf, versions[version].key, key->raw, aeads[aead].key_size) &&
@@ -184,7 +194,7 @@ static struct crypto_key *key_derive(struct base_mem *mem, enum crypto_version v
 
 static struct crypto_mask_key *mask_key_derive(struct base_mem *mem, enum crypto_version version, enum crypto_aead aead,
                                                const struct hkdf *hkdf) {
-    struct crypto_mask_key *key = mask_key_room(mem, &(struct crypto_mask_key){.aead = aead});
+    struct crypto_mask_key *key = mask_key_room(mem, &(struct crypto_mask_key){.aead = aead}, false);
     if (!key)
         return NULL;
     if (hkdf_label(hkdf, versions[version].mask, key->raw, aeads[aead].key_size) && mask_key_expand(key))
@@ -234,9 +244,7 @@ bool crypto_keys_new(struct base_mem *mem, enum crypto_version version, const st
 struct crypto_key *crypto_key_pack(struct base_mem *mem, struct crypto_key *key) {
     if (!key || key->packed || !is_aes(key->aead))
         return key;
-    key->packed = true; /* for the size of the new one */
-    struct crypto_key *packed = key_room(mem, key);
-    key->packed = false;
+    struct crypto_key *packed = key_room(mem, key, true);
     if (!packed)
         return key;
     crypto_key_free(mem, key);
@@ -246,9 +254,7 @@ struct crypto_key *crypto_key_pack(struct base_mem *mem, struct crypto_key *key)
 struct crypto_key *crypto_key_unpack(struct base_mem *mem, struct crypto_key *key) {
     if (!key || !key->packed)
         return key;
-    key->packed = false;
-    struct crypto_key *expanded = key_room(mem, key);
-    key->packed = true;
+    struct crypto_key *expanded = key_room(mem, key, false);
     if (expanded && key_expand(expanded)) {
         crypto_key_free(mem, key);
         return expanded;
@@ -260,9 +266,7 @@ struct crypto_key *crypto_key_unpack(struct base_mem *mem, struct crypto_key *ke
 struct crypto_mask_key *crypto_mask_key_pack(struct base_mem *mem, struct crypto_mask_key *key) {
     if (!key || key->packed || !is_aes(key->aead))
         return key;
-    key->packed = true;
-    struct crypto_mask_key *packed = mask_key_room(mem, key);
-    key->packed = false;
+    struct crypto_mask_key *packed = mask_key_room(mem, key, true);
     if (!packed)
         return key;
     crypto_mask_key_free(mem, key);
@@ -272,9 +276,7 @@ struct crypto_mask_key *crypto_mask_key_pack(struct base_mem *mem, struct crypto
 struct crypto_mask_key *crypto_mask_key_unpack(struct base_mem *mem, struct crypto_mask_key *key) {
     if (!key || !key->packed)
         return key;
-    key->packed = false;
-    struct crypto_mask_key *expanded = mask_key_room(mem, key);
-    key->packed = true;
+    struct crypto_mask_key *expanded = mask_key_room(mem, key, false);
     if (expanded && mask_key_expand(expanded)) {
         crypto_mask_key_free(mem, key);
         return expanded;
@@ -288,11 +290,8 @@ struct crypto_mask_key *crypto_mask_key_unpack(struct base_mem *mem, struct cryp
 struct crypto_key *key_at_hand(struct crypto_key *key, struct crypto_key *room) {
     if (!key->packed)
         return key;
-    memcpy(room, key, offsetof(struct crypto_key, gcm));
-    room->packed = false;
-    bool wide = gcm_is_wide();
-    memset(&room->gcm, 0, gcm_key_size(wide));
-    room->gcm.wide = wide;
+    memset(&room->gcm, 0, gcm_key_size(gcm_is_wide()));
+    key_begin(room, key, false);
     if (key_expand(room))
         return room;
     key_clear(room);
@@ -302,9 +301,8 @@ struct crypto_key *key_at_hand(struct crypto_key *key, struct crypto_key *room) 
 struct crypto_mask_key *mask_key_at_hand(struct crypto_mask_key *key, struct crypto_mask_key *room) {
     if (!key->packed)
         return key;
-    memcpy(room, key, offsetof(struct crypto_mask_key, u));
-    room->packed = false;
     memset(&room->u, 0, sizeof room->u);
+    mask_key_begin(room, key, false);
     if (mask_key_expand(room))
         return room;
     mask_key_clear(room);
