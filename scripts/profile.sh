@@ -21,7 +21,7 @@ cmake --build "$scratch/build" --target weft_command
 server=
 trap 'test -z "$server" || kill "$server" 2>/dev/null || true' EXIT
 work() { # arguments of the client; a server for each, whose counts are written when it ends
-    rm -f "$scratch/address"
+    : >"$scratch/address" # there to be read before the server is
     "$scratch/build/weft" perf server --quiet --listen 127.0.0.1:0 --json >"$scratch/address" 2>"$scratch/errors" &
     server=$!
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
