@@ -3,8 +3,11 @@ use bytes::Bytes;
 use quinn::{crypto::rustls::QuicServerConfig, ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig, VarInt};
 use rustls::pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer};
 use std::{error::Error, net::SocketAddr, sync::Arc};
-use tokio::{sync::Semaphore, task::JoinSet};
-use weft_bench_peers::{args, Load, Measured, Role, Turns, CHUNK, MESSAGE};
+use tokio::sync::Semaphore;
+use weft_bench_peers::{args, Load, Measured, Role, CHUNK, MESSAGE};
+
+#[path = "../tasks.rs"]
+mod tasks;
 
 fn transport() -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
@@ -78,27 +81,11 @@ async fn ask(connection: &Connection, down: u64, up: u64) -> Outcome {
     tokio::try_join!(upload, download).map(|_| ())
 }
 
-async fn handshake(endpoint: &Endpoint, server: SocketAddr) -> Outcome {
+async fn handshake(endpoint: Endpoint, server: SocketAddr) -> Outcome {
     let connection = endpoint.connect(server, "localhost")?.await?;
     ask(&connection, MESSAGE, MESSAGE).await?;
     connection.close(VarInt::from_u32(0), b"");
     Ok(())
-}
-
-/// So many tasks, each of which makes one handshake after the other, on one socket.
-async fn handshakes(endpoint: &Endpoint, server: SocketAddr, count: u64, at_once: u64) {
-    let turns = Arc::new(Turns::new(count));
-    let mut tasks = JoinSet::new();
-    for _ in 0..at_once {
-        let (endpoint, turns) = (endpoint.clone(), turns.clone());
-        tasks.spawn(async move {
-            while turns.take() {
-                turns.over(handshake(&endpoint, server).await);
-            }
-        });
-    }
-    tasks.join_all().await;
-    turns.tell();
 }
 
 async fn load(port: u16, ca: String, load: Load) {
@@ -117,9 +104,9 @@ async fn load(port: u16, ca: String, load: Load) {
     endpoint.set_default_client_config(config);
     let server = SocketAddr::from(([127, 0, 0, 1], port));
     if let Load::Handshakes { count, at_once } = load {
-        handshake(&endpoint, server).await.unwrap(); // aws-lc gathers randomness for 0.2 s when it is first asked for
+        handshake(endpoint.clone(), server).await.unwrap(); // aws-lc gathers randomness for 0.2 s when it is first asked for
         let _measured = Measured::begin();
-        return handshakes(&endpoint, server, count, at_once).await;
+        return tasks::handshakes(count, at_once, move || handshake(endpoint.clone(), server)).await;
     }
     let connection = endpoint.connect(server, "localhost").unwrap().await.unwrap();
     match load {

@@ -8,8 +8,11 @@ use s2n_quic::{
     Client, Connection, Server,
 };
 use std::{error::Error, net::SocketAddr, path::Path, sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, task::JoinSet};
-use weft_bench_peers::{args, Load, Measured, Role, Turns, CHUNK, MESSAGE};
+use tokio::sync::Semaphore;
+use weft_bench_peers::{args, Load, Measured, Role, CHUNK, MESSAGE};
+
+#[path = "../tasks.rs"]
+mod tasks;
 
 fn limits() -> Limits {
     Limits::new()
@@ -104,27 +107,11 @@ async fn connect(client: &Client, server: SocketAddr) -> Result<Connection, conn
     client.connect(Connect::new(server).with_server_name("localhost")).await
 }
 
-async fn handshake(client: &Client, server: SocketAddr) -> Outcome {
-    let mut connection = connect(client, server).await?;
+async fn handshake(client: Client, server: SocketAddr) -> Outcome {
+    let mut connection = connect(&client, server).await?;
     exchange(connection.open_bidirectional_stream().await?, MESSAGE, MESSAGE).await?;
     connection.close(0u32.into());
     Ok(())
-}
-
-/// So many tasks, each of which makes one handshake after the other, on one socket.
-async fn handshakes(client: &Client, server: SocketAddr, count: u64, at_once: u64) {
-    let turns = Arc::new(Turns::new(count));
-    let mut tasks = JoinSet::new();
-    for _ in 0..at_once {
-        let (client, turns) = (client.clone(), turns.clone());
-        tasks.spawn(async move {
-            while turns.take() {
-                turns.over(handshake(&client, server).await);
-            }
-        });
-    }
-    tasks.join_all().await;
-    turns.tell();
 }
 
 async fn load(port: u16, ca: String, load: Load) {
@@ -146,9 +133,9 @@ async fn load(port: u16, ca: String, load: Load) {
         .unwrap();
     let server = SocketAddr::from(([127, 0, 0, 1], port));
     if let Load::Handshakes { count, at_once } = load {
-        handshake(&client, server).await.unwrap(); // aws-lc gathers randomness for 0.2 s when it is first asked for
+        handshake(client.clone(), server).await.unwrap(); // aws-lc gathers randomness for 0.2 s when it is first asked for
         let _measured = Measured::begin();
-        return handshakes(&client, server, count, at_once).await;
+        return tasks::handshakes(count, at_once, move || handshake(client.clone(), server)).await;
     }
     let connection = connect(&client, server).await.unwrap();
     let (mut handle, _acceptor) = connection.split();
