@@ -5,7 +5,8 @@
 #   scripts/test.sh unit sim        only groups with these names
 #
 # Groups: unit (each program of tests/unit, as shipped and under the sanitizers), sim (both builds), fuzz (the targets of
-# tests/fuzz over their corpora, under the sanitizers), layers, wolfssl, and every executable tests/<group>/run but bench.
+# tests/fuzz over their corpora, under the sanitizers), layers, wolfssl, every executable tests/<group>/run but bench, and
+# profiled (the command and the ABI again, as `make install` installs them).
 # A runner is told where the builds are (WEFT_BUILD, WEFT_BUILD_ASAN) and ends with a line "N passed, N failed"; unit
 # tests end with Check's line. A runner that ends without its line, or fails without owning up to a failure, counts as
 # one failed test: a crash cannot pass.
@@ -18,7 +19,6 @@ jobs=$(nproc 2>/dev/null || echo 2)
 # No test has a time limit of its own. This one only stops what hangs for good.
 hang=${WEFT_TEST_HANG:-3600}
 
-export WEFT_BUILD=$root/build/release WEFT_BUILD_ASAN=$root/build/asan
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:strict_string_checks=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
@@ -55,6 +55,8 @@ if [ "${1:-}" = --one ]; then # started by run_group, in parallel
     exit 0
 fi
 
+export WEFT_BUILD=$root/build/release WEFT_BUILD_ASAN=$root/build/asan
+
 # --- a group of runners -------------------------------------------------------------------------------------------------
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
@@ -82,11 +84,11 @@ run_group() { # name, how many at once; on stdin one runner a line
     count "$name" "$passed" "$failed" $((SECONDS - began))
 }
 
-build() { # preset; leaves its log only when it fails
+build() { # preset, then targets, or all; leaves its log only when it fails
     local log=$root/build/$1.log began=$SECONDS
     mkdir -p "$root/build"
     printf 'building (%s) ...\n' "$1"
-    if ! { cmake --preset "$1" -DWEFT_BUILD_TESTS=ON -DWEFT_BUILD_EXAMPLES=ON && cmake --build --preset "$1" -- -k 0; } >"$log" 2>&1; then
+    if ! { cmake --preset "$1" -DWEFT_BUILD_TESTS=ON -DWEFT_BUILD_EXAMPLES=ON && cmake --build --preset "$1" -- -k 0 "${@:2}"; } >"$log" 2>&1; then
         # What could be built is tested all the same.
         grep -E '(error|warning): |FAILED|undefined reference|^CMake Error' "$log" | head -n 40
         echo "the whole log is $log"
@@ -133,6 +135,11 @@ for runner in tests/*/run; do
     group=$(basename "$(dirname "$runner")")
     asked "$group" && [ "$group" != bench ] && run_group "$group" 1 <<<"$root/$runner"
 done
+
+# What is installed (WEFT_PGO): laid out, inlined and left out by counts. The command and the ABI go through all rooms.
+if asked profiled && build profiled weft weft_shared weft_static cli_raw; then
+    WEFT_BUILD=$root/build/profiled WEFT_BUILD_ASAN='' run_group profiled 1 < <(printf '%s\n' "$root"/tests/{cli,abi}/run)
+fi
 
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" -eq 0 ] && [ "$total_passed" -gt 0 ]
