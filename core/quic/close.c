@@ -2,8 +2,8 @@
  *
  * closing: we have said CONNECTION_CLOSE, at every level the peer may be able to read (10.2.3), keep that datagram, and
  * answer what still arrives with it - the 1st, 2nd, 4th, 8th ... datagram, so that two closing sides never feed each
- * other. draining: the peer has closed; we are silent. Both last 3 PTO, in which late packets find a connection that
- * knows what to do with them.
+ * other. draining: the peer has closed; we are silent. Both last 3 PTO and a little, in which late packets find a
+ * connection that knows what to do with them.
  *
  * The application learns once, with the cause that came first. The machines (TLS, recovery, keys) go as soon as nothing
  * needs them: at once when draining, after the CONNECTION_CLOSE has been written when closing - never while a caller
@@ -14,6 +14,9 @@
 #include "quic/walk.h"
 
 #define CLOSING_COST 8192u /* of a closed connection, at most */
+/* Closed connections go in rounds of 17 ms: 10.2 says how long at least, and a server whose peers come and go would wake
+ * once for each of them. */
+#define CLOSING_ROUND ((base_time)1 << 24)
 
 /* So many closed ones are kept; beyond, the oldest is over at once. What comes for it later gets a stateless reset. */
 static void close_join(struct quic_conn *conn, base_time now) {
@@ -40,6 +43,9 @@ void quic_close_leave(struct quic_conn *conn) {
     conn->endpoint->closing_count--;
 }
 
+/* The end of the round that `when` falls into. */
+static base_time closing_end(base_time when) { return (when | (CLOSING_ROUND - 1)) + 1; }
+
 static bool close_record(struct quic_conn *conn, const struct quic_close *close, enum quic_conn_state state,
                          base_time now) {
     if (conn->state >= QUIC_CONN_CLOSING)
@@ -51,7 +57,7 @@ static bool close_record(struct quic_conn *conn, const struct quic_close *close,
         quic_qlog_closed(conn);
     for (unsigned i = 0; i < QUIC_TIMERS; i++)
         conn->deadlines[i] = BASE_NEVER;
-    quic_conn_set_timer(conn, QUIC_TIMER_CLOSE, now + period);
+    quic_conn_set_timer(conn, QUIC_TIMER_CLOSE, closing_end(now + period));
     quic_gate_leave(conn);
     if (state == QUIC_CONN_DRAINING) /* closing: when it has been said */
         close_join(conn, now);
