@@ -14,8 +14,8 @@
 #include "quic/walk.h"
 
 #define CLOSING_COST 8192u /* of a closed connection, at most */
-/* Closed connections go in rounds of 17 ms: 10.2 says how long at least, and a server whose peers come and go would wake
- * once for each of them. */
+/* Closed connections go in rounds of 17 ms: 10.2 says how long at least, and a server whose peers come and go would
+ * wake once for each of them. */
 #define CLOSING_ROUND ((base_time)1 << 24)
 
 /* So many closed ones are kept; beyond, the oldest is over at once. What comes for it later gets a stateless reset. */
