@@ -98,14 +98,14 @@ struct quic_keys {
 /* The generations of 1-RTT keys (RFC 9001 section 6). */
 struct quic_phase {
     struct crypto_secret rx_secret, tx_secret; /* of the present generation */
-    struct crypto_key *rx_previous, *rx_next;
-    uint64_t generation;    /* low bit = Key Phase */
-    uint64_t rx_first;      /* lowest number received in the present generation */
-    uint64_t tx_first;      /* first number sent in it */
-    uint64_t tx_sealed;     /* packets sealed with the present key */
-    uint64_t open_failures; /* over all keys: integrity limit */
-    bool tx_acked;          /* a packet of this generation was acknowledged: another update is allowed */
-    bool update_wanted;
+    struct crypto_key *rx_previous, *rx_next;  /* rx_next: NULL until it can be needed */
+    uint64_t generation;                       /* low bit = Key Phase */
+    uint64_t rx_first;                         /* lowest number received in the present generation */
+    uint64_t tx_first;                         /* first number sent in it */
+    uint64_t tx_sealed;                        /* packets sealed with the present key */
+    uint64_t open_failures;                    /* over all keys: integrity limit */
+    bool tx_acked;        /* a packet of this generation was acknowledged: another update is allowed */
+    bool peer_may_update; /* it can have heard that the handshake is confirmed */
 };
 
 struct quic_crypto_stream {

@@ -181,8 +181,9 @@ static bool on_secrets(void *user, enum crypto_level level, const struct crypto_
                        const struct crypto_secret *write) {
     struct quic_conn *conn = user;
     uint32_t version = level == CRYPTO_EARLY ? conn->original_version : conn->version; /* RFC 9369 4.1 */
-    bool ok = keys_make(conn, &conn->keys[level], version_of(version), read, write) &&
-              (level != CRYPTO_APPLICATION || quic_keyphase_install(conn, read, write));
+    bool ok = keys_make(conn, &conn->keys[level], version_of(version), read, write);
+    if (level == CRYPTO_APPLICATION)
+        quic_keyphase_install(conn, read, write);
     if (conn->qlog)
         quic_qlog_keys(conn, level, read && read->len, write && write->len, QUIC_QLOG_KEY_TLS);
     if (level == CRYPTO_EARLY && conn->role == CRYPTO_SERVER)

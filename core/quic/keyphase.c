@@ -5,10 +5,17 @@
  * time so that an update by the peer costs no more than any other packet and cannot be timed (9.5). Header protection
  * keys never change.
  *
+ * The first of the next keys is made as late as that allows: most connections of a busy server end without an update,
+ * many after one request. A peer may update when the handshake is confirmed for it (6.1), and hears of that in what we
+ * send after completing it; until then a packet of the other phase cannot be right, and is dropped after a trial with
+ * the present key, which takes as long as any. From then on the next batch of packets has the key made, whatever is in
+ * it: before the packet that needs it, or behind the last one if none did. So the first batch takes longer, and no bit
+ * of a packet shows in that; unless it ends the connection, which needs the key no more.
+ *
  * An update by us is allowed when both sides have confirmed the handshake, the present generation was acknowledged and
  * the previous one is thrown away; updates come by themselves well before the AEAD's confidentiality limit.
  *
- * Invariant: phase->rx_next belongs to generation + 1, keys[APPLICATION].rx and .tx to generation.
+ * Invariant: phase->rx_next, if there is one, belongs to generation + 1, keys[APPLICATION].rx and .tx to generation.
  */
 #include "quic/walk.h"
 
@@ -24,19 +31,34 @@ static struct crypto_key *phase_next_key(struct quic_conn *conn, const struct cr
     return crypto_key_new(conn->endpoint->mem, phase_version(conn), next);
 }
 
-bool quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *read,
+void quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *read,
                            const struct crypto_secret *write) {
     struct quic_phase *phase = &conn->phase;
     phase->rx_first = QUIC_NO_NUMBER;
     if (write && write->len)
         phase->tx_secret = *write;
-    if (!read || !read->len)
+    if (read && read->len)
+        phase->rx_secret = *read;
+    if (conn->role == CRYPTO_CLIENT) /* the server has confirmed as soon as it has our Finished */
+        phase->peer_may_update = true;
+}
+
+/* The next key is there, or made now. False: out of memory. */
+static bool phase_prepare(struct quic_conn *conn) {
+    struct quic_phase *phase = &conn->phase;
+    if (phase->rx_next)
         return true;
-    phase->rx_secret = *read;
     struct crypto_secret next;
-    phase->rx_next = phase_next_key(conn, read, &next);
+    phase->rx_next = phase_next_key(conn, &phase->rx_secret, &next);
     crypto_wipe(&next, sizeof next);
+    if (conn->keys_packed)
+        phase->rx_next = crypto_key_pack(conn->endpoint->mem, phase->rx_next);
     return phase->rx_next != NULL;
+}
+
+void quic_keyphase_on_batch(struct quic_conn *conn) {
+    if (conn->phase.peer_may_update && conn->state < QUIC_CONN_CLOSING)
+        phase_prepare(conn); /* out of memory: with the next batch, or for a packet */
 }
 
 /* Everything moves on by one generation: what is prepared becomes present. False: out of memory, nothing changed. */
@@ -84,7 +106,7 @@ bool quic_keyphase_update(struct quic_conn *conn) {
         conn->handshake_confirmed && (conn->role == CRYPTO_CLIENT || conn->want_handshake_done == QUIC_WANT_DONE);
     if (!both_confirmed || !quic_keyphase_unpack(conn) || phase->rx_previous || (phase->generation && !phase->tx_acked))
         return false;
-    return phase_advance(conn, false);
+    return phase_prepare(conn) && phase_advance(conn, false);
 }
 
 /* A packet of the next generation opened: the peer has updated (6.2). */
@@ -113,6 +135,15 @@ static int32_t phase_failed(struct quic_conn *conn, base_time now) {
     return -1;
 }
 
+/* The other phase where no update was made: the start of the next, if the peer may know that it is allowed to. */
+static int32_t phase_open_next(struct quic_conn *conn, const struct crypto_open_item *item, uint64_t number) {
+    if (!conn->phase.peer_may_update) {
+        crypto_open(conn->keys[CRYPTO_APPLICATION].rx, item, number);
+        return -1;
+    }
+    return phase_prepare(conn) ? crypto_open(conn->phase.rx_next, item, number) : -1;
+}
+
 int32_t quic_keyphase_open(struct quic_conn *conn, const struct crypto_open_item *item, uint64_t number,
                            base_time now) {
     struct quic_phase *phase = &conn->phase;
@@ -133,7 +164,7 @@ int32_t quic_keyphase_open(struct quic_conn *conn, const struct crypto_open_item
         len = crypto_open(phase->rx_previous, item, number);
         return len < 0 ? phase_failed(conn, now) : len;
     }
-    len = phase->rx_next ? crypto_open(phase->rx_next, item, number) : -1;
+    len = phase_open_next(conn, item, number);
     if (len < 0)
         return phase_failed(conn, now);
     if (!quic_keyphase_unpack(conn)) /* out of memory: lost, as if on the way */
@@ -150,6 +181,8 @@ void quic_keyphase_on_acked(struct quic_conn *conn, uint64_t number) {
 void quic_keyphase_on_sealed(struct quic_conn *conn, uint64_t packets, base_time now) {
     struct quic_phase *phase = &conn->phase;
     phase->tx_sealed += packets;
+    if (conn->handshake_complete)
+        phase->peer_may_update = true;
     uint64_t limit = crypto_confidentiality_limit(phase->tx_secret.aead);
     if (phase->tx_sealed < limit / 2)
         return;

@@ -179,6 +179,7 @@ static void rx_flush(struct quic_conn *conn, struct rx_batch *batch, base_time n
         return;
     for (size_t i = 0; i < count && conn->state < QUIC_CONN_CLOSING; i++)
         rx_open_short(conn, &batch->sources[i], &batch->items[i], now);
+    quic_keyphase_on_batch(conn);
 }
 
 /* ---- packets that came too early ---- */

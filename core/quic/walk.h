@@ -110,7 +110,9 @@ void quic_early_abandon(struct quic_conn *conn);
 void quic_early_clear(struct quic_conn *conn);
 
 /* --- keyphase.c: key updates of 1-RTT (RFC 9001 section 6) --- */
-bool quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *read, const struct crypto_secret *write);
+void quic_keyphase_install(struct quic_conn *conn, const struct crypto_secret *read, const struct crypto_secret *write);
+/* Packets of 1-RTT have come, and were gone through. */
+void quic_keyphase_on_batch(struct quic_conn *conn);
 /* Opens a 1-RTT packet with the right generation. Length of the plaintext, -1 = drop; KEY_UPDATE_ERROR closes. */
 int32_t quic_keyphase_open(struct quic_conn *conn, const struct crypto_open_item *item, uint64_t number, base_time now);
 bool quic_keyphase_update(struct quic_conn *conn); /* our side starts the next generation; false: not allowed yet */

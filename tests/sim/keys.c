@@ -71,9 +71,37 @@ static void run_early_update(struct sim_world *world, uint64_t seed) {
     stage_close(&stage);
 }
 
+/* A client that updates as soon as it may, with the first thing it says after HANDSHAKE_DONE, and a server that does. */
+static void run_prompt_update(struct sim_world *world, uint64_t seed) {
+    struct stage stage;
+    stage_init(&stage, world, seed);
+    stage.link.loss = (double)(seed % 4) * 0.1;
+    stage.t = (struct transfer){.streams = 1, .upload = 100000, .download = 100000, .close_when_done = true};
+    stage_open(&stage);
+    bool updated = false;
+    while (!updated && !stage.t.client_closed && world->now < 60 * BASE_SEC && !world->failure) {
+        struct quic_conn *server = stage_server_conn(&stage), *client = stage.t.client;
+        if (client && client->handshake_confirmed) {
+            if (!client->stats.key_updates && quic_conn_update_keys(client) != ERR_OK)
+                sim_fail(world, "a client that has confirmed may not update");
+            if (server && seed / 4 % 2)
+                quic_conn_update_keys(server);
+            updated = true;
+        }
+        stage_wait(&stage, BASE_MS / 4);
+    }
+    stage_finish(&stage);
+    if (updated && (!stage.t.client_stats.key_updates || !stage.t.server_stats.key_updates))
+        sim_fail(world, "the update was not followed");
+    if (!updated)
+        sim_fail(world, "no update was made");
+    stage_close(&stage);
+}
+
 static const struct scenario list[] = {
     {"key-updates", "updates by either side and both, again and again, clean and lossy", 60, run_updates},
     {"early-update", "a server's first key update waits for the client to confirm the handshake", 40, run_early_update},
+    {"prompt-update", "the first packets after the handshake are of the next key phase", 40, run_prompt_update},
     {"worn-key", "a key that is half worn out is replaced in mid transfer", 40, run_worn_key},
 };
 SCENARIOS(scenarios_keys, list);
