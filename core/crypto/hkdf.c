@@ -1,9 +1,12 @@
 /* hkdf.c - see hkdf.h. HMAC (RFC 2104) as two hashes whose first block, the padded key, is already in them; HKDF-Expand
  * of at most one block of output is one HMAC over the label and the octet 1.
  *
+ * Nearly all that is hashed here fits into one block together with its padding. That block is written at once, so what
+ * an HMAC costs is its two compressions and little beside.
+ *
  * Knows two hashes, those of QUIC's ciphers; wolfCrypt knows how they are computed. Does not know what labels are for.
  *
- * The invariant that matters: what is derived from the secret is wiped wherever it was, whether or not all went well.
+ * The invariant that matters: what is derived from the key is wiped wherever it was, whether or not all went well.
  */
 #include "hkdf.h"
 
@@ -12,26 +15,28 @@
 
 #include "keys.h"
 
+#ifdef WOLFSSL_SMALL_STACK_CACHE
+#error "this wolfSSL's hashes hold memory of their own: they cannot be copied as they are here"
+#endif
+
 #define LABEL_MOST 16u
 #define BLOCK_MOST 128u /* of SHA-384 */
 
-/* One of the two hashes behind four functions, so that what follows is written once. */
+/* One of the two hashes behind a few functions, so that what follows is written once. */
 struct hash_calls {
-    size_t block, digest;
+    size_t block, digest, length; /* of a block; of what comes out; of the number of bits in the last block */
+    size_t state;                 /* what is to be wiped */
     int (*init)(union hkdf_hash *hash);
-    int (*copy)(const union hkdf_hash *from, union hkdf_hash *to); /* `to` was initialised */
+    void (*copy)(const union hkdf_hash *from, union hkdf_hash *to);
     int (*update)(union hkdf_hash *hash, const uint8_t *data, size_t len);
     int (*final)(union hkdf_hash *hash, uint8_t *out);
+    int (*raw)(union hkdf_hash *hash, uint8_t *out); /* after whole blocks, the last of them padded already */
 };
 
 static int init_256(union hkdf_hash *hash) { return wc_InitSha256(&hash->sha256); }
 static int init_384(union hkdf_hash *hash) { return wc_InitSha384(&hash->sha384); }
-static int copy_256(const union hkdf_hash *from, union hkdf_hash *to) {
-    return wc_Sha256Copy((wc_Sha256 *)&from->sha256, &to->sha256); /* only reads it */
-}
-static int copy_384(const union hkdf_hash *from, union hkdf_hash *to) {
-    return wc_Sha384Copy((wc_Sha384 *)&from->sha384, &to->sha384);
-}
+static void copy_256(const union hkdf_hash *from, union hkdf_hash *to) { to->sha256 = from->sha256; }
+static void copy_384(const union hkdf_hash *from, union hkdf_hash *to) { to->sha384 = from->sha384; }
 static int update_256(union hkdf_hash *hash, const uint8_t *data, size_t len) {
     return wc_Sha256Update(&hash->sha256, data, (word32)len);
 }
@@ -40,27 +45,64 @@ static int update_384(union hkdf_hash *hash, const uint8_t *data, size_t len) {
 }
 static int final_256(union hkdf_hash *hash, uint8_t *out) { return wc_Sha256Final(&hash->sha256, out); }
 static int final_384(union hkdf_hash *hash, uint8_t *out) { return wc_Sha384Final(&hash->sha384, out); }
+static int raw_256(union hkdf_hash *hash, uint8_t *out) { return wc_Sha256FinalRaw(&hash->sha256, out); }
+static int raw_384(union hkdf_hash *hash, uint8_t *out) { return wc_Sha384FinalRaw(&hash->sha384, out); }
 
 static const struct hash_calls hashes[] = {
-    {WC_SHA256_BLOCK_SIZE, WC_SHA256_DIGEST_SIZE, init_256, copy_256, update_256, final_256},
-    {WC_SHA384_BLOCK_SIZE, WC_SHA384_DIGEST_SIZE, init_384, copy_384, update_384, final_384},
+    {WC_SHA256_BLOCK_SIZE, WC_SHA256_DIGEST_SIZE, 8, sizeof(wc_Sha256), init_256, copy_256, update_256, final_256,
+     raw_256},
+    {WC_SHA384_BLOCK_SIZE, WC_SHA384_DIGEST_SIZE, 16, sizeof(wc_Sha384), init_384, copy_384, update_384, final_384,
+     raw_384},
 };
 
-static bool begin_pad(const struct hash_calls *hash, union hkdf_hash *state, const uint8_t *secret, uint8_t pad) {
-    uint8_t block[BLOCK_MOST];
-    memset(block, pad, hash->block);
-    for (size_t i = 0; i < hash->digest; i++)
-        block[i] = secret[i] ^ pad;
-    bool ok = hash->init(state) == 0 && hash->update(state, block, hash->block) == 0;
+static bool begin_pad(const struct hash_calls *hash, union hkdf_hash *state, const uint8_t *key, size_t len,
+                      uint8_t pad) {
+    uint64_t block[BLOCK_MOST / 8] = {0};
+    memcpy(block, key, len);
+    for (size_t i = 0; i < hash->block / 8; i++)
+        block[i] ^= pad * UINT64_C(0x0101010101010101);
+    bool ok = hash->init(state) == 0 && hash->update(state, (const uint8_t *)block, hash->block) == 0;
     crypto_wipe(block, sizeof block);
     return ok;
 }
 
-bool hkdf_begin(struct hkdf *hkdf, const uint8_t *secret, size_t len) {
-    assert(len == WC_SHA256_DIGEST_SIZE || len == WC_SHA384_DIGEST_SIZE);
-    hkdf->wide = len == WC_SHA384_DIGEST_SIZE;
+bool hkdf_begin(struct hkdf *hkdf, bool wide, const uint8_t *key, size_t len) {
+    const struct hash_calls *hash = &hashes[wide];
+    assert(len <= hash->block);
+    hkdf->wide = wide;
+    return begin_pad(hash, &hkdf->inner, key, len, 0x36) && begin_pad(hash, &hkdf->outer, key, len, 0x5c);
+}
+
+/* What `from`, in which one block is, makes of `data`. */
+static bool continue_with(const struct hash_calls *hash, const union hkdf_hash *from, const uint8_t *data, size_t len,
+                          uint8_t *out) {
+    union hkdf_hash state;
+    uint8_t last[BLOCK_MOST];
+    bool ok;
+    hash->copy(from, &state);
+    if (len + 1 + hash->length <= hash->block) { /* RFC 6234 4: a bit, zeros, the number of bits */
+        size_t bits = 8 * (hash->block + len);
+        memcpy(last, data, len);
+        last[len] = 0x80;
+        memset(last + len + 1, 0, hash->block - len - 3);
+        last[hash->block - 2] = (uint8_t)(bits >> 8);
+        last[hash->block - 1] = (uint8_t)bits;
+        ok = hash->update(&state, last, hash->block) == 0 && hash->raw(&state, out) == 0;
+        crypto_wipe(last, hash->block);
+    } else {
+        ok = hash->update(&state, data, len) == 0 && hash->final(&state, out) == 0;
+    }
+    crypto_wipe(&state, hash->state);
+    return ok;
+}
+
+bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out) {
     const struct hash_calls *hash = &hashes[hkdf->wide];
-    return begin_pad(hash, &hkdf->inner, secret, 0x36) && begin_pad(hash, &hkdf->outer, secret, 0x5c);
+    uint8_t digest[HKDF_MOST];
+    bool ok = continue_with(hash, &hkdf->inner, data, len, digest) &&
+              continue_with(hash, &hkdf->outer, digest, hash->digest, out);
+    crypto_wipe(digest, sizeof digest);
+    return ok;
 }
 
 /* RFC 8446 7.1: uint16 length, opaque label<7..255>, opaque context<0..255>; then the octet 1 of RFC 5869. */
@@ -78,18 +120,12 @@ static size_t write_info(uint8_t *info, const char *label, size_t len) {
 }
 
 bool hkdf_label(const struct hkdf *hkdf, const char *label, uint8_t *out, size_t len) {
-    const struct hash_calls *hash = &hashes[hkdf->wide];
-    uint8_t info[11 + LABEL_MOST], digest[WC_SHA384_DIGEST_SIZE];
-    union hkdf_hash state;
-    assert(len <= hash->digest);
-    bool ok = hash->init(&state) == 0 && hash->copy(&hkdf->inner, &state) == 0 &&
-              hash->update(&state, info, write_info(info, label, len)) == 0 && hash->final(&state, digest) == 0 &&
-              hash->copy(&hkdf->outer, &state) == 0 && hash->update(&state, digest, hash->digest) == 0 &&
-              hash->final(&state, digest) == 0;
+    uint8_t info[11 + LABEL_MOST], whole[HKDF_MOST];
+    assert(len <= hashes[hkdf->wide].digest);
+    bool ok = hkdf_mac(hkdf, info, write_info(info, label, len), whole);
     if (ok)
-        memcpy(out, digest, len);
-    crypto_wipe(&state, hkdf->wide ? sizeof state.sha384 : sizeof state.sha256);
-    crypto_wipe(digest, sizeof digest);
+        memcpy(out, whole, len);
+    crypto_wipe(whole, sizeof whole);
     return ok;
 }
 

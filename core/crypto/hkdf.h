@@ -1,8 +1,9 @@
-/* hkdf.h - HKDF-Expand-Label (RFC 5869 2.3, RFC 8446 7.1) for several labels of one secret. Nobody outside core/crypto
- * includes it.
+/* hkdf.h - HMAC (RFC 2104) and HKDF-Expand-Label (RFC 5869 2.3, RFC 8446 7.1) for a key that is used more than once.
+ * Nobody outside core/crypto includes it.
  *
- * A level has three labels for each direction, and HMAC hashes its key twice before it comes to any of them: that is
- * done once here. What is left of a label is two blocks, where HMAC from its beginning takes four.
+ * A level has three labels for each direction, a fleet's secret a token for each connection ID, and HMAC hashes its key
+ * twice before it comes to any of them: that is done once here. What is left are two blocks, where HMAC from its
+ * beginning takes four. Once begun it is only read, so threads may share it.
  */
 #ifndef CRYPTO_HKDF_H
 #define CRYPTO_HKDF_H
@@ -23,14 +24,18 @@ union hkdf_hash {
     wc_Sha384 sha384;
 };
 
+#define HKDF_MOST ((size_t)WC_SHA384_DIGEST_SIZE)
+
 struct hkdf {
     bool wide;                    /* SHA-384; else SHA-256 */
     union hkdf_hash inner, outer; /* after the key's block */
 };
 
-/* The secret has the size of its hash: 32 or 48 bytes. Always ended with hkdf_end, when it fails too. */
-bool hkdf_begin(struct hkdf *hkdf, const uint8_t *secret, size_t len);
-/* At most as many bytes as the secret has; a label of at most 16 characters, without "tls13 "; no context. */
+/* A key of at most a block, 64 bytes or 128. Always ended with hkdf_end, when it fails too. */
+bool hkdf_begin(struct hkdf *hkdf, bool wide, const uint8_t *key, size_t len);
+/* The HMAC of `data`: 32 or 48 bytes. */
+bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out);
+/* At most as many bytes as hkdf_mac gives; a label of at most 16 characters, without "tls13 "; no context. */
 bool hkdf_label(const struct hkdf *hkdf, const char *label, uint8_t *out, size_t len);
 /* Wipes it. */
 void hkdf_end(struct hkdf *hkdf);

@@ -16,8 +16,6 @@
 #include "hkdf.h"
 #include "keys_impl.h"
 
-#include <wolfssl/wolfcrypt/hash.h>
-#include <wolfssl/wolfcrypt/hmac.h>
 #include <wolfssl/wolfcrypt/memory.h>
 
 #define INITIAL_SALT_SIZE 20u
@@ -58,7 +56,14 @@ uint64_t crypto_confidentiality_limit(enum crypto_aead aead) { return aeads[aead
 
 uint64_t crypto_integrity_limit(enum crypto_aead aead) { return aeads[aead].integrity; }
 
-void crypto_wipe(void *at, size_t len) { wc_ForceZero(at, len); }
+void crypto_wipe(void *at, size_t len) {
+#ifdef __GNUC__
+    memset(at, 0, len);
+    __asm__ volatile("" : : "r"(at) : "memory"); /* somebody may read it now, so the zeros must be there */
+#else
+    wc_ForceZero(at, len); /* the same between two fences, each of which takes longer than a small wipe */
+#endif
+}
 
 bool crypto_equal(const void *a, const void *b, size_t len) {
     const volatile uint8_t *x = a, *y = b;
@@ -68,9 +73,14 @@ bool crypto_equal(const void *a, const void *b, size_t len) {
     return differ == 0;
 }
 
+static bool secret_begin(struct hkdf *hkdf, const struct crypto_secret *secret) {
+    assert(secret->len == aeads[secret->aead].hash_size);
+    return hkdf_begin(hkdf, secret->len == HKDF_MOST, secret->bytes, secret->len);
+}
+
 bool crypto_expand_label(const struct crypto_secret *secret, const char *label, uint8_t *out, size_t len) {
     struct hkdf hkdf;
-    bool ok = hkdf_begin(&hkdf, secret->bytes, secret->len) && hkdf_label(&hkdf, label, out, len);
+    bool ok = secret_begin(&hkdf, secret) && hkdf_label(&hkdf, label, out, len);
     hkdf_end(&hkdf);
     return ok;
 }
@@ -81,10 +91,9 @@ bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, si
     struct crypto_secret initial = {.aead = CRYPTO_AES_128_GCM, .len = 32};
     struct hkdf hkdf;
     *client = *server = initial;
-    bool ok = wc_HKDF_Extract(WC_SHA256, versions[version].salt, INITIAL_SALT_SIZE, dcid, (word32)dcid_len,
-                              initial.bytes) == 0 &&
-              hkdf_begin(&hkdf, initial.bytes, initial.len) && hkdf_label(&hkdf, "client in", client->bytes, 32) &&
-              hkdf_label(&hkdf, "server in", server->bytes, 32);
+    bool ok = hkdf_begin(&hkdf, false, versions[version].salt, INITIAL_SALT_SIZE) && /* HKDF-Extract is an HMAC */
+              hkdf_mac(&hkdf, dcid, dcid_len, initial.bytes) && secret_begin(&hkdf, &initial) &&
+              hkdf_label(&hkdf, "client in", client->bytes, 32) && hkdf_label(&hkdf, "server in", server->bytes, 32);
     hkdf_end(&hkdf);
     crypto_wipe(&initial, sizeof initial);
     return ok;
@@ -201,11 +210,6 @@ static struct crypto_mask_key *mask_key_derive(struct base_mem *mem, enum crypto
         return key;
     crypto_mask_key_free(mem, key);
     return NULL;
-}
-
-static bool secret_begin(struct hkdf *hkdf, const struct crypto_secret *secret) {
-    assert(secret->len == aeads[secret->aead].hash_size);
-    return hkdf_begin(hkdf, secret->bytes, secret->len);
 }
 
 struct crypto_key *crypto_key_new(struct base_mem *mem, enum crypto_version version,

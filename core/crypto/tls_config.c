@@ -184,7 +184,7 @@ static void config_free(struct crypto_tls_config *config) {
         BASE_DELETE(&config->mem, at);
     }
     base_free(&config->mem, config->strikes, config->strikes ? TLS_STRIKES * sizeof *config->strikes : 0);
-    crypto_wipe(config->ticket_secret, sizeof config->ticket_secret);
+    hkdf_end(&config->ticket_secret);
     base_free(&mem, config, sizeof *config);
 }
 
@@ -261,10 +261,9 @@ bool crypto_tls_config_tickets(struct crypto_tls_config *config, const uint8_t s
         return tls_error(error, "only a server issues session tickets");
     if (!lifetime_s || lifetime_s > 604800) /* RFC 8446 4.6.1 */
         return tls_error(error, "a ticket's lifetime is 1 to 604800 seconds, not %u", (unsigned)lifetime_s);
-    memcpy(config->ticket_secret, secret, sizeof config->ticket_secret);
     config->ticket_lifetime_s = lifetime_s;
     config->tickets = true;
-    if (!tls_ticket_secret_set(config))
+    if (!tls_ticket_secret_set(config, secret))
         return tls_error(error, "the secret of the session tickets cannot be used");
     return apply_all(config, error);
 }

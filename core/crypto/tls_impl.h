@@ -24,6 +24,7 @@
 
 #include <stdatomic.h>
 
+#include "hkdf.h"
 #include "tls.h"
 
 /* TLS alerts that we choose ourselves (RFC 8446 6). */
@@ -101,7 +102,7 @@ struct crypto_tls_config {
     char suites[160]; /* wolfSSL's list */
     bool verify, early_data, tickets;
     uint32_t ticket_lifetime_s;
-    uint8_t ticket_secret[32];
+    struct hkdf ticket_secret;        /* as the key of HMACs; only read once it is set */
     uint8_t ticket_id[TLS_TICKET_ID]; /* names the secret, in tickets */
     _Atomic uint64_t *strikes;        /* TLS_STRIKES of them; see tls_ticket.c */
     struct tls_pin *pins;
@@ -215,7 +216,7 @@ extern const WOLFSSL_QUIC_METHOD tls_method;
 int tls_on_secret(WOLFSSL *ssl, int id, const unsigned char *secret, int len, void *user);
 int tls_on_verify(int ok, WOLFSSL_X509_STORE_CTX *store);
 /* The configuration has a new secret for tickets. */
-bool tls_ticket_secret_set(struct crypto_tls_config *config);
+bool tls_ticket_secret_set(struct crypto_tls_config *config, const uint8_t secret[32]);
 /* wolfSSL's ticket hook. */
 int tls_on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
                   unsigned char *ticket, int in_len, int *out_len, void *user);

@@ -20,8 +20,6 @@
 #include "tls_impl.h"
 
 #include <wolfssl/wolfcrypt/aes.h>
-#include <wolfssl/wolfcrypt/hash.h>
-#include <wolfssl/wolfcrypt/hmac.h>
 
 #define EXTRA \
     (CRYPTO_TICKET_DATA + 1) /* the application's bytes and their number, behind wolfSSL's; always all of them */
@@ -40,20 +38,26 @@ static uint64_t get_u64(const uint8_t *at) {
     return value;
 }
 
+/* HKDF-Expand (RFC 5869 2.3) of one block, and as much of that as is asked for. */
 static bool derive(const struct crypto_tls_config *config, const char *label, const uint8_t *name, const uint8_t *nonce,
                    uint8_t *out, size_t len) {
-    uint8_t info[16 + WOLFSSL_TICKET_NAME_SZ + WOLFSSL_TICKET_IV_SZ] = {0};
+    uint8_t info[16 + WOLFSSL_TICKET_NAME_SZ + WOLFSSL_TICKET_IV_SZ + 1] = {0}, whole[HKDF_MOST];
     strncpy((char *)info, label, 16);
     if (name)
         memcpy(info + 16, name, WOLFSSL_TICKET_NAME_SZ);
     if (nonce)
         memcpy(info + 16 + WOLFSSL_TICKET_NAME_SZ, nonce, WOLFSSL_TICKET_IV_SZ);
-    return wc_HKDF_Expand(WC_SHA256, config->ticket_secret, sizeof config->ticket_secret, info, sizeof info, out,
-                          (word32)len) == 0;
+    info[sizeof info - 1] = 1;
+    bool ok = hkdf_mac(&config->ticket_secret, info, sizeof info, whole);
+    if (ok)
+        memcpy(out, whole, len);
+    crypto_wipe(whole, sizeof whole);
+    return ok;
 }
 
-bool tls_ticket_secret_set(struct crypto_tls_config *config) {
-    return derive(config, "weft ticket id", NULL, NULL, config->ticket_id, sizeof config->ticket_id);
+bool tls_ticket_secret_set(struct crypto_tls_config *config, const uint8_t secret[32]) {
+    return hkdf_begin(&config->ticket_secret, false, secret, 32) &&
+           derive(config, "weft ticket id", NULL, NULL, config->ticket_id, sizeof config->ticket_id);
 }
 
 static uint64_t epoch_now(const struct crypto_tls_config *config) { return tls_now_s() / config->ticket_lifetime_s; }

@@ -13,9 +13,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "hkdf.h"
 #include "keys_impl.h"
 
-#include <wolfssl/wolfcrypt/hash.h>
 #include <wolfssl/wolfcrypt/hmac.h>
 
 #define NONCE_SIZE 12u
@@ -24,7 +24,7 @@
 struct generation { /* what is made of one secret, once */
     bool set;
     uint8_t id;
-    uint8_t reset[32]; /* HMAC key */
+    struct hkdf reset; /* HMAC */
     Aes derive, scramble, unscramble;
 };
 
@@ -42,8 +42,9 @@ static bool set_aes(Aes *aes, const uint8_t *key, word32 len, int direction) {
 }
 
 static bool generation_init(struct generation *made, const uint8_t *secret) {
-    uint8_t derive[32], scramble[16];
-    bool ok = expand(secret, "weft token id", &made->id, 1) && expand(secret, "weft reset", made->reset, 32) &&
+    uint8_t derive[32], scramble[16], reset[32];
+    bool ok = expand(secret, "weft token id", &made->id, 1) && expand(secret, "weft reset", reset, sizeof reset) &&
+              hkdf_begin(&made->reset, false, reset, sizeof reset) &&
               expand(secret, "weft token", derive, sizeof derive) &&
               expand(secret, "weft cid", scramble, sizeof scramble) &&
               set_aes(&made->derive, derive, sizeof derive, AES_ENCRYPTION) &&
@@ -51,6 +52,7 @@ static bool generation_init(struct generation *made, const uint8_t *secret) {
               set_aes(&made->unscramble, scramble, sizeof scramble, AES_DECRYPTION);
     crypto_wipe(derive, sizeof derive);
     crypto_wipe(scramble, sizeof scramble);
+    crypto_wipe(reset, sizeof reset);
     made->set = ok;
     return ok;
 }
@@ -174,14 +176,9 @@ void crypto_reset_token(struct crypto_fleet *fleet, unsigned age, const uint8_t 
     /* Without a previous secret its tokens are those of the present one: nothing is revealed that was not issued. */
     const struct generation *from = &fleet->at[age && fleet->at[1].set ? 1 : 0];
     uint8_t full[WC_SHA256_DIGEST_SIZE];
-    Hmac hmac;
-    int failed = wc_HmacInit(&hmac, NULL, INVALID_DEVID);
-    failed = failed ? failed : wc_HmacSetKey(&hmac, WC_SHA256, from->reset, sizeof from->reset);
-    failed = failed ? failed : wc_HmacUpdate(&hmac, cid, (word32)cid_len);
-    failed = failed ? failed : wc_HmacFinal(&hmac, full);
-    wc_HmacFree(&hmac);
-    assert(!failed); /* software SHA-256 does not fail */
-    if (failed)
+    bool ok = hkdf_mac(&from->reset, cid, cid_len, full);
+    assert(ok); /* software SHA-256 does not fail */
+    if (!ok)
         memset(full, 0, sizeof full);
     memcpy(token, full, CRYPTO_RESET_TOKEN_SIZE);
     crypto_wipe(full, sizeof full);

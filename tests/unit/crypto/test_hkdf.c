@@ -1,10 +1,12 @@
-/* Labels of one secret, prepared once, are what RFC 8446's HKDF-Expand-Label gives for each. */
+/* Labels of one secret, prepared once, are what RFC 8446's HKDF-Expand-Label gives for each; and the HMAC below them is
+ * that of RFC 2104, whatever the length of what it authenticates. */
 #include "../../../core/crypto/hkdf.h"
 
 #include <string.h>
 
 #include "unit.h"
 
+#include <wolfssl/wolfcrypt/hmac.h>
 #include <wolfssl/wolfcrypt/kdf.h>
 
 static const char *const labels[] = {"quic key",  "quic iv", "quic hp",         "quicv2 ku",
@@ -13,9 +15,10 @@ static const char *const labels[] = {"quic key",  "quic iv", "quic hp",         
 static void compare(size_t secret_len, int hash) {
     uint8_t secret[48], got[48], want[48];
     struct hkdf hkdf;
+    memset(&hkdf, 0, sizeof hkdf);
     for (size_t i = 0; i < secret_len; i++)
         secret[i] = (uint8_t)(i * 37 + secret_len);
-    ck_assert(hkdf_begin(&hkdf, secret, secret_len));
+    ck_assert(hkdf_begin(&hkdf, hash == WC_SHA384, secret, secret_len));
     for (size_t i = 0; i < sizeof labels / sizeof *labels; i++)
         for (size_t len = 1; len <= secret_len; len++) {
             ck_assert(hkdf_label(&hkdf, labels[i], got, len));
@@ -39,11 +42,49 @@ START_TEST(as_wolfcrypt_with_sha384)
 { compare(48, WC_SHA384); }
 END_TEST
 
+/* Every length around the ends of a block, where the padding goes into one more; every length of a key. */
+static void compare_mac(bool wide, size_t key_len, size_t most) {
+    uint8_t key[128], data[300], got[HKDF_MOST + 1], want[HKDF_MOST];
+    int type = wide ? WC_SHA384 : WC_SHA256;
+    size_t digest = wide ? 48 : 32;
+    struct hkdf hkdf;
+    Hmac hmac;
+    for (size_t i = 0; i < sizeof key; i++)
+        key[i] = (uint8_t)(i * 41 + key_len);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 29 + 3);
+    ck_assert(hkdf_begin(&hkdf, wide, key, key_len));
+    for (size_t len = 0; len <= most; len++) {
+        got[digest] = 0xa5;
+        ck_assert(hkdf_mac(&hkdf, data, len, got));
+        ck_assert_int_eq(wc_HmacInit(&hmac, NULL, INVALID_DEVID), 0);
+        ck_assert_int_eq(wc_HmacSetKey_ex(&hmac, type, key, (word32)key_len, 1), 0);
+        ck_assert_int_eq(wc_HmacUpdate(&hmac, data, (word32)len), 0);
+        ck_assert_int_eq(wc_HmacFinal(&hmac, want), 0);
+        wc_HmacFree(&hmac);
+        ck_assert_mem_eq(got, want, digest);
+        ck_assert_uint_eq(got[digest], 0xa5);
+    }
+    hkdf_end(&hkdf);
+}
+
+START_TEST(mac_as_wolfcrypt)
+{
+    compare_mac(false, 32, 300);
+    compare_mac(true, 48, 300);
+    for (size_t key_len = 0; key_len <= 64; key_len++)
+        compare_mac(false, key_len, 1);
+    for (size_t key_len = 0; key_len <= 128; key_len++)
+        compare_mac(true, key_len, 1);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     Suite *suite = suite_create("hkdf");
     TCase *tests = tcase_create("hkdf");
     tcase_add_test(tests, as_wolfcrypt_with_sha256);
     tcase_add_test(tests, as_wolfcrypt_with_sha384);
+    tcase_add_test(tests, mac_as_wolfcrypt);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -5,6 +5,13 @@
 
 #include "tls_pair.h"
 
+#include <wolfssl/options.h>
+#include <wolfssl/wolfcrypt/settings.h>
+
+#include <wolfssl/wolfcrypt/aes.h>
+#include <wolfssl/wolfcrypt/hmac.h>
+#include <wolfssl/wolfcrypt/sha256.h>
+
 #define LIFETIME 7200u
 #define START UINT64_C(1893456000)
 
@@ -356,6 +363,42 @@ START_TEST(session_cut_short)
 }
 END_TEST
 
+static void expand(uint8_t info[48], const char *label, uint8_t *out, word32 len) {
+    memcpy(info, label, strlen(label));
+    ck_assert_int_eq(wc_HKDF_Expand(WC_SHA256, fleet_secret, 32, info, 48, out, len), 0);
+}
+
+/* Another member of the fleet, perhaps an older weft, opens it: by the secret alone, with HKDF, AES-GCM and SHA-256 as
+ * wolfCrypt has them. */
+START_TEST(ticket_as_it_always_was)
+{
+    enum { NONCE_LENGTH = 4 + 4 + 4 }; /* header, lifetime, age_add */
+    pair_run(&pair);
+    ck_assert_int_eq(crypto_tls_send_ticket(pair.server.tls), CRYPTO_OK);
+    const uint8_t *out = pair.server.out[CRYPTO_APPLICATION];
+    const uint8_t *name = out + NONCE_LENGTH + 1 + out[NONCE_LENGTH] + 2, *nonce = name + 16, *sealed = nonce + 16 + 2;
+    uint8_t info[48] = {0}, id[8], key[32], with[48], plain[1024];
+    size_t len = (size_t)(sealed[-2] << 8 | sealed[-1]);
+    ck_assert_uint_le(len, sizeof plain);
+    expand(info, "weft ticket id", id, sizeof id);
+    ck_assert_mem_eq(name, id, sizeof id);
+    memset(info, 0, sizeof info);
+    memcpy(info + 16, name, 16);
+    memcpy(info + 32, nonce, 16);
+    expand(info, "weft ticket", key, sizeof key);
+    memcpy(with, name, 16);
+    ck_assert_int_eq(wc_Sha256Hash((const byte *)pair.early_context, (word32)strlen(pair.early_context), with + 16), 0);
+    Aes aes;
+    ck_assert_int_eq(wc_AesInit(&aes, NULL, INVALID_DEVID), 0);
+    ck_assert_int_eq(wc_AesGcmSetKey(&aes, key, sizeof key), 0);
+    ck_assert_int_eq(wc_AesGcmDecrypt(&aes, plain, sealed, (word32)len, nonce, 12, sealed + len, 16, with, sizeof with),
+                     0);
+    wc_AesFree(&aes);
+    pair_pump(&pair);
+    pair_close(&pair);
+}
+END_TEST
+
 START_TEST(no_tickets_configured)
 {
     crypto_tls_config_unref(pair.server_config);
@@ -440,6 +483,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tests, many_tickets_at_once);
     tcase_add_test(tests, tampered_ticket);
     tcase_add_test(tests, session_cut_short);
+    tcase_add_test(tests, ticket_as_it_always_was);
     tcase_add_test(tests, no_tickets_configured);
     tcase_add_test(tests, ticket_settings);
     tcase_add_test(tests, ticket_with_a_limit);

@@ -186,6 +186,29 @@ START_TEST(reset_tokens)
 }
 END_TEST
 
+/* Tokens outlive the process, and other members of the fleet may be older: HMAC-SHA-256, with a key that is
+ * HKDF-Expand(secret, "weft reset", 32), of the connection ID; its first 16 bytes. */
+START_TEST(known_reset_tokens)
+{
+    static const uint8_t of_8[] = {0xc0, 0x1d, 0xf8, 0x84, 0xff, 0xb3, 0xc8, 0x02,
+                                   0x00, 0xa6, 0x2f, 0x7e, 0xe7, 0x23, 0x51, 0x22};
+    static const uint8_t of_20[] = {0xc5, 0xe9, 0x5c, 0xe6, 0xd3, 0xfb, 0x98, 0x74,
+                                    0x28, 0xe2, 0xaf, 0x12, 0x65, 0x0f, 0x30, 0x10};
+    struct crypto_fleet *fleet = fleet_of(1);
+    uint8_t cid[20], token[16];
+    for (uint8_t i = 0; i < 8; i++)
+        cid[i] = (uint8_t)(i + 1);
+    crypto_reset_token(fleet, 0, cid, 8, token);
+    ck_assert_mem_eq(token, of_8, 16);
+    rotate(fleet, 2);
+    for (uint8_t i = 0; i < 20; i++)
+        cid[i] = i;
+    crypto_reset_token(fleet, 1, cid, 20, token);
+    ck_assert_mem_eq(token, of_20, 16);
+    crypto_fleet_free(&mem, fleet);
+}
+END_TEST
+
 START_TEST(scrambling)
 {
     struct crypto_fleet *fleet = fleet_of(1), *other = fleet_of(2);
@@ -222,6 +245,7 @@ Suite *unit_suite(void) {
     tcase_add_test(tests, rotation);
     tcase_add_test(tests, same_id_of_two_secrets);
     tcase_add_test(tests, reset_tokens);
+    tcase_add_test(tests, known_reset_tokens);
     tcase_add_test(tests, scrambling);
     tcase_add_test(tests, needs_memory);
     suite_add_tcase(suite, tests);
