@@ -46,7 +46,8 @@ bool gcm_is_wide(void) {
     if (!state) {
         unsigned a, b, c = 0, d;
         bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("aes") &&
-                    __get_cpuid_count(7, 0, &a, &b, &c, &d) && c & VAES_BIT && c & VPCLMULQDQ_BIT;
+                    __builtin_cpu_supports("ssse3") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && c & VAES_BIT &&
+                    c & VPCLMULQDQ_BIT;
         state = able ? 1 : -1;
         atomic_store_explicit(&known, state, memory_order_relaxed);
     }
@@ -55,9 +56,9 @@ bool gcm_is_wide(void) {
 
 /* Two blocks through the cipher: independent of each other, they share its latency. */
 __attribute__((target("aes"))) static void encrypt_two(const struct gcm_wide *key, __m128i blocks[2]) {
-    const __m128i *round = (const __m128i *)key->schedule;
+    const __m128i *round = (const __m128i *)key->aes.words;
     __m128i a = _mm_xor_si128(blocks[0], _mm_loadu_si128(round)), b = _mm_xor_si128(blocks[1], _mm_loadu_si128(round));
-    for (uint32_t i = key->rounds; i; i--) {
+    for (uint32_t i = key->aes.rounds; i; i--) {
         __m128i k = _mm_loadu_si128(++round);
         a = _mm_aesenc_si128(a, k);
         b = _mm_aesenc_si128(b, k);
@@ -67,25 +68,15 @@ __attribute__((target("aes"))) static void encrypt_two(const struct gcm_wide *ke
     blocks[1] = _mm_aesenclast_si128(b, last);
 }
 
-static bool wide_set_key(struct gcm_wide *wide, const uint8_t *key, size_t key_len) {
-    Aes aes; /* for its key schedule, which is FIPS 197's */
-    bool ok = wc_AesInit(&aes, NULL, INVALID_DEVID) == 0 &&
-              wc_AesSetKey(&aes, key, (word32)key_len, NULL, AES_ENCRYPTION) == 0;
-    if (ok) {
-        _Static_assert(sizeof aes.key >= sizeof wide->schedule, "a schedule of 15 round keys");
-        memcpy(wide->schedule, aes.key, sizeof wide->schedule);
-        wide->rounds = aes.rounds - 1;
-        __m128i blocks[2] = {_mm_setzero_si128(), _mm_setzero_si128()};
-        encrypt_two(wide, blocks);
-        const uint8_t *block = (const uint8_t *)&blocks[0];
-        uint64_t hash_key[2] = {base_load_u64(block), base_load_u64(block + 8)};
-        aesgcm_gcm_init_vpclmulqdq_avx2(wide->powers, hash_key);
-        crypto_wipe(hash_key, sizeof hash_key);
-        crypto_wipe(blocks, sizeof blocks);
-    }
-    wc_AesFree(&aes);
-    crypto_wipe(&aes, sizeof aes);
-    return ok;
+static void wide_set_key(struct gcm_wide *wide, const uint8_t *key, size_t key_len) {
+    aes_expand(&wide->aes, key, key_len);
+    __m128i blocks[2] = {_mm_setzero_si128(), _mm_setzero_si128()};
+    encrypt_two(wide, blocks);
+    const uint8_t *block = (const uint8_t *)&blocks[0];
+    uint64_t hash_key[2] = {base_load_u64(block), base_load_u64(block + 8)};
+    aesgcm_gcm_init_vpclmulqdq_avx2(wide->powers, hash_key);
+    crypto_wipe(hash_key, sizeof hash_key);
+    crypto_wipe(blocks, sizeof blocks);
 }
 
 /* What is on its way from the first byte of a packet to its tag. */
@@ -158,7 +149,7 @@ __attribute__((always_inline)) static inline void wide_run(const struct gcm_wide
     run_begin(&run, key, nonce, aad, aad_len, len);
     if (whole)
         (seal ? aesgcm_aes_gcm_enc_update_vaes_avx2 : aesgcm_aes_gcm_dec_update_vaes_avx2)(
-            text, text, whole, key->schedule, &run.counter, key->powers, run.hash);
+            text, text, whole, key->aes.words, &run.counter, key->powers, run.hash);
     if (rest) {
         if (!seal)
             hash_part(&run, text + whole, rest);
@@ -175,10 +166,18 @@ bool gcm_is_wide(void) { return false; }
 
 #endif
 
+void gcm_begin(struct gcm_key *gcm, bool wide) {
+    gcm->wide = wide;
+    if (!wide)
+        memset(&gcm->u.narrow, 0, sizeof gcm->u.narrow);
+}
+
 bool gcm_set_key(struct gcm_key *gcm, const uint8_t *key, size_t key_len) {
 #ifdef WEFT_WIDE_AES
-    if (gcm->wide)
-        return wide_set_key(&gcm->u.wide, key, key_len);
+    if (gcm->wide) {
+        wide_set_key(&gcm->u.wide, key, key_len);
+        return true;
+    }
 #endif
     return wc_AesInit(&gcm->u.narrow, NULL, INVALID_DEVID) == 0 &&
            wc_AesGcmSetKey(&gcm->u.narrow, key, (word32)key_len) == 0;

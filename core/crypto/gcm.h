@@ -13,19 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <wolfssl/options.h>
-#include <wolfssl/wolfcrypt/settings.h>
-
-#include <wolfssl/wolfcrypt/aes.h>
+#include "aes.h"
 
 #define GCM_NONCE_SIZE 12u
 #define GCM_TAG_SIZE 16u
 
 /* A key as the wide instructions want it. */
 struct gcm_wide {
-    uint32_t schedule[60]; /* FIPS 197's round keys */
-    uint32_t rounds;       /* without the last; must lie here */
-    uint8_t powers[256];   /* of the GHASH key */
+    struct aes_schedule aes;
+    uint8_t powers[256]; /* of the GHASH key */
 };
 
 struct gcm_key {
@@ -43,10 +39,11 @@ void gcm_force_narrow(bool narrow);
 
 /* The bytes of a gcm_key that are used: a block of that size is enough for it. */
 size_t gcm_key_size(bool wide);
-/* Sets a key of 16 or 32 bytes in a block of gcm_key_size(wide) bytes, all zero but `wide`. False when the cipher
- * refuses it. */
+/* What kind it is to be, in a block of gcm_key_size(wide) bytes of any content. */
+void gcm_begin(struct gcm_key *gcm, bool wide);
+/* Sets a key of 16 or 32 bytes, once. False when the cipher refuses it. */
 bool gcm_set_key(struct gcm_key *gcm, const uint8_t *key, size_t key_len);
-/* To be called before the block is wiped. */
+/* To be called before the block is wiped, if it has begun. */
 void gcm_clear(struct gcm_key *gcm);
 
 /* Encrypts text[0..len) in place and writes the tag behind it. */

@@ -114,10 +114,9 @@ static size_t key_size(const struct crypto_key *key) {
     return offsetof(struct crypto_key, gcm) + gcm;
 }
 
-static size_t mask_size(enum crypto_aead aead, bool packed) {
-    if (packed)
-        return offsetof(struct crypto_mask_key, u);
-    return is_aes(aead) ? sizeof(struct crypto_mask_key) : offsetof(struct crypto_mask_key, u) + sizeof(ChaCha);
+static size_t mask_key_size(const struct crypto_mask_key *key) {
+    size_t cipher = key->packed ? 0 : is_aes(key->aead) ? aes_key_size(key->u.aes.direct) : sizeof(ChaCha);
+    return offsetof(struct crypto_mask_key, u) + cipher;
 }
 
 /* Wiped; how many bytes it was. */
@@ -130,9 +129,9 @@ static size_t key_clear(struct crypto_key *key) {
 }
 
 static size_t mask_key_clear(struct crypto_mask_key *key) {
-    size_t size = mask_size(key->aead, key->packed);
+    size_t size = mask_key_size(key);
     if (is_aes(key->aead) && !key->packed)
-        wc_AesFree(&key->u.aes);
+        aes_clear(&key->u.aes);
     crypto_wipe(key, size);
     return size;
 }
@@ -149,33 +148,45 @@ void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key) {
 
 /* ---- making ---- */
 
-/* In memory that is all zero: what packed and expanded keys both have, and what kind of schedule is to come. */
-static void key_begin(struct crypto_key *key, const struct crypto_key *like, bool packed) {
-    memcpy(key, like, offsetof(struct crypto_key, gcm));
+/* What a key is to be, and what kind of schedule is to come. From now on it can be cleared. */
+static void key_begin(struct crypto_key *key, enum crypto_aead aead, bool packed) {
+    key->aead = aead;
     key->packed = packed;
-    if (is_aes(like->aead) && !packed)
-        key->gcm.wide = gcm_is_wide();
+    if (is_aes(aead) && !packed)
+        gcm_begin(&key->gcm, gcm_is_wide());
 }
 
-static void mask_key_begin(struct crypto_mask_key *key, const struct crypto_mask_key *like, bool packed) {
-    memcpy(key, like, offsetof(struct crypto_mask_key, u));
+static void mask_key_begin(struct crypto_mask_key *key, enum crypto_aead aead, bool packed) {
+    key->aead = aead;
     key->packed = packed;
+    if (is_aes(aead) && !packed)
+        aes_begin(&key->u.aes, aes_is_direct());
 }
 
-/* Room for a key like `like`, and its beginning. */
-static struct crypto_key *key_room(struct base_mem *mem, const struct crypto_key *like, bool packed) {
-    size_t gcm = is_aes(like->aead) && !packed ? gcm_key_size(gcm_is_wide()) : 0;
-    struct crypto_key *key = base_zalloc(mem, offsetof(struct crypto_key, gcm) + gcm);
+static struct crypto_key *key_room(struct base_mem *mem, enum crypto_aead aead, bool packed) {
+    size_t gcm = is_aes(aead) && !packed ? gcm_key_size(gcm_is_wide()) : 0;
+    struct crypto_key *key = base_alloc(mem, offsetof(struct crypto_key, gcm) + gcm);
     if (key)
-        key_begin(key, like, packed);
+        key_begin(key, aead, packed);
     return key;
 }
 
-static struct crypto_mask_key *mask_key_room(struct base_mem *mem, const struct crypto_mask_key *like, bool packed) {
-    struct crypto_mask_key *key = base_zalloc(mem, mask_size(like->aead, packed));
+static struct crypto_mask_key *mask_key_room(struct base_mem *mem, enum crypto_aead aead, bool packed) {
+    size_t cipher = packed ? 0 : is_aes(aead) ? aes_key_size(aes_is_direct()) : sizeof(ChaCha);
+    struct crypto_mask_key *key = base_alloc(mem, offsetof(struct crypto_mask_key, u) + cipher);
     if (key)
-        mask_key_begin(key, like, packed);
+        mask_key_begin(key, aead, packed);
     return key;
+}
+
+/* What both the packed and the expanded key are made of. */
+static void key_copy_raw(struct crypto_key *key, const struct crypto_key *from) {
+    memcpy(key->iv, from->iv, sizeof key->iv);
+    memcpy(key->raw, from->raw, sizeof key->raw);
+}
+
+static void mask_key_copy_raw(struct crypto_mask_key *key, const struct crypto_mask_key *from) {
+    memcpy(key->raw, from->raw, sizeof key->raw);
 }
 
 static bool key_expand(struct crypto_key *key) {
@@ -184,14 +195,13 @@ static bool key_expand(struct crypto_key *key) {
 
 static bool mask_key_expand(struct crypto_mask_key *key) {
     if (is_aes(key->aead))
-        return wc_AesInit(&key->u.aes, NULL, INVALID_DEVID) == 0 &&
-               wc_AesSetKey(&key->u.aes, key->raw, aeads[key->aead].key_size, NULL, AES_ENCRYPTION) == 0;
+        return aes_set_key(&key->u.aes, key->raw, aeads[key->aead].key_size);
     return wc_Chacha_SetKey(&key->u.chacha, key->raw, KEY_RAW_MAX) == 0;
 }
 
 static struct crypto_key *key_derive(struct base_mem *mem, enum crypto_version version, enum crypto_aead aead,
                                      const struct hkdf *hkdf) {
-    struct crypto_key *key = key_room(mem, &(struct crypto_key){.aead = aead}, false);
+    struct crypto_key *key = key_room(mem, aead, false);
     if (!key)
         return NULL;
     if (hkdf_label(hkdf, versions[version].key, key->raw, aeads[aead].key_size) &&
@@ -203,7 +213,7 @@ static struct crypto_key *key_derive(struct base_mem *mem, enum crypto_version v
 
 static struct crypto_mask_key *mask_key_derive(struct base_mem *mem, enum crypto_version version, enum crypto_aead aead,
                                                const struct hkdf *hkdf) {
-    struct crypto_mask_key *key = mask_key_room(mem, &(struct crypto_mask_key){.aead = aead}, false);
+    struct crypto_mask_key *key = mask_key_room(mem, aead, false);
     if (!key)
         return NULL;
     if (hkdf_label(hkdf, versions[version].mask, key->raw, aeads[aead].key_size) && mask_key_expand(key))
@@ -248,9 +258,10 @@ bool crypto_keys_new(struct base_mem *mem, enum crypto_version version, const st
 struct crypto_key *crypto_key_pack(struct base_mem *mem, struct crypto_key *key) {
     if (!key || key->packed || !is_aes(key->aead))
         return key;
-    struct crypto_key *packed = key_room(mem, key, true);
+    struct crypto_key *packed = key_room(mem, key->aead, true);
     if (!packed)
         return key;
+    key_copy_raw(packed, key);
     crypto_key_free(mem, key);
     return packed;
 }
@@ -258,8 +269,11 @@ struct crypto_key *crypto_key_pack(struct base_mem *mem, struct crypto_key *key)
 struct crypto_key *crypto_key_unpack(struct base_mem *mem, struct crypto_key *key) {
     if (!key || !key->packed)
         return key;
-    struct crypto_key *expanded = key_room(mem, key, false);
-    if (expanded && key_expand(expanded)) {
+    struct crypto_key *expanded = key_room(mem, key->aead, false);
+    if (!expanded)
+        return NULL;
+    key_copy_raw(expanded, key);
+    if (key_expand(expanded)) {
         crypto_key_free(mem, key);
         return expanded;
     }
@@ -270,9 +284,10 @@ struct crypto_key *crypto_key_unpack(struct base_mem *mem, struct crypto_key *ke
 struct crypto_mask_key *crypto_mask_key_pack(struct base_mem *mem, struct crypto_mask_key *key) {
     if (!key || key->packed || !is_aes(key->aead))
         return key;
-    struct crypto_mask_key *packed = mask_key_room(mem, key, true);
+    struct crypto_mask_key *packed = mask_key_room(mem, key->aead, true);
     if (!packed)
         return key;
+    mask_key_copy_raw(packed, key);
     crypto_mask_key_free(mem, key);
     return packed;
 }
@@ -280,8 +295,11 @@ struct crypto_mask_key *crypto_mask_key_pack(struct base_mem *mem, struct crypto
 struct crypto_mask_key *crypto_mask_key_unpack(struct base_mem *mem, struct crypto_mask_key *key) {
     if (!key || !key->packed)
         return key;
-    struct crypto_mask_key *expanded = mask_key_room(mem, key, false);
-    if (expanded && mask_key_expand(expanded)) {
+    struct crypto_mask_key *expanded = mask_key_room(mem, key->aead, false);
+    if (!expanded)
+        return NULL;
+    mask_key_copy_raw(expanded, key);
+    if (mask_key_expand(expanded)) {
         crypto_mask_key_free(mem, key);
         return expanded;
     }
@@ -294,8 +312,8 @@ struct crypto_mask_key *crypto_mask_key_unpack(struct base_mem *mem, struct cryp
 struct crypto_key *key_at_hand(struct crypto_key *key, struct crypto_key *room) {
     if (!key->packed)
         return key;
-    memset(&room->gcm, 0, gcm_key_size(gcm_is_wide()));
-    key_begin(room, key, false);
+    key_begin(room, key->aead, false);
+    key_copy_raw(room, key);
     if (key_expand(room))
         return room;
     key_clear(room);
@@ -305,8 +323,8 @@ struct crypto_key *key_at_hand(struct crypto_key *key, struct crypto_key *room) 
 struct crypto_mask_key *mask_key_at_hand(struct crypto_mask_key *key, struct crypto_mask_key *room) {
     if (!key->packed)
         return key;
-    memset(&room->u, 0, sizeof room->u);
-    mask_key_begin(room, key, false);
+    mask_key_begin(room, key->aead, false);
+    mask_key_copy_raw(room, key);
     if (mask_key_expand(room))
         return room;
     mask_key_clear(room);

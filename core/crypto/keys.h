@@ -68,7 +68,7 @@ struct crypto_mask_key *crypto_mask_key_new(struct base_mem *mem, enum crypto_ve
 void crypto_key_free(struct base_mem *mem, struct crypto_key *key);
 void crypto_mask_key_free(struct base_mem *mem, struct crypto_mask_key *key);
 
-/* An expanded key takes 600 to 900 bytes, what it is made of a tenth: a connection that waits keeps its keys packed. A
+/* An expanded key takes 300 to 900 bytes, what it is made of 64: a connection that waits keeps its keys packed. A
  * packed key does all that an expanded one does (protect.h), but for each call it is expanded anew, for a moment, on
  * the stack. Packing gives back the key that takes the place of `key` (the same, when memory is used up or nothing
  * would be gained); unpacking too, or NULL when memory is used up: `key` then stays as it is. */

@@ -1,8 +1,8 @@
 /* keys_impl.h - what keys.c makes and protect.c uses. Nobody else includes this.
  *
- * AES keys live expanded, as gcm.h has them. ChaCha20-Poly1305 has no schedule worth keeping: its key is its 32 bytes,
- * and a block is made only as large as its cipher needs, so a ChaCha connection costs no AES tables. A packed key is
- * one of which only `raw` is left.
+ * AES keys live expanded, as gcm.h and aes.h have them. ChaCha20-Poly1305 has no schedule worth keeping: its key is its
+ * 32 bytes, and a block is made only as large as its cipher needs, so a ChaCha connection costs no AES tables. A packed
+ * key is one of which only `raw` is left.
  */
 #ifndef CRYPTO_KEYS_IMPL_H
 #define CRYPTO_KEYS_IMPL_H
@@ -10,9 +10,9 @@
 #include <wolfssl/options.h>
 #include <wolfssl/wolfcrypt/settings.h>
 
-#include <wolfssl/wolfcrypt/aes.h>
 #include <wolfssl/wolfcrypt/chacha.h>
 
+#include "aes.h"
 #include "gcm.h"
 #include "keys.h"
 
@@ -32,9 +32,9 @@ struct crypto_mask_key {
     bool packed;
     uint8_t raw[KEY_RAW_MAX];
     union {
-        Aes aes;
+        struct aes_key aes;
         ChaCha chacha;
-    } u;
+    } u; /* not there when packed; as large as its kind needs */
 };
 
 /* `key`, or when it is packed an expanded copy of it in `room`. NULL: the cipher refuses it. Ends with ..._away. */

@@ -48,7 +48,7 @@ static bool seal_one(struct crypto_key *key, const struct crypto_seal_item *item
 /* Turns `count` samples into masks, in place; only the first 5 bytes of each mask mean anything. */
 static bool make_masks(struct crypto_mask_key *mask, uint8_t (*samples)[CRYPTO_SAMPLE_SIZE], size_t count) {
     if (mask->aead != CRYPTO_CHACHA20_POLY1305)
-        return wc_AesEcbEncrypt(&mask->u.aes, samples[0], samples[0], (word32)(count * CRYPTO_SAMPLE_SIZE)) == 0;
+        return aes_encrypt(&mask->u.aes, samples, count);
     static const uint8_t zeros[5];
     for (size_t i = 0; i < count; i++) { /* 5.4.4: counter and nonce come out of the sample */
         uint8_t *s = samples[i];

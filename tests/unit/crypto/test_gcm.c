@@ -50,7 +50,8 @@ START_TEST(published_vectors)
 {
     bool wide = _i != 0 && gcm_is_wide();
     for (size_t v = 0; v < sizeof vectors / sizeof vectors[0]; v++) {
-        struct gcm_key key = {.wide = wide};
+        struct gcm_key key;
+        gcm_begin(&key, wide);
         uint8_t raw[32], nonce[GCM_NONCE_SIZE], aad[32], text[96], plain[96], sealed[96];
         size_t raw_len = unhex(vectors[v].key, raw), aad_len = unhex(vectors[v].aad, aad);
         size_t len = unhex(vectors[v].text, text), sealed_len = unhex(vectors[v].sealed, sealed);
@@ -90,7 +91,9 @@ START_TEST(both_seal_the_same)
     uint8_t raw[32];
     fill(raw, sizeof raw, 99);
     for (size_t size = 16; size <= 32; size += 16) {
-        struct gcm_key narrow = {.wide = false}, wide = {.wide = gcm_is_wide()};
+        struct gcm_key narrow, wide;
+        gcm_begin(&narrow, false);
+        gcm_begin(&wide, gcm_is_wide());
         ck_assert(gcm_set_key(&narrow, raw, size));
         ck_assert(gcm_set_key(&wide, raw, size));
         for (size_t len = 0; len <= 600; len++)
@@ -110,7 +113,8 @@ START_TEST(what_was_changed_is_not_opened)
     bool wide = _i != 0 && gcm_is_wide();
     static const size_t lengths[] = {0, 1, 15, 16, 17, 127, 128, 200};
     uint8_t raw[16] = {1}, nonce[GCM_NONCE_SIZE] = {2}, aad[20] = {3}, sealed[256], text[256];
-    struct gcm_key key = {.wide = wide};
+    struct gcm_key key;
+    gcm_begin(&key, wide);
     ck_assert(gcm_set_key(&key, raw, sizeof raw));
     for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
         size_t len = lengths[l];
@@ -133,10 +137,33 @@ START_TEST(what_was_changed_is_not_opened)
 }
 END_TEST
 
-static struct crypto_key *new_key(struct base_mem *mem) {
+struct pair {
+    struct crypto_key *key;
+    struct crypto_mask_key *mask;
+};
+
+static struct pair new_pair(struct base_mem *mem) {
     struct crypto_secret secret = {.aead = CRYPTO_AES_128_GCM, .len = 32};
+    struct pair pair;
     fill(secret.bytes, 32, 5);
-    return crypto_key_new(mem, CRYPTO_QUIC_V1, &secret);
+    ck_assert(crypto_keys_new(mem, CRYPTO_QUIC_V1, &secret, &pair.key, &pair.mask));
+    return pair;
+}
+
+static void pack_and_unpack(struct base_mem *mem, struct pair *pair) {
+    pair->key = crypto_key_unpack(mem, crypto_key_pack(mem, pair->key));
+    pair->mask = crypto_mask_key_unpack(mem, crypto_mask_key_pack(mem, pair->mask));
+    ck_assert(pair->key && pair->mask);
+}
+
+static void free_pair(struct base_mem *mem, struct pair pair) {
+    crypto_key_free(mem, pair.key);
+    crypto_mask_key_free(mem, pair.mask);
+}
+
+static void force(bool plain) {
+    gcm_force_narrow(plain);
+    aes_force_library(plain);
 }
 
 /* A key is freed and packed as what it is, whatever would be chosen for a new one, and unpacked as a new one. */
@@ -144,17 +171,16 @@ START_TEST(a_key_is_freed_as_what_it_is)
 {
     struct base_mem mem;
     base_mem_init(&mem, 0);
-    gcm_force_narrow(false);
-    struct crypto_key *first = new_key(&mem);
-    gcm_force_narrow(true);
-    ck_assert(!gcm_is_wide());
-    struct crypto_key *second = new_key(&mem);
-    first = crypto_key_unpack(&mem, crypto_key_pack(&mem, first));
-    gcm_force_narrow(false);
-    second = crypto_key_unpack(&mem, crypto_key_pack(&mem, second));
-    ck_assert(first && second);
-    crypto_key_free(&mem, first);
-    crypto_key_free(&mem, second);
+    force(false);
+    struct pair first = new_pair(&mem);
+    force(true);
+    ck_assert(!gcm_is_wide() && !aes_is_direct());
+    struct pair second = new_pair(&mem);
+    pack_and_unpack(&mem, &first);
+    force(false);
+    pack_and_unpack(&mem, &second);
+    free_pair(&mem, first);
+    free_pair(&mem, second);
     ck_assert(mem.used == 0);
 }
 END_TEST

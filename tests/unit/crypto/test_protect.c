@@ -1,6 +1,7 @@
 /* Packet protection: the packets of RFC 9001 A.2 to A.5 and RFC 9369 A.2 to A.5, round trips, and corruption. */
 #include "unit.h"
 
+#include "crypto/gcm.h"
 #include "crypto/protect.h"
 #include "vectors.h"
 
@@ -262,16 +263,33 @@ START_TEST(packed_keys)
 }
 END_TEST
 
-Suite *unit_suite(void) {
-    Suite *suite = suite_create("protect");
-    TCase *tests = tcase_create("protect");
+static void by_wolfcrypt(void) {
+    gcm_force_narrow(true);
+    aes_force_library(true);
+}
+
+static void by_the_processor(void) {
+    gcm_force_narrow(false);
+    aes_force_library(false);
+}
+
+static TCase *all_tests(const char *name, void (*setup)(void)) {
+    TCase *tests = tcase_create(name);
+    tcase_add_checked_fixture(tests, setup, by_the_processor);
     tcase_add_loop_test(tests, worked_examples, 0, CRYPTO_VERSIONS);
-    tcase_add_test(tests, retry_tags);
     tcase_add_loop_test(tests, all_lengths, 0, CRYPTO_AEADS);
     tcase_add_loop_test(tests, batches, 0, CRYPTO_AEADS);
     tcase_add_loop_test(tests, corruption, 0, CRYPTO_AEADS);
     tcase_add_test(tests, too_short_to_open);
     tcase_add_test(tests, packed_keys);
+    return tests;
+}
+
+Suite *unit_suite(void) {
+    Suite *suite = suite_create("protect");
+    TCase *tests = all_tests("by the processor", by_the_processor);
+    tcase_add_test(tests, retry_tags);
     suite_add_tcase(suite, tests);
+    suite_add_tcase(suite, all_tests("by wolfCrypt", by_wolfcrypt));
     return suite;
 }
