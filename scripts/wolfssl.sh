@@ -11,9 +11,14 @@
 # handshake's time most goes into code that runs once and cold; laid out in the order it runs in, it takes a few percent
 # less of the whole. Every build has that, as this is done once for a machine.
 #
-# scripts/obtain.sh says where the source archive comes from; it is used only if its SHA-256 is one we pinned.
+# On x86-64 s2n-bignum's routines for X25519 and P-256 (scripts/bignum.sh) take the places of wolfCrypt's slower ones. Where
+# their archive cannot be had, wolfSSL is built without, which is another prefix, and they are asked for again a day later.
 #
-# Environment: WEFT_CACHE (default ~/.cache/weft), WEFT_WOLFSSL_TARBALL, WEFT_JOBS, CC, and for a cross build WEFT_HOST.
+# scripts/obtain.sh says where the source archive comes from; it is used only if its SHA-256 is one we pinned. What was
+# changed in the source is listed in the prefix, in the file "changes".
+#
+# Environment: WEFT_CACHE (default ~/.cache/weft), WEFT_WOLFSSL_TARBALL, WEFT_BIGNUM_TARBALL, WEFT_JOBS, CC, and for a cross
+# build WEFT_HOST.
 set -euo pipefail
 
 # version  SHA-256 of the source archive. The first is the one we want; the others work too and are tried in order.
@@ -66,14 +71,21 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=scripts/obtain.sh
 . "$HERE/obtain.sh"
 
+# The prefix of scripts/bignum.sh, or nothing where its routines cannot run or cannot be had.
+BIGNUM=
+can_bignum() { [[ $MACHINE == x86_64-*linux* ]]; }
+ask_bignum() { CC=$CC "$HERE/bignum.sh" "$@"; }
+
 # One line each: the pins as "version sha256".
 pins() { printf '%s\n' "$PINS" | grep .; }
 
 prefix_of() { # version
     local id
     id=$({
-        printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$HOOKS" "$MACHINE" "$($CC --version | head -n 1)" "$COUNT" "$USE" "$(declare -f fit)"
+        printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$HOOKS" "$MACHINE" "$($CC --version | head -n 1)" "$COUNT" "$USE" \
+            "$(declare -f fit fit_bignum)"
         [ -z "$COUNT" ] || cat "$HERE/wolfssl_work.c"
+        [ -z "$BIGNUM" ] || cat <(echo "${BIGNUM##*/}") "$HERE/wolfssl_bignum.h"
     } | sha256sum | cut -c1-12)
     printf '%s/wolfssl-%s-%s\n' "$CACHE" "$1" "$id"
 }
@@ -92,27 +104,54 @@ cached() {
 }
 
 # Changes lines of the unpacked source. A source in which they are not found as often as they should be is built as it is:
-# right, and a little slower.
-change() { # file, how often, pattern, replacement: as for sed
-    if [ "$(grep -c "$3" "$1")" -eq "$2" ]; then
-        sed -i "s/$3/$4/" "$1"
+# right, and a little slower. Which it was stands in "changes" (scripts/check_wolfssl.sh).
+change() { # directory, file in it, how often, pattern, replacement, in which lines: as for sed
+    local done=changed
+    if [ "$(sed -n "${6:-}{/$4/p}" "$1/$2" | wc -l)" -eq "$3" ]; then
+        sed -i "${6:-}s/$4/$5/" "$1/$2"
     else
-        say "this wolfSSL has other lines in ${1##*/}; handshakes will take a little longer"
+        done=left
+        say "this wolfSSL has other lines in ${2##*/}; handshakes will take a little longer"
     fi
+    printf '%s %s: %s\n' "$done" "$2" "$4" >>"$1/changes"
 }
 
-# Leaves out what nobody asks for: see HOOKS; and with QUIC TLS protects no records, so their keys and IVs (RFC 8446 7.3) need
-# not be derived.
+# Leaves out what nobody asks for: see HOOKS; and with QUIC TLS protects no records, so their keys and IVs (RFC 8446 7.3)
+# need not be derived. Adds what was forgotten: the look-ups in tables with AVX2 return with the upper halves of the
+# registers in use, and then every SSE instruction costs more, wherever it stands: four of a signature's seventeen
+# microseconds, and some of what comes after it.
 fit() { # directory
-    change "$1/src/internal.c" 2 '^ *ret = wc_Sha\(384\|512\)Update(&ssl->hsHashes->hashSha' 'if (WEFT_HASHES_\1(ssl)) &'
-    change "$1/src/tls13.c" 1 '^    if (!store)$' '    if (!store || WOLFSSL_IS_QUIC(ssl))'
+    change "$1" src/internal.c 2 '^ *ret = wc_Sha\(384\|512\)Update(&ssl->hsHashes->hashSha' 'if (WEFT_HASHES_\1(ssl)) &'
+    change "$1" src/tls13.c 1 '^    if (!store)$' '    if (!store || WOLFSSL_IS_QUIC(ssl))'
+    change "$1" wolfcrypt/src/sp_x86_64_asm.S 14 '^ *repz retq$' '        vzeroupper\n&' '/^sp_.*_get_.*avx2_[0-9]*:$/,/retq$/'
+    [ -z "$BIGNUM" ] || fit_bignum "$1"
+}
+
+# Puts s2n-bignum's routines in (wolfssl_bignum.h): for X25519; for the inverse of the nonce when ECDSA signs and that of s
+# when it verifies; and for that of Z when a point of P-256 is made affine.
+fit_bignum() { # directory
+    local x25519=wolfcrypt/src/curve25519.c p256=wolfcrypt/src/sp_x86_64.c avx2
+    cp "$HERE/wolfssl_bignum.h" "$1/wolfcrypt/src/"
+    change "$1" $x25519 1 '^#include <wolfssl.wolfcrypt.ge_operations.h>$' '&\n#include "wolfssl_bignum.h"'
+    change "$1" $x25519 1 '^#if defined(WOLFSSL_CURVE25519_USE_ED25519)$' 'if (s2n_x25519_base(pub, priv)) ret = 0; else\n&'
+    change "$1" $x25519 1 'ret = curve25519\((o.point, private_key->k, public_key->p.point)\);' \
+        'if (s2n_x25519\1) ret = 0; else &'
+    change "$1" $p256 1 '^#include <wolfssl.wolfcrypt.cpuid.h>$' '&\n#include "wolfssl_bignum.h"'
+    for avx2 in '' avx2_; do
+        change "$1" $p256 1 "sp_256_mont_inv_order_${avx2}4(kInv, k, tmp);" \
+            "sp_256_mont_mul_order_${avx2}4(kInv, s2n_order_inverse(k, p256_order, tmp), s2n_order_form);"
+        change "$1" $p256 1 "sp_256_mod_inv_${avx2}4(s, s, p256_order);" \
+            'XMEMCPY(s, s2n_order_inverse(s, p256_order, tmp), 4 * sizeof(sp_digit));'
+        change "$1" $p256 1 "sp_256_mont_inv_${avx2}4(t1, p->z, t + 2\\*4);" 's2n_bignum_montinv_p256(t1, p->z);'
+    done
 }
 
 # In the configured source: compiles it so that it counts, lets it work, and takes away what was compiled.
 count() { # CFLAGS, directory for the counts
     make -j"${WEFT_JOBS:-$(nproc)}" CFLAGS="$1 $COUNT -fprofile-dir=$2" src/libwolfssl.la
     # shellcheck disable=SC2086
-    $CC -O1 -I. "$HERE/wolfssl_work.c" -o wolfssl_work src/.libs/libwolfssl.a $COUNT -fprofile-dir="$2" -lm -lpthread
+    $CC -O1 -I. "$HERE/wolfssl_work.c" -o wolfssl_work src/.libs/libwolfssl.a ${BIGNUM:+"$BIGNUM/lib/libbignum.a"} \
+        $COUNT -fprofile-dir="$2" -lm -lpthread
     ./wolfssl_work
     make clean
 }
@@ -143,8 +182,14 @@ build() { # version archive prefix
         tail -n 25 "$log" >&2
         die "the build of wolfSSL failed; the whole log is $log"
     }
+    if [ -n "$BIGNUM" ]; then
+        mkdir "$work/objects"
+        (cd "$work/objects" && ar x "$BIGNUM/lib/libbignum.a" && ar rs "$stage$3/lib/libwolfssl.a" ./*.o) >>"$log" 2>&1 ||
+            die "s2n-bignum's objects do not go into libwolfssl.a; the whole log is $log"
+        cp "$BIGNUM"/LICENSE* "$stage$3/"
+    fi
     rm -rf "$stage$3/share" "$stage$3/bin" "$stage$3/lib/libwolfssl.la"
-    cp "$work/src"/COPYING "$stage$3/"
+    cp "$work/src"/COPYING "$work/src"/changes "$stage$3/"
     cp "$work/src"/LICENSING "$stage$3/" 2>/dev/null || true
     [ -e "$stage$3/lib/libwolfssl.a" ] || die "the build left no libwolfssl.a; log: $log"
     rm -rf "$3"
@@ -152,8 +197,22 @@ build() { # version archive prefix
     rm -rf "$work"
 }
 
+# A build without s2n-bignum, from the last 24 hours: so long nobody is asked again for an archive that could not be had.
+lately_without() {
+    [ -z "${WEFT_BIGNUM_TARBALL:-}" ] && [ -n "$(find "$(cached)" -maxdepth 0 -mtime -1 2>/dev/null)" ]
+}
+
+find_bignum() { # --cached: only one that is ready
+    BIGNUM=$(ask_bignum --cached) || [ "${1:-}" = --cached ] || lately_without || BIGNUM=$(ask_bignum) || {
+        [ -z "${WEFT_BIGNUM_TARBALL:-}" ] || exit 1
+        touch -c "$(cached || echo "$CACHE")"
+    }
+    [ -n "$BIGNUM" ] || say "wolfSSL goes without s2n-bignum (X25519, P-256); handshakes will take a little longer"
+}
+
 main() {
     local version sha prefix archive
+    can_bignum && find_bignum "$@"
     cached && return 0
     [ "${1:-}" = --cached ] && return 1
 

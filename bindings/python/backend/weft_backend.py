@@ -23,6 +23,8 @@ PARTS = [
     "scripts/obtain.sh",
     "scripts/wolfssl.sh",
     "scripts/wolfssl_work.c",
+    "scripts/wolfssl_bignum.h",
+    "scripts/bignum.sh",
     "scripts/aesgcm.sh",
     "scripts/libuv.sh",
 ]
