@@ -55,10 +55,12 @@ esac
 for name in wolfSSL_set_quic_method wolfSSL_provide_quic_data wolfSSL_set_quic_early_data_enabled \
     wolfSSL_CTX_set_alpn_select_cb wolfSSL_CTX_set_TicketEncCb wolfSSL_export_keying_material \
     wc_AesGcmEncrypt wc_AesEcbEncrypt wc_AesEncryptDirect wc_ChaCha20Poly1305_Encrypt wc_Chacha_Process \
-    wc_Tls13_HKDF_Expand_Label wc_SignCert wc_SetAltNamesBuffer wolfTLSv1_3_server_method wolfTLSv1_2_server_method; do
+    wc_Tls13_HKDF_Expand_Label wc_SignCert wc_SetAltNamesBuffer wolfTLSv1_3_server_method wolfTLSv1_2_server_method \
+    wolfSSL_CTX_SetHKDFExtractCb wolfSSL_CTX_SetHKDFExpandLabelCb wolfSSL_CTX_SetEccSignCb; do
     check "$name" symbol "$name"
 done
-for name in WOLFSSL_QUIC WOLFSSL_EARLY_DATA HAVE_SESSION_TICKET HAVE_ALPN HAVE_SNI WOLFSSL_ALWAYS_VERIFY_CB NO_OLD_TLS; do
+for name in WOLFSSL_QUIC WOLFSSL_EARLY_DATA HAVE_SESSION_TICKET HAVE_ALPN HAVE_SNI WOLFSSL_ALWAYS_VERIFY_CB NO_OLD_TLS \
+    HAVE_PK_CALLBACKS; do
     check "the option $name" option "$name"
 done
 

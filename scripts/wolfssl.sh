@@ -35,7 +35,7 @@ MACHINE=${WEFT_HOST:-$($CC -dumpmachine)}
 # protection, HKDF, exporters, and certificate generation (a server that is given no certificate makes its own).
 FLAGS='--disable-shared --enable-static --with-pic --disable-examples --disable-crypttests
  --enable-quic --enable-earlydata --enable-session-ticket --enable-alpn --enable-sni --enable-keying-material
- --enable-hkdf --enable-certgen --enable-certreq --enable-certext --enable-keygen
+ --enable-hkdf --enable-pkcallbacks --enable-certgen --enable-certreq --enable-certext --enable-keygen
  --enable-sp --enable-sp-asm --disable-hashdrbg'
 case $MACHINE in
     x86_64-*) FLAGS="$FLAGS --enable-intelasm" ;;
@@ -58,7 +58,8 @@ WOLF_CFLAGS='-O2 -g1 -fno-omit-frame-pointer -fstack-protector-strong
 HOOKS='int crypto_random_block(unsigned char *out, unsigned int len);
 #define WEFT_HASHES_384(ssl) (!IsAtLeastTLSv1_3((ssl)->version) || (ssl)->options.serverState < SERVER_HELLO_COMPLETE || \
     (ssl)->specs.mac_algorithm != sha256_mac)
-#define WEFT_HASHES_512(ssl) (!WOLFSSL_IS_QUIC(ssl))'
+#define WEFT_HASHES_512(ssl) (!WOLFSSL_IS_QUIC(ssl))
+#define WEFT_SIGNS(ssl) ((ssl)->buffers.key == NULL || wolfSSL_CTX_IsPrivatePkSet((ssl)->ctx))'
 [ -n "${WEFT_HOST:-}" ] && FLAGS="$FLAGS --host=$WEFT_HOST"
 # What the two compilations are told beside; nothing where there is one: by another compiler, or for another machine.
 COUNT= USE=
@@ -116,13 +117,22 @@ change() { # directory, file in it, how often, pattern, replacement, in which li
     printf '%s %s: %s\n' "$done" "$2" "$4" >>"$1/changes"
 }
 
-# Leaves out what nobody asks for: see HOOKS; and with QUIC TLS protects no records, so their keys and IVs (RFC 8446 7.3)
-# need not be derived. Adds what was forgotten: the look-ups in tables with AVX2 return with the upper halves of the
-# registers in use, and then every SSE instruction costs more, wherever it stands: four of a signature's seventeen
-# microseconds, and some of what comes after it.
+# Leaves out what nobody asks for: see HOOKS; and
+# - with QUIC TLS protects no records, so their keys and IVs (RFC 8446 7.3) need not be derived;
+# - whether a ticket was encrypted is asked twice, by an MD5 of it before and after: our callback does nothing else;
+# - memory is wiped between two fences for all cores, of which each takes longer than most wipes. It is enough that the
+#   compiler cannot leave it out;
+# - a private key is decoded for each signature, also when a callback signs that holds it (core/crypto/tls_sign.c).
+# Adds what was forgotten: the look-ups in tables with AVX2 return with the upper halves of the registers in use, and then
+# every SSE instruction costs more, wherever it stands: four of a signature's seventeen microseconds, and some of what comes
+# after it.
 fit() { # directory
     change "$1" src/internal.c 2 '^ *ret = wc_Sha\(384\|512\)Update(&ssl->hsHashes->hashSha' 'if (WEFT_HASHES_\1(ssl)) &'
     change "$1" src/tls13.c 1 '^    if (!store)$' '    if (!store || WOLFSSL_IS_QUIC(ssl))'
+    change "$1" src/internal.c 1 'itHash = HashObject(.*);' 'itHash = 1;'
+    change "$1" src/internal.c 1 'itHash == HashObject((byte\*)it, (word32)internalTicketSz, &error)' 'itHash == 0'
+    change "$1" wolfcrypt/src/misc.c 2 '^    XFENCE();$' '    __asm__ __volatile__("" : : "r"(mem) : "memory");'
+    change "$1" src/tls13.c 1 '^            if (ssl->buffers.key == NULL) {$' '            if (WEFT_SIGNS(ssl)) {'
     change "$1" wolfcrypt/src/sp_x86_64_asm.S 14 '^ *repz retq$' '        vzeroupper\n&' '/^sp_.*_get_.*avx2_[0-9]*:$/,/retq$/'
     [ -z "$BIGNUM" ] || fit_bignum "$1"
 }

@@ -19,7 +19,6 @@
 #error "this wolfSSL's hashes hold memory of their own: they cannot be copied as they are here"
 #endif
 
-#define LABEL_MOST 16u
 #define BLOCK_MOST 128u /* of SHA-384 */
 
 /* One of the two hashes behind a few functions, so that what follows is written once. */
@@ -58,7 +57,8 @@ static const struct hash_calls hashes[] = {
 static bool begin_pad(const struct hash_calls *hash, union hkdf_hash *state, const uint8_t *key, size_t len,
                       uint8_t pad) {
     uint64_t block[BLOCK_MOST / 8] = {0};
-    memcpy(block, key, len);
+    if (len)
+        memcpy(block, key, len);
     for (size_t i = 0; i < hash->block / 8; i++)
         block[i] ^= pad * UINT64_C(0x0101010101010101);
     bool ok = hash->init(state) == 0 && hash->update(state, (const uint8_t *)block, hash->block) == 0;
@@ -105,28 +105,29 @@ bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t 
     return ok;
 }
 
-/* RFC 8446 7.1: uint16 length, opaque label<7..255>, opaque context<0..255>; then the octet 1 of RFC 5869. */
-static size_t write_info(uint8_t *info, const char *label, size_t len) {
-    size_t label_len = strlen(label);
-    assert(label_len <= LABEL_MOST);
+bool hkdf_expand(const struct hkdf *hkdf, const char *label, size_t label_len, const uint8_t *context,
+                 size_t context_len, uint8_t *out, size_t len) {
+    uint8_t info[11 + HKDF_LABEL + HKDF_MOST], whole[HKDF_MOST];
+    assert(label_len <= HKDF_LABEL && context_len <= HKDF_MOST && len <= hashes[hkdf->wide].digest);
+    /* RFC 8446 7.1: uint16 length, opaque label<7..255>, opaque context<0..255>; then the octet 1 of RFC 5869. */
     info[0] = 0;
     info[1] = (uint8_t)len;
     info[2] = (uint8_t)(6 + label_len);
     memcpy(info + 3, "tls13 ", 6);
     memcpy(info + 9, label, label_len);
-    info[9 + label_len] = 0;
-    info[10 + label_len] = 1;
-    return 11 + label_len;
-}
-
-bool hkdf_label(const struct hkdf *hkdf, const char *label, uint8_t *out, size_t len) {
-    uint8_t info[11 + LABEL_MOST], whole[HKDF_MOST];
-    assert(len <= hashes[hkdf->wide].digest);
-    bool ok = hkdf_mac(hkdf, info, write_info(info, label, len), whole);
+    info[9 + label_len] = (uint8_t)context_len;
+    if (context_len)
+        memcpy(info + 10 + label_len, context, context_len);
+    info[10 + label_len + context_len] = 1;
+    bool ok = hkdf_mac(hkdf, info, 11 + label_len + context_len, whole);
     if (ok)
         memcpy(out, whole, len);
     crypto_wipe(whole, sizeof whole);
     return ok;
+}
+
+bool hkdf_label(const struct hkdf *hkdf, const char *label, uint8_t *out, size_t len) {
+    return hkdf_expand(hkdf, label, strlen(label), NULL, 0, out, len);
 }
 
 void hkdf_end(struct hkdf *hkdf) { crypto_wipe(hkdf, sizeof *hkdf); }

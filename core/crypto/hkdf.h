@@ -25,6 +25,7 @@ union hkdf_hash {
 };
 
 #define HKDF_MOST ((size_t)WC_SHA384_DIGEST_SIZE)
+#define HKDF_LABEL 16u
 
 struct hkdf {
     bool wide;                    /* SHA-384; else SHA-256 */
@@ -35,7 +36,11 @@ struct hkdf {
 bool hkdf_begin(struct hkdf *hkdf, bool wide, const uint8_t *key, size_t len);
 /* The HMAC of `data`: 32 or 48 bytes. */
 bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out);
-/* At most as many bytes as hkdf_mac gives; a label of at most 16 characters, without "tls13 "; no context. */
+/* At most as many bytes as hkdf_mac gives; a label of at most 16 characters, without "tls13 "; a context of at most as
+ * many bytes as hkdf_mac gives. */
+bool hkdf_expand(const struct hkdf *hkdf, const char *label, size_t label_len, const uint8_t *context,
+                 size_t context_len, uint8_t *out, size_t len);
+/* The same without a context, as QUIC's labels are. */
 bool hkdf_label(const struct hkdf *hkdf, const char *label, uint8_t *out, size_t len);
 /* Wipes it. */
 void hkdf_end(struct hkdf *hkdf);

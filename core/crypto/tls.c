@@ -354,6 +354,7 @@ int crypto_tls_start(struct crypto_tls *tls) {
     assert(tls->config->role == CRYPTO_CLIENT);
     struct tls_heap *before = tls_heap_enter(tls->heap);
     int result = tls->failed ? CRYPTO_FAILED : drive(tls);
+    tls_schedule_forget();
     tls_heap_enter(before);
     return result;
 }
@@ -386,6 +387,7 @@ static int input(struct crypto_tls *tls, enum crypto_level level, const uint8_t 
 int crypto_tls_input(struct crypto_tls *tls, enum crypto_level level, const uint8_t *data, size_t len) {
     struct tls_heap *before = tls_heap_enter(tls->heap);
     int result = tls->failed ? CRYPTO_FAILED : input(tls, level, data, len);
+    tls_schedule_forget();
     tls_heap_enter(before);
     return result;
 }

@@ -398,7 +398,7 @@ static bool load_identity(struct crypto_tls_config *config, struct tls_identity 
         return tls_error(error, "out of memory");
     memcpy(identity->leaf, der, size);
     identity->leaf_len = size;
-    return true;
+    return tls_sign_keep(config, identity, format, key, key_len) || tls_error(error, "out of memory");
 }
 
 static void drop_identity(struct crypto_tls_config *config, struct tls_identity *identity) {

@@ -43,6 +43,7 @@ bool tls_identity_init(struct crypto_tls_config *config, struct tls_identity *id
         return false;
     identity->ctx = ctx;
     wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_NONE, NULL); /* sessions say what they want */
+    tls_schedule_apply(ctx);
     /* Sessions are in tickets and in nothing else: wolfSSL's cache is one for the process, and locked. */
     wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF);
     if (wolfSSL_CTX_set_quic_method(ctx, &tls_method) != WOLFSSL_SUCCESS ||
@@ -59,6 +60,7 @@ void tls_identity_free(struct crypto_tls_config *config, struct tls_identity *id
     if (identity->ctx)
         wolfSSL_CTX_free(identity->ctx);
     base_free(&config->mem, identity->leaf, identity->leaf_len);
+    tls_sign_drop(config, identity);
     identity->ctx = NULL;
     identity->leaf = NULL;
 }

@@ -11,6 +11,8 @@
  *   tls_verify.c    is the peer who it should be
  *   tls_names.c     names in certificates
  *   tls_heap.c      what wolfSSL allocates for a session counts against its engine's budget
+ *   tls_schedule.c  the key schedule's HKDF, for wolfSSL
+ *   tls_sign.c      the signature, with a private key that stays decoded
  *   tls_ticket.c    session tickets: sealing, rotation, use at most once for early data
  */
 #ifndef CRYPTO_TLS_IMPL_H
@@ -79,6 +81,7 @@ struct tls_identity { /* a context of wolfSSL's with at most one certificate and
     WOLFSSL_CTX *ctx;
     uint8_t *leaf; /* DER; NULL = none */
     size_t leaf_len;
+    struct ecc_key *signer; /* the private key, if we sign ourselves; only read once it is set */
 };
 
 struct tls_pin {
@@ -134,6 +137,23 @@ bool tls_identity_apply(struct crypto_tls_config *config, struct tls_identity *i
 const struct tls_identity *tls_identity_choose(const struct crypto_tls_config *config, const char *name);
 /* wolfSSL's hook after the ClientHello was read: chooses certificate and ALPN. */
 int tls_on_client_hello(WOLFSSL *ssl, int *alert, void *arg);
+
+/* ---- what wolfSSL leaves to us (tls_schedule.c, tls_sign.c) ----------------------------------- */
+
+/* wolfSSL's hooks for HKDF-Extract and HKDF-Expand-Label. */
+int tls_on_extract(byte *secret, const byte *salt, word32 salt_len, byte *input, word32 input_len, int hash,
+                   void *user);
+int tls_on_expand(byte *out, word32 out_len, const byte *secret, word32 secret_len, const byte *prefix,
+                  word32 prefix_len, const byte *label, word32 label_len, const byte *context, word32 context_len,
+                  int hash, int side);
+void tls_schedule_apply(WOLFSSL_CTX *ctx);
+/* wolfSSL is done with what it was given: wipes what this thread keeps of the last secret. False: there is nothing. */
+bool tls_schedule_forget(void);
+
+/* Keeps a private key, which was found good, for signatures, if it is of a kind that is worth it. False: no memory. */
+bool tls_sign_keep(struct crypto_tls_config *config, struct tls_identity *identity, enum crypto_format format,
+                   const uint8_t *key, size_t len);
+void tls_sign_drop(struct crypto_tls_config *config, struct tls_identity *identity);
 
 /* ---- memory of sessions (tls_heap.c) ----------------------------------------------------------------------------- */
 

@@ -62,7 +62,7 @@ bool tls_ticket_secret_set(struct crypto_tls_config *config, const uint8_t secre
 
 static uint64_t epoch_now(const struct crypto_tls_config *config) { return tls_now_s() / config->ticket_lifetime_s; }
 
-/* The key of one ticket, ready for use; wiped by the caller with wc_AesFree and crypto_wipe. */
+/* The key of one ticket, ready for use; wiped by the caller with wc_AesFree. */
 static bool ticket_key(const struct crypto_tls_config *config, const uint8_t *name, const uint8_t *nonce, Aes *aes) {
     uint8_t key[32];
     bool ok = derive(config, "weft ticket", name, nonce, key, sizeof key) &&
@@ -106,8 +106,7 @@ static int seal_ticket(struct crypto_tls *tls, uint8_t *name, uint8_t *iv, uint8
     memset(mac, 0, WOLFSSL_TICKET_MAC_SZ);
     bool ok = ticket_key(config, name, iv, &aes) &&
               wc_AesGcmEncrypt(&aes, ticket, ticket, (word32)len, iv, 12, mac, CRYPTO_TAG_SIZE, with, sizeof with) == 0;
-    wc_AesFree(&aes);
-    crypto_wipe(&aes, sizeof aes);
+    wc_AesFree(&aes); /* wipes it */
     return ok ? WOLFSSL_TICKET_RET_OK : WOLFSSL_TICKET_RET_FATAL;
 }
 
@@ -152,8 +151,7 @@ static int open_ticket(struct crypto_tls *tls, const uint8_t *name, const uint8_
     Aes aes;
     bool ok = ticket_key(config, name, iv, &aes) &&
               wc_AesGcmDecrypt(&aes, ticket, ticket, (word32)len, iv, 12, tag, sizeof tag, with, sizeof with) == 0;
-    wc_AesFree(&aes);
-    crypto_wipe(&aes, sizeof aes);
+    wc_AesFree(&aes); /* wipes it */
     if (!ok)
         return WOLFSSL_TICKET_RET_REJECT;
     /* After a HelloRetryRequest the same session shows the same ticket once more. */

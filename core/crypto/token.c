@@ -136,8 +136,7 @@ size_t crypto_token_seal(struct crypto_fleet *fleet, const struct base_random *r
     bool ok = token_key(present, nonce, &aes) &&
               wc_AesGcmEncrypt(&aes, text, text, (word32)plain_len, nonce, NONCE_SIZE, text + plain_len,
                                CRYPTO_TAG_SIZE, with, (word32)with_len) == 0;
-    wc_AesFree(&aes);
-    crypto_wipe(&aes, sizeof aes);
+    wc_AesFree(&aes); /* wipes it */
     return ok ? len : 0;
 }
 
@@ -150,8 +149,7 @@ static bool open_with(struct generation *from, uint8_t use, const void *bound, s
     bool ok = token_key(from, nonce, &aes) &&
               wc_AesGcmDecrypt(&aes, plain, text, (word32)plain_len, nonce, NONCE_SIZE, text + plain_len,
                                CRYPTO_TAG_SIZE, with, (word32)with_len) == 0;
-    wc_AesFree(&aes);
-    crypto_wipe(&aes, sizeof aes);
+    wc_AesFree(&aes); /* wipes it */
     return ok;
 }
 
