@@ -16,18 +16,22 @@ set -euo pipefail
 VERSION=0.42.0+dfsg
 SHA256=620e70a494cb11290e5a9665a739d97bef57971faf902da969a2b636cdd4bf1c
 # Each is a file of that name. What it defines gets "s2n_" in front, hidden: nobody else's copy is disturbed by ours.
-FILES='curve25519/curve25519_x25519 curve25519/curve25519_x25519base generic/bignum_modinv p256/bignum_montinv_p256'
+FILES='curve25519/curve25519_x25519 curve25519/curve25519_x25519base generic/bignum_modinv p256/bignum_montinv_p256
+ p256/p256_scalarmulbase'
+# bignum_table.c, which makes the table that the last of them reads, needs these.
+TABLE_FILES='p256/p256_scalarmul_alt p256/bignum_tomont_p256_alt'
 NAMES='curve25519_x25519 curve25519_x25519_byte curve25519_x25519base curve25519_x25519base_byte
- bignum_modinv bignum_montinv_p256'
+ bignum_modinv bignum_montinv_p256 p256_scalarmulbase p256_scalarmul_alt bignum_tomont_p256_alt'
 FLAGS='-fPIC -g1 -fcf-protection -DS2N_BN_HIDE_SYMBOLS'
 
+HERE=$(cd "$(dirname "$0")" && pwd)
 CC=${CC:-cc}
 CACHE=${WEFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft}
 PREFIX=$CACHE/bignum-$VERSION-$(printf '%s\n' "$FILES" "$NAMES" "$FLAGS" "$($CC -dumpmachine)" "$($CC --version | head -n 1)" |
-    sha256sum | cut -c1-12)
+    cat - "$HERE/bignum_table.c" | sha256sum | cut -c1-12)
 
 # shellcheck source=scripts/obtain.sh
-. "$(dirname "$0")/obtain.sh"
+. "$HERE/obtain.sh"
 
 ready() { [ -e "$PREFIX/lib/libbignum.a" ]; }
 
@@ -53,10 +57,20 @@ if ! ready; then
         printf '#define %s s2n_%s\n' "$name" "$name"
     done >"$work/include/openssl/boringssl_prefix_symbols_asm.h"
     source=$work/src/third_party/s2n-bignum/s2n-bignum-imported
-    for file in $FILES; do
+    assemble() { # file, object
         # shellcheck disable=SC2086
-        $CC $FLAGS -I "$work/include" -I "$source/include" -c "$source/x86_att/$file.S" -o "$work/objects/s2n_${file##*/}.o"
+        $CC $FLAGS -I "$work/include" -I "$source/include" -c "$source/x86_att/$1.S" -o "$2"
+    }
+    for file in $FILES; do
+        assemble "$file" "$work/objects/s2n_${file##*/}.o"
     done
+    for file in $TABLE_FILES; do
+        assemble "$file" "$work/${file##*/}.o"
+    done
+    $CC -O1 "$HERE/bignum_table.c" "$work"/*.o -o "$work/table"
+    "$work/table" >"$work/table.c"
+    # shellcheck disable=SC2086
+    $CC $FLAGS -c "$work/table.c" -o "$work/objects/s2n_p256_table.o"
     ar rcs "$work/prefix/lib/libbignum.a" "$work"/objects/*.o
     cp "$work/src/LICENSE" "$work/prefix/LICENSE-AWS-LC"
     rm -rf "$PREFIX"

@@ -42,7 +42,7 @@ case ${WEFT_HOST:-$(${CC:-cc} -dumpmachine)} in
         check 'ChaCha20 with AVX2' symbol 'chacha_encrypt_avx2'
         check 'Poly1305 with AVX2' symbol 'poly1305_blocks_avx2'
         check 'SHA-256 with AVX2' symbol 'Transform_Sha256_AVX2'
-        for name in curve25519_x25519_byte curve25519_x25519base_byte bignum_modinv bignum_montinv_p256; do
+        for name in curve25519_x25519_byte curve25519_x25519base_byte bignum_modinv bignum_montinv_p256 p256_scalarmulbase; do
             check "s2n-bignum's $name (scripts/bignum.sh)" symbol "s2n_$name"
             check "a call of s2n-bignum's $name" called "s2n_$name"
         done

@@ -16,6 +16,8 @@ void s2n_curve25519_x25519base_byte(unsigned char *out, const unsigned char *sca
 void s2n_bignum_modinv(unsigned long words, unsigned long *out, const unsigned long *a, const unsigned long *modulus,
                        unsigned long *temporary);
 void s2n_bignum_montinv_p256(unsigned long *out, const unsigned long *a);
+void s2n_p256_scalarmulbase(unsigned long *out, const unsigned long *scalar, unsigned long bits,
+                            const unsigned long *table);
 
 /* --- X25519, RFC 7748 5 --------------------------------------------------------------------------------------------
  * False where the processor lacks the instructions (MULX, ADCX, ADOX): then wolfCrypt does it. Both clamp the scalar,
@@ -41,8 +43,8 @@ static inline int s2n_x25519(unsigned char *out, const unsigned char *scalar, co
     return 1;
 }
 
-/* --- ECDSA with P-256 ----------------------------------------------------------------------------------------------
- * These two routines run on every x86-64 processor. */
+/* --- P-256 ---------------------------------------------------------------------------------------------------
+ * The inverses run on every x86-64 processor. */
 
 /* 2^768 modulo the order of P-256. A Montgomery multiplication by it brings the plain inverse of a number in Montgomery
  * form, 2^-256 / a, into Montgomery form, 2^256 / a. */
@@ -56,6 +58,22 @@ static inline const unsigned long *s2n_order_inverse(const unsigned long *a, con
                                                      unsigned long *space) {
     s2n_bignum_modinv(4, space, a, order, space + 4);
     return space;
+}
+
+extern const unsigned long s2n_p256_table[]; /* bignum_table.c */
+
+/* The base point times scalar, affine, as plain numbers, each in the lower half of its eight words, as sp_256_map_4
+ * leaves them. Only where MULX, ADCX and ADOX are, so beside wolfCrypt's routines "avx2". R and public keys come from
+ * here; that they lie on the stack a while does not matter. */
+static inline void s2n_p256_base(unsigned long *x, unsigned long *y, unsigned long *z, const unsigned long *scalar) {
+    unsigned long point[8];
+    s2n_p256_scalarmulbase(point, scalar, 6, s2n_p256_table);
+    for (int i = 0; i < 4; i++) {
+        x[i] = point[i];
+        y[i] = point[4 + i];
+        x[4 + i] = y[4 + i] = z[i] = 0;
+    }
+    z[0] = 1;
 }
 
 #endif
