@@ -241,6 +241,53 @@ static bool verifies(mp_int *r, mp_int *s, const uint8_t hash[SIZE], ecc_key *ke
     return wc_ecc_verify_hash_ex(r, s, hash, SIZE, &good, key) == 0 && good == 1;
 }
 
+/* Numbers at which an inverse, or a multiple of the base point, could go wrong: at both ends, around the middle, and with
+ * long runs of bits. */
+static const char *const edges[] = {
+    "01",
+    "02",
+    "03",
+    "ffffffffffffffff",
+    "010000000000000000",
+    "0100000000000000000000000000000000",
+    "010000000000000000000000000000000000000000000000",
+    "7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8", /* (order - 1) / 2 */
+    "7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a9", /* its successor, 1 / 2 */
+    "00000000ffffffff00000000000000004319055258e8617b0c46353d039cdaaf", /* 2^256 modulo the order */
+    "ffffffff00000000ffffffffffffffff00000000000000000000000000000000",
+    "8000000000000000000000000000000000000000000000000000000000000000",
+    "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc63254f", /* order - 2 */
+    "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632550", /* order - 1 */
+};
+enum { EDGES = sizeof edges / sizeof edges[0] };
+
+static void number_at(mp_int *out, int i) { /* the edges come first */
+    if (i < EDGES)
+        number(out, edges[i]);
+    else
+        draw_number(out);
+}
+
+/* The base point's multiples. */
+START_TEST(p256_keys_are_the_same_either_way)
+{
+    for (int i = 0; i < EDGES + ROUNDS; i++) {
+        uint8_t points[2][2 * SIZE + 1];
+        mp_int secret;
+        number_at(&secret, i);
+        for (int way = 0; way < 2; way++) {
+            ecc_key key;
+            word32 len = sizeof points[way];
+            use_extensions(way == 0);
+            key_of(&key, &secret);
+            UNIT_CHECK(wc_ecc_export_x963(&key, points[way], &len) == 0 && len == sizeof points[way]);
+            wc_ecc_free(&key);
+        }
+        UNIT_CHECK(memcmp(points[0], points[1], sizeof points[0]) == 0);
+    }
+}
+END_TEST
+
 /* Signatures with secrets and nonces of the generator's; what was signed verifies, and nothing else. */
 START_TEST(p256_signs_and_verifies)
 {
@@ -319,25 +366,6 @@ START_TEST(p256_vectors)
 }
 END_TEST
 
-/* Numbers at which an inverse could go wrong: at both ends, around the middle, and with long runs of bits. */
-static const char *const edges[] = {
-    "01",
-    "02",
-    "03",
-    "ffffffffffffffff",
-    "010000000000000000",
-    "0100000000000000000000000000000000",
-    "010000000000000000000000000000000000000000000000",
-    "7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8", /* (order - 1) / 2 */
-    "7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a9", /* its successor, 1 / 2 */
-    "00000000ffffffff00000000000000004319055258e8617b0c46353d039cdaaf", /* 2^256 modulo the order */
-    "ffffffff00000000ffffffffffffffff00000000000000000000000000000000",
-    "8000000000000000000000000000000000000000000000000000000000000000",
-    "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc63254f", /* order - 2 */
-    "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632550", /* order - 1 */
-};
-enum { EDGES = sizeof edges / sizeof edges[0] };
-
 /* The nonce's inverse, at the edges and elsewhere. */
 START_TEST(p256_nonces)
 {
@@ -348,10 +376,7 @@ START_TEST(p256_nonces)
         uint8_t hash[SIZE];
         draw(hash);
         draw_number(&secret);
-        if (i < EDGES)
-            number(&nonce, edges[i]);
-        else
-            draw_number(&nonce);
+        number_at(&nonce, i);
         sign(&r, &s, &secret, &nonce, hash);
         UNIT_CHECK(adds_up(&r, &s, &secret, &nonce, hash));
         key_of(&key, &secret);
@@ -408,6 +433,7 @@ Suite *unit_suite(void) {
     suite_add_tcase(suite, tests);
     tests = tcase_create("P-256");
     tcase_add_checked_fixture(tests, setup_p256, teardown);
+    tcase_add_test(tests, p256_keys_are_the_same_either_way);
     tcase_add_loop_test(tests, p256_signs_and_verifies, 0, 2);
 #ifdef WEFT_OWN_WOLFSSL
     tcase_add_loop_test(tests, p256_vectors, 0, 2);
