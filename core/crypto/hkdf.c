@@ -4,7 +4,8 @@
  * Nearly all that is hashed here fits into one block together with its padding. That block is written at once, so what
  * an HMAC costs is its two compressions and little beside.
  *
- * Knows two hashes, those of QUIC's ciphers; wolfCrypt knows how they are computed. Does not know what labels are for.
+ * Knows two hashes, those of QUIC's ciphers, and their padding; wolfCrypt knows how they are computed, and of SHA-256
+ * the processor (sha256.h). Does not know what labels are for.
  *
  * The invariant that matters: what is derived from the key is wiped wherever it was, whether or not all went well.
  */
@@ -13,7 +14,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/cursor.h"
 #include "keys.h"
+#include "sha256.h"
 
 #ifdef WOLFSSL_SMALL_STACK_CACHE
 #error "this wolfSSL's hashes hold memory of their own: they cannot be copied as they are here"
@@ -21,37 +24,44 @@
 
 #define BLOCK_MOST 128u /* of SHA-384 */
 
-/* One of the two hashes behind a few functions, so that what follows is written once. */
+/* A hash behind a few functions, so that what follows is written once. Only whole blocks are given to it. */
 struct hash_calls {
     size_t block, digest, length; /* of a block; of what comes out; of the number of bits in the last block */
     size_t state;                 /* what is to be wiped */
     int (*init)(union hkdf_hash *hash);
     void (*copy)(const union hkdf_hash *from, union hkdf_hash *to);
-    int (*update)(union hkdf_hash *hash, const uint8_t *data, size_t len);
-    int (*final)(union hkdf_hash *hash, uint8_t *out);
-    int (*raw)(union hkdf_hash *hash, uint8_t *out); /* after whole blocks, the last of them padded already */
+    int (*update)(union hkdf_hash *hash, const uint8_t *blocks, size_t len);
+    int (*bytes)(union hkdf_hash *hash, uint8_t *out);
 };
 
 static int init_256(union hkdf_hash *hash) { return wc_InitSha256(&hash->sha256); }
 static int init_384(union hkdf_hash *hash) { return wc_InitSha384(&hash->sha384); }
+static int init_direct(union hkdf_hash *hash) { return sha256_begin(hash->words), 0; }
 static void copy_256(const union hkdf_hash *from, union hkdf_hash *to) { to->sha256 = from->sha256; }
 static void copy_384(const union hkdf_hash *from, union hkdf_hash *to) { to->sha384 = from->sha384; }
-static int update_256(union hkdf_hash *hash, const uint8_t *data, size_t len) {
-    return wc_Sha256Update(&hash->sha256, data, (word32)len);
+static void copy_direct(const union hkdf_hash *from, union hkdf_hash *to) {
+    memcpy(to->words, from->words, sizeof to->words);
 }
-static int update_384(union hkdf_hash *hash, const uint8_t *data, size_t len) {
-    return wc_Sha384Update(&hash->sha384, data, (word32)len);
+static int update_256(union hkdf_hash *hash, const uint8_t *blocks, size_t len) {
+    return wc_Sha256Update(&hash->sha256, blocks, (word32)len);
 }
-static int final_256(union hkdf_hash *hash, uint8_t *out) { return wc_Sha256Final(&hash->sha256, out); }
-static int final_384(union hkdf_hash *hash, uint8_t *out) { return wc_Sha384Final(&hash->sha384, out); }
-static int raw_256(union hkdf_hash *hash, uint8_t *out) { return wc_Sha256FinalRaw(&hash->sha256, out); }
-static int raw_384(union hkdf_hash *hash, uint8_t *out) { return wc_Sha384FinalRaw(&hash->sha384, out); }
+static int update_384(union hkdf_hash *hash, const uint8_t *blocks, size_t len) {
+    return wc_Sha384Update(&hash->sha384, blocks, (word32)len);
+}
+static int update_direct(union hkdf_hash *hash, const uint8_t *blocks, size_t len) {
+    return sha256_blocks(hash->words, blocks, len / SHA256_BLOCK), 0;
+}
+static int bytes_256(union hkdf_hash *hash, uint8_t *out) { return wc_Sha256FinalRaw(&hash->sha256, out); }
+static int bytes_384(union hkdf_hash *hash, uint8_t *out) { return wc_Sha384FinalRaw(&hash->sha384, out); }
+static int bytes_direct(union hkdf_hash *hash, uint8_t *out) { return sha256_bytes(hash->words, out), 0; }
 
 static const struct hash_calls hashes[] = {
-    {WC_SHA256_BLOCK_SIZE, WC_SHA256_DIGEST_SIZE, 8, sizeof(wc_Sha256), init_256, copy_256, update_256, final_256,
-     raw_256},
-    {WC_SHA384_BLOCK_SIZE, WC_SHA384_DIGEST_SIZE, 16, sizeof(wc_Sha384), init_384, copy_384, update_384, final_384,
-     raw_384},
+    [HKDF_SHA256] = {WC_SHA256_BLOCK_SIZE, WC_SHA256_DIGEST_SIZE, 8, sizeof(wc_Sha256), init_256, copy_256, update_256,
+                     bytes_256},
+    [HKDF_SHA384] = {WC_SHA384_BLOCK_SIZE, WC_SHA384_DIGEST_SIZE, 16, sizeof(wc_Sha384), init_384, copy_384, update_384,
+                     bytes_384},
+    [HKDF_SHA256_DIRECT] = {SHA256_BLOCK, WC_SHA256_DIGEST_SIZE, 8, 8 * sizeof(uint32_t), init_direct, copy_direct,
+                            update_direct, bytes_direct},
 };
 
 static bool begin_pad(const struct hash_calls *hash, union hkdf_hash *state, const uint8_t *key, size_t len,
@@ -67,9 +77,9 @@ static bool begin_pad(const struct hash_calls *hash, union hkdf_hash *state, con
 }
 
 bool hkdf_begin(struct hkdf *hkdf, bool wide, const uint8_t *key, size_t len) {
-    const struct hash_calls *hash = &hashes[wide];
+    hkdf->kind = wide ? HKDF_SHA384 : sha256_is_direct() ? HKDF_SHA256_DIRECT : HKDF_SHA256;
+    const struct hash_calls *hash = &hashes[hkdf->kind];
     assert(len <= hash->block);
-    hkdf->wide = wide;
     return begin_pad(hash, &hkdf->inner, key, len, 0x36) && begin_pad(hash, &hkdf->outer, key, len, 0x5c);
 }
 
@@ -77,27 +87,25 @@ bool hkdf_begin(struct hkdf *hkdf, bool wide, const uint8_t *key, size_t len) {
 static bool continue_with(const struct hash_calls *hash, const union hkdf_hash *from, const uint8_t *data, size_t len,
                           uint8_t *out) {
     union hkdf_hash state;
-    uint8_t last[BLOCK_MOST];
-    bool ok;
+    uint8_t last[2 * BLOCK_MOST];
+    size_t rest = len % hash->block, whole = len - rest;
+    size_t end = rest + 1 + hash->length <= hash->block ? hash->block : 2 * hash->block;
+    /* RFC 6234 4: a bit, zeros, the number of bits. */
+    if (rest)
+        memcpy(last, data + whole, rest);
+    last[rest] = 0x80;
+    memset(last + rest + 1, 0, end - rest - 5);
+    base_store_u32(last + end - 4, (uint32_t)(8 * (hash->block + len)));
     hash->copy(from, &state);
-    if (len + 1 + hash->length <= hash->block) { /* RFC 6234 4: a bit, zeros, the number of bits */
-        size_t bits = 8 * (hash->block + len);
-        memcpy(last, data, len);
-        last[len] = 0x80;
-        memset(last + len + 1, 0, hash->block - len - 3);
-        last[hash->block - 2] = (uint8_t)(bits >> 8);
-        last[hash->block - 1] = (uint8_t)bits;
-        ok = hash->update(&state, last, hash->block) == 0 && hash->raw(&state, out) == 0;
-        crypto_wipe(last, hash->block);
-    } else {
-        ok = hash->update(&state, data, len) == 0 && hash->final(&state, out) == 0;
-    }
+    bool ok = (!whole || hash->update(&state, data, whole) == 0) && hash->update(&state, last, end) == 0 &&
+              hash->bytes(&state, out) == 0;
+    crypto_wipe(last, end);
     crypto_wipe(&state, hash->state);
     return ok;
 }
 
 bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out) {
-    const struct hash_calls *hash = &hashes[hkdf->wide];
+    const struct hash_calls *hash = &hashes[hkdf->kind];
     uint8_t digest[HKDF_MOST];
     bool ok = continue_with(hash, &hkdf->inner, data, len, digest) &&
               continue_with(hash, &hkdf->outer, digest, hash->digest, out);
@@ -108,7 +116,7 @@ bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t 
 bool hkdf_expand(const struct hkdf *hkdf, const char *label, size_t label_len, const uint8_t *context,
                  size_t context_len, uint8_t *out, size_t len) {
     uint8_t info[11 + HKDF_LABEL + HKDF_MOST], whole[HKDF_MOST];
-    assert(label_len <= HKDF_LABEL && context_len <= HKDF_MOST && len <= hashes[hkdf->wide].digest);
+    assert(label_len <= HKDF_LABEL && context_len <= HKDF_MOST && len <= hashes[hkdf->kind].digest);
     /* RFC 8446 7.1: uint16 length, opaque label<7..255>, opaque context<0..255>; then the octet 1 of RFC 5869. */
     info[0] = 0;
     info[1] = (uint8_t)len;

@@ -22,17 +22,21 @@
 union hkdf_hash {
     wc_Sha256 sha256;
     wc_Sha384 sha384;
+    uint32_t words[8]; /* SHA-256, of the processor */
 };
+
+enum hkdf_kind { HKDF_SHA256, HKDF_SHA384, HKDF_SHA256_DIRECT };
 
 #define HKDF_MOST ((size_t)WC_SHA384_DIGEST_SIZE)
 #define HKDF_LABEL 16u
 
 struct hkdf {
-    bool wide;                    /* SHA-384; else SHA-256 */
+    enum hkdf_kind kind;
     union hkdf_hash inner, outer; /* after the key's block */
 };
 
-/* A key of at most a block, 64 bytes or 128. Always ended with hkdf_end, when it fails too. */
+/* A key of SHA-256 or, if `wide`, SHA-384: at most a block, 64 bytes or 128. Always ended with hkdf_end, when it fails
+ * too. */
 bool hkdf_begin(struct hkdf *hkdf, bool wide, const uint8_t *key, size_t len);
 /* The HMAC of `data`: 32 or 48 bytes. */
 bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out);

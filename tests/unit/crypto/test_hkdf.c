@@ -1,6 +1,7 @@
 /* Labels of one secret, prepared once, are what RFC 8446's HKDF-Expand-Label gives for each; and the HMAC below them is
  * that of RFC 2104, whatever the length of what it authenticates. */
 #include "../../../core/crypto/hkdf.h"
+#include "../../../core/crypto/sha256.h"
 
 #include <string.h>
 
@@ -35,7 +36,10 @@ static void compare(size_t secret_len, int hash) {
 }
 
 START_TEST(as_wolfcrypt_with_sha256)
-{ compare(32, WC_SHA256); }
+{
+    sha256_force_library(_i);
+    compare(32, WC_SHA256);
+}
 END_TEST
 
 START_TEST(as_wolfcrypt_with_sha384)
@@ -70,6 +74,7 @@ static void compare_mac(bool wide, size_t key_len, size_t most) {
 
 START_TEST(mac_as_wolfcrypt)
 {
+    sha256_force_library(_i);
     compare_mac(false, 32, 300);
     compare_mac(true, 48, 300);
     for (size_t key_len = 0; key_len <= 64; key_len++)
@@ -79,12 +84,44 @@ START_TEST(mac_as_wolfcrypt)
 }
 END_TEST
 
+/* FIPS 180-4: the hash of "abc", and many blocks at once as one after the other. */
+START_TEST(blocks_of_the_processor)
+{
+    static const uint8_t want[32] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40,
+                                     0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17,
+                                     0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
+    uint8_t blocks[5 * SHA256_BLOCK] = "abc\x80", got[32], other[32];
+    uint32_t state[8];
+    sha256_force_library(true);
+    ck_assert(!sha256_is_direct());
+    sha256_force_library(false);
+    if (!sha256_is_direct())
+        return; /* this processor leaves it to wolfCrypt */
+    blocks[SHA256_BLOCK - 1] = 24;
+    sha256_begin(state);
+    sha256_blocks(state, blocks, 1);
+    sha256_bytes(state, got);
+    ck_assert_mem_eq(got, want, sizeof want);
+    for (size_t i = SHA256_BLOCK; i < sizeof blocks; i++)
+        blocks[i] = (uint8_t)(i * 7);
+    sha256_begin(state);
+    sha256_blocks(state, blocks, 5);
+    sha256_bytes(state, got);
+    sha256_begin(state);
+    for (size_t i = 0; i < 5; i++)
+        sha256_blocks(state, blocks + i * SHA256_BLOCK, 1);
+    sha256_bytes(state, other);
+    ck_assert_mem_eq(got, other, sizeof got);
+}
+END_TEST
+
 Suite *unit_suite(void) {
     Suite *suite = suite_create("hkdf");
     TCase *tests = tcase_create("hkdf");
-    tcase_add_test(tests, as_wolfcrypt_with_sha256);
+    tcase_add_loop_test(tests, as_wolfcrypt_with_sha256, 0, 2);
     tcase_add_test(tests, as_wolfcrypt_with_sha384);
-    tcase_add_test(tests, mac_as_wolfcrypt);
+    tcase_add_loop_test(tests, mac_as_wolfcrypt, 0, 2);
+    tcase_add_test(tests, blocks_of_the_processor);
     suite_add_tcase(suite, tests);
     return suite;
 }
