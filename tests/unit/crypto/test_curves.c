@@ -241,8 +241,8 @@ static bool verifies(mp_int *r, mp_int *s, const uint8_t hash[SIZE], ecc_key *ke
     return wc_ecc_verify_hash_ex(r, s, hash, SIZE, &good, key) == 0 && good == 1;
 }
 
-/* Numbers at which an inverse, or a multiple of the base point, could go wrong: at both ends, around the middle, and with
- * long runs of bits. */
+/* Numbers at which an inverse, or a multiple of the base point, could go wrong: at both ends, around the middle, and
+ * with long runs of bits. */
 static const char *const edges[] = {
     "01",
     "02",
