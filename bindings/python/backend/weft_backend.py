@@ -25,6 +25,7 @@ PARTS = [
     "scripts/wolfssl_work.c",
     "scripts/wolfssl_bignum.h",
     "scripts/bignum.sh",
+    "scripts/bignum_table.c",
     "scripts/aesgcm.sh",
     "scripts/libuv.sh",
 ]
