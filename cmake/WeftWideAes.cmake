@@ -1,4 +1,4 @@
-# weft_wide_aes: AES-GCM with VAES and VPCLMULQDQ, from scripts/aesgcm.sh, which is asked at every configure. Whether the
+# weft_wide_aes: AES-GCM with VAES and VPCLMULQDQ, from scripts/boringssl.sh, which is asked at every configure. Whether the
 # processor has the instructions is asked at run time (core/crypto/gcm.c); elsewhere than on x86-64 it is empty.
 add_library(weft_wide_aes INTERFACE)
 set(WEFT_WIDE_AES_ARCHIVE "")
@@ -11,13 +11,13 @@ option(WEFT_WIDE_AES "Carry AES-GCM for x86-64 processors with VAES" ${weft_can_
 
 if(WEFT_WIDE_AES)
     execute_process(
-        COMMAND "${CMAKE_COMMAND}" -E env "CC=${CMAKE_C_COMPILER}" "${PROJECT_SOURCE_DIR}/scripts/aesgcm.sh"
-        OUTPUT_VARIABLE weft_aesgcm OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE weft_aesgcm_failed)
-    if(weft_aesgcm_failed)
-        message(FATAL_ERROR "scripts/aesgcm.sh failed; its messages are above")
+        COMMAND "${CMAKE_COMMAND}" -E env "CC=${CMAKE_C_COMPILER}" "${PROJECT_SOURCE_DIR}/scripts/boringssl.sh"
+        OUTPUT_VARIABLE weft_boringssl OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE weft_boringssl_failed)
+    if(weft_boringssl_failed)
+        message(FATAL_ERROR "scripts/boringssl.sh failed; its messages are above")
     endif()
-    message(STATUS "AES-GCM for VAES: ${weft_aesgcm}")
-    set(WEFT_WIDE_AES_ARCHIVE "${weft_aesgcm}/lib/libaesgcm.a")
+    message(STATUS "AES-GCM for VAES: ${weft_boringssl}")
+    set(WEFT_WIDE_AES_ARCHIVE "${weft_boringssl}/lib/libboringssl.a")
     target_compile_definitions(weft_wide_aes INTERFACE WEFT_WIDE_AES=1)
     target_link_libraries(weft_wide_aes INTERFACE "${WEFT_WIDE_AES_ARCHIVE}")
 endif()

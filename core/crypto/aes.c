@@ -1,6 +1,7 @@
 /* aes.c - AES (FIPS 197) over single blocks.
  *
- * Knows: how the instructions of x86-64 make a key schedule and encrypt. Does not know what the blocks are for.
+ * Knows: how the instructions of x86-64 encrypt; BoringSSL knows how they make a key schedule. Does not know what the
+ * blocks are for.
  *
  * The invariant that matters: nothing branches or indexes on keys or text; only the key's length decides what is done.
  */
@@ -27,51 +28,13 @@ bool aes_is_direct(void) {
            !atomic_load_explicit(&library_forced, memory_order_relaxed);
 }
 
-/* FIPS 197 5.2: each word of a round key is XORed with all before it in the key, and with `first`. */
-static inline __m128i next_words(__m128i key, __m128i first) {
-    key = _mm_xor_si128(key, _mm_slli_si128(key, 4));
-    key = _mm_xor_si128(key, _mm_slli_si128(key, 8));
-    return _mm_xor_si128(key, first);
-}
+/* BoringSSL's, under the name that scripts/boringssl.sh gives it. 0: done. */
+int bssl_aes_hw_set_encrypt_key_alt(const uint8_t *key, int bits, struct aes_schedule *schedule);
 
-/* The last round of the cipher is SubBytes, ShiftRows and a key. Where all words are the same ShiftRows changes
- * nothing, so what is left is SubWord and the round's constant. */
-__attribute__((target("aes,ssse3"))) static inline __m128i rotated_word(__m128i key, int constant) {
-    __m128i rotated = _mm_shuffle_epi8(key, _mm_set1_epi32(0x0c0f0e0d)); /* RotWord of the last, four times */
-    return _mm_aesenclast_si128(rotated, _mm_set1_epi32(constant));
-}
-
-__attribute__((target("aes"))) static inline __m128i plain_word(__m128i key) {
-    return _mm_aesenclast_si128(_mm_shuffle_epi32(key, 0xff), _mm_setzero_si128());
-}
-
-static const uint8_t constants[] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1b, 0x36};
-
-__attribute__((target("aes,ssse3"))) void aes_expand(struct aes_schedule *schedule, const uint8_t *key,
-                                                     size_t key_len) {
-    __m128i *round = (__m128i *)schedule->words;
-    assert(key_len == 16 || key_len == 32);
-    __m128i even = _mm_loadu_si128((const __m128i *)key);
-    _mm_storeu_si128(round++, even);
-    if (key_len == 16) {
-        for (unsigned i = 0; i < 10; i++) {
-            even = next_words(even, rotated_word(even, constants[i]));
-            _mm_storeu_si128(round++, even);
-        }
-        schedule->rounds = 9;
-        return;
-    }
-    __m128i odd = _mm_loadu_si128((const __m128i *)(key + AES_BLOCK));
-    _mm_storeu_si128(round++, odd);
-    for (unsigned i = 0; i < 7; i++) {
-        even = next_words(even, rotated_word(odd, constants[i]));
-        _mm_storeu_si128(round++, even);
-        if (i < 6) {
-            odd = next_words(odd, plain_word(even));
-            _mm_storeu_si128(round++, odd);
-        }
-    }
-    schedule->rounds = 13;
+void aes_expand(struct aes_schedule *schedule, const uint8_t *key, size_t key_len) {
+    int refused = bssl_aes_hw_set_encrypt_key_alt(key, (int)(8 * key_len), schedule);
+    assert(!refused);
+    (void)refused;
 }
 
 /* Four blocks share the cipher's latency. Written out: a compiler that does not unroll would keep them in memory. */

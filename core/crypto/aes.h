@@ -1,8 +1,8 @@
 /* aes.h - AES (FIPS 197) over single blocks: what masks headers, and the key schedule that AES-GCM for wide
  * instructions begins with.
  *
- * Two implementations: wolfCrypt's, and on x86-64 processors with AES instructions one of some lines that needs no more
- * than the schedule, a quarter of wolfCrypt's object. Which of them works is decided when there is room made for a key
+ * Two implementations: wolfCrypt's, and on x86-64 processors with AES instructions BoringSSL's key schedule and some
+ * lines, which need no more than that schedule, a quarter of wolfCrypt's object. Which of them works is decided when there is room made for a key
  * and stays with it.
  *
  * Only keys.c, protect.c and gcm.c include this.

@@ -31,14 +31,14 @@ size_t gcm_key_size(bool wide) { return offsetof(struct gcm_key, u) + (wide ? si
 #define VAES_BIT (1u << 9) /* of ECX in leaf 7 of CPUID; both say nothing about the system, but AVX2 does */
 #define VPCLMULQDQ_BIT (1u << 10)
 
-/* BoringSSL's, under the names that scripts/aesgcm.sh gives them. Lengths are in bytes, and whole blocks. */
-void aesgcm_gcm_init_vpclmulqdq_avx2(uint8_t powers[256], const uint64_t hash_key[2]);
-void aesgcm_gcm_ghash_vpclmulqdq_avx2_1(uint8_t hash[BLOCK], const uint8_t powers[256], const uint8_t in[BLOCK],
-                                        size_t len);
-void aesgcm_aes_gcm_enc_update_vaes_avx2(const uint8_t *in, uint8_t *out, size_t len, const uint32_t *schedule,
-                                         const __m128i *counter, const uint8_t powers[256], uint8_t hash[BLOCK]);
-void aesgcm_aes_gcm_dec_update_vaes_avx2(const uint8_t *in, uint8_t *out, size_t len, const uint32_t *schedule,
-                                         const __m128i *counter, const uint8_t powers[256], uint8_t hash[BLOCK]);
+/* BoringSSL's, under the names that scripts/boringssl.sh gives them. Lengths are in bytes, and whole blocks. */
+void bssl_gcm_init_vpclmulqdq_avx2(uint8_t powers[256], const uint64_t hash_key[2]);
+void bssl_gcm_ghash_vpclmulqdq_avx2_1(uint8_t hash[BLOCK], const uint8_t powers[256], const uint8_t in[BLOCK],
+                                      size_t len);
+void bssl_aes_gcm_enc_update_vaes_avx2(const uint8_t *in, uint8_t *out, size_t len, const uint32_t *schedule,
+                                       const __m128i *counter, const uint8_t powers[256], uint8_t hash[BLOCK]);
+void bssl_aes_gcm_dec_update_vaes_avx2(const uint8_t *in, uint8_t *out, size_t len, const uint32_t *schedule,
+                                       const __m128i *counter, const uint8_t powers[256], uint8_t hash[BLOCK]);
 
 bool gcm_is_wide(void) {
     static atomic_int known; /* 0: not asked yet. CPUID is slow in virtual machines */
@@ -74,7 +74,7 @@ static void wide_set_key(struct gcm_wide *wide, const uint8_t *key, size_t key_l
     encrypt_two(wide, blocks);
     const uint8_t *block = (const uint8_t *)&blocks[0];
     uint64_t hash_key[2] = {base_load_u64(block), base_load_u64(block + 8)};
-    aesgcm_gcm_init_vpclmulqdq_avx2(wide->powers, hash_key);
+    bssl_gcm_init_vpclmulqdq_avx2(wide->powers, hash_key);
     crypto_wipe(hash_key, sizeof hash_key);
     crypto_wipe(blocks, sizeof blocks);
 }
@@ -94,7 +94,7 @@ __attribute__((target("sse4.1"))) static inline __m128i counter_block(__m128i no
 }
 
 static void hash_block(struct gcm_run *run, const uint8_t block[BLOCK]) {
-    aesgcm_gcm_ghash_vpclmulqdq_avx2_1(run->hash, run->key->powers, block, BLOCK);
+    bssl_gcm_ghash_vpclmulqdq_avx2_1(run->hash, run->key->powers, block, BLOCK);
 }
 
 static void hash_part(struct gcm_run *run, const uint8_t *part, size_t len) {
@@ -148,7 +148,7 @@ __attribute__((always_inline)) static inline void wide_run(const struct gcm_wide
     size_t rest = len % BLOCK, whole = len - rest;
     run_begin(&run, key, nonce, aad, aad_len, len);
     if (whole)
-        (seal ? aesgcm_aes_gcm_enc_update_vaes_avx2 : aesgcm_aes_gcm_dec_update_vaes_avx2)(
+        (seal ? bssl_aes_gcm_enc_update_vaes_avx2 : bssl_aes_gcm_dec_update_vaes_avx2)(
             text, text, whole, key->aes.words, &run.counter, key->powers, run.hash);
     if (rest) {
         if (!seal)

@@ -1,7 +1,7 @@
 /* gcm.h - AES-GCM (NIST SP 800-38D) over one packet, in place, with the widest instructions that the processor has.
  *
  * Two implementations stand behind it, neither of them ours: wolfCrypt's, and on x86-64 processors with VAES and
- * VPCLMULQDQ the one of BoringSSL (scripts/aesgcm.sh says where it is from), which does two blocks an instruction.
+ * VPCLMULQDQ the one of BoringSSL (scripts/boringssl.sh says where it is from), which does two blocks an instruction.
  * Which of them works is decided when there is room made for a key and stays with it.
  *
  * Only keys.c and protect.c include this.

@@ -1,5 +1,5 @@
-/* sha256.h - SHA-256 (FIPS 180-4 6.2) block by block, with the processor's instructions for it. Only hkdf.c includes
- * this.
+/* sha256.h - SHA-256 (FIPS 180-4 6.2) block by block, with the processor's instructions for it, by BoringSSL's routine
+ * (scripts/boringssl.sh). Only hkdf.c includes this.
  *
  * wolfCrypt has the same instructions, behind an object of 128 bytes that buffers, counts and can be of other kinds.
  * For one block, which is what an HMAC of a kept key mostly is, that costs as much as the block. Where the processor

@@ -26,7 +26,7 @@ PARTS = [
     "scripts/wolfssl_bignum.h",
     "scripts/bignum.sh",
     "scripts/bignum_table.c",
-    "scripts/aesgcm.sh",
+    "scripts/boringssl.sh",
     "scripts/libuv.sh",
 ]
 
