@@ -2,8 +2,8 @@
  * instructions begins with.
  *
  * Two implementations: wolfCrypt's, and on x86-64 processors with AES instructions BoringSSL's key schedule and some
- * lines, which need no more than that schedule, a quarter of wolfCrypt's object. Which of them works is decided when there is room made for a key
- * and stays with it.
+ * lines, which need no more than that schedule, a quarter of wolfCrypt's object. Which of them works is decided when
+ * there is room made for a key and stays with it.
  *
  * Only keys.c, protect.c and gcm.c include this.
  */
