@@ -14,18 +14,15 @@
 # On x86-64 s2n-bignum's routines for X25519 and P-256 (scripts/bignum.sh) take the places of wolfCrypt's slower ones. Where
 # their archive cannot be had, wolfSSL is built without, which is another prefix, and they are asked for again a day later.
 #
-# scripts/obtain.sh says where the source archive comes from; it is used only if its SHA-256 is one we pinned. What was
+# scripts/obtain.sh says where the source archive comes from; it is used only if its SHA-256 is the one pinned here. What was
 # changed in the source is listed in the prefix, in the file "changes".
 #
 # Environment: WEFT_CACHE (default ~/.cache/weft), WEFT_WOLFSSL_TARBALL, WEFT_BIGNUM_TARBALL, WEFT_JOBS, CC, and for a cross
 # build WEFT_HOST.
 set -euo pipefail
 
-# version  SHA-256 of the source archive. The first is the one we want; the others work too and are tried in order.
-PINS='
-5.9.2 2f4ef3d4fd387a9b3191d36a6316d69116c46ff69bb9583b6c82b36d7b8ca114
-5.7.2 0f2ed82e345b833242705bbc4b08a2a2037a33f7bf9c610efae6464f6b10e305
-'
+VERSION=5.9.2
+SHA256=2f4ef3d4fd387a9b3191d36a6316d69116c46ff69bb9583b6c82b36d7b8ca114
 
 CC=${CC:-cc}
 CACHE=${WEFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft}
@@ -77,10 +74,7 @@ BIGNUM=
 can_bignum() { [[ $MACHINE == x86_64-*linux* && -z ${WEFT_HOST:-} ]]; } # a cross build could not run bignum_table.c
 ask_bignum() { CC=$CC "$HERE/bignum.sh" "$@"; }
 
-# One line each: the pins as "version sha256".
-pins() { printf '%s\n' "$PINS" | grep .; }
-
-prefix_of() { # version
+prefix_of() {
     local id
     id=$({
         printf '%s\n' "$FLAGS" "$WOLF_CFLAGS" "$HOOKS" "$MACHINE" "$($CC --version | head -n 1)" "$COUNT" "$USE" \
@@ -88,20 +82,14 @@ prefix_of() { # version
         [ -z "$COUNT" ] || cat "$HERE/wolfssl_work.c"
         [ -z "$BIGNUM" ] || cat <(echo "${BIGNUM##*/}") "$HERE/wolfssl_bignum.h"
     } | sha256sum | cut -c1-12)
-    printf '%s/wolfssl-%s-%s\n' "$CACHE" "$1" "$id"
+    printf '%s/wolfssl-%s-%s\n' "$CACHE" $VERSION "$id"
 }
 
-# The prefix of the first pinned version that is already built.
+# The prefix, if it is already built.
 cached() {
-    local version sha prefix
-    while read -r version sha; do
-        prefix=$(prefix_of "$version")
-        if [ -e "$prefix/lib/libwolfssl.a" ]; then
-            printf '%s\n' "$prefix"
-            return 0
-        fi
-    done < <(pins)
-    return 1
+    local prefix
+    prefix=$(prefix_of)
+    [ -e "$prefix/lib/libwolfssl.a" ] && printf '%s\n' "$prefix"
 }
 
 # Changes lines of the unpacked source. A source in which they are not found as often as they should be is built as it is:
@@ -171,13 +159,13 @@ count() { # CFLAGS, directory for the counts
     make clean
 }
 
-build() { # version archive prefix
-    local work=$CACHE/build.$$ log=$CACHE/wolfssl-$1.log stage flags
+build() { # archive prefix
+    local work=$CACHE/build.$$ log=$CACHE/wolfssl-$VERSION.log stage flags
     stage=$work/stage
     flags="$(tr '\n' ' ' <<<"$WOLF_CFLAGS") -include $work/hooks.h"
-    say "building wolfSSL $1 for $MACHINE; log: $log"
+    say "building wolfSSL $VERSION for $MACHINE; log: $log"
     mkdir -p "$work/src"
-    tar -xzf "$2" -C "$work/src" --strip-components=1
+    tar -xzf "$1" -C "$work/src" --strip-components=1
     fit "$work/src"
     printf '#ifndef __ASSEMBLER__\n%s\n#endif\n' "$HOOKS" >"$work/hooks.h"
     (
@@ -186,7 +174,7 @@ build() { # version archive prefix
         ./autogen.sh
         # A jobs' worth of make is ours to choose; the archive's own guess would oversubscribe small machines.
         # shellcheck disable=SC2086
-        ./configure --prefix="$3" --enable-jobserver=no $FLAGS CFLAGS="$flags"
+        ./configure --prefix="$2" --enable-jobserver=no $FLAGS CFLAGS="$flags"
         if [ -n "$COUNT" ]; then
             count "$flags" "$work/counts"
             flags="$flags -fprofile-use=$work/counts $USE"
@@ -199,16 +187,16 @@ build() { # version archive prefix
     }
     if [ -n "$BIGNUM" ]; then
         mkdir "$work/objects"
-        (cd "$work/objects" && ar x "$BIGNUM/lib/libbignum.a" && ar rs "$stage$3/lib/libwolfssl.a" ./*.o) >>"$log" 2>&1 ||
+        (cd "$work/objects" && ar x "$BIGNUM/lib/libbignum.a" && ar rs "$stage$2/lib/libwolfssl.a" ./*.o) >>"$log" 2>&1 ||
             die "s2n-bignum's objects do not go into libwolfssl.a; the whole log is $log"
-        cp "$BIGNUM"/LICENSE* "$stage$3/"
+        cp "$BIGNUM"/LICENSE* "$stage$2/"
     fi
-    rm -rf "$stage$3/share" "$stage$3/bin" "$stage$3/lib/libwolfssl.la"
-    cp "$work/src"/COPYING "$work/src"/changes "$stage$3/"
-    cp "$work/src"/LICENSING "$stage$3/" 2>/dev/null || true
-    [ -e "$stage$3/lib/libwolfssl.a" ] || die "the build left no libwolfssl.a; log: $log"
-    rm -rf "$3"
-    mv "$stage$3" "$3"
+    rm -rf "$stage$2/share" "$stage$2/bin" "$stage$2/lib/libwolfssl.la"
+    cp "$work/src"/COPYING "$work/src"/changes "$stage$2/"
+    cp "$work/src"/LICENSING "$stage$2/" 2>/dev/null || true
+    [ -e "$stage$2/lib/libwolfssl.a" ] || die "the build left no libwolfssl.a; log: $log"
+    rm -rf "$2"
+    mv "$stage$2" "$2"
     rm -rf "$work"
 }
 
@@ -226,7 +214,7 @@ find_bignum() { # --cached: only one that is ready
 }
 
 main() {
-    local version sha prefix archive
+    local prefix archive
     can_bignum && find_bignum "$@"
     cached && return 0
     [ "${1:-}" = --cached ] && return 1
@@ -241,17 +229,14 @@ main() {
 
     trap 'rm -rf "$CACHE/build.$$" "$CACHE/archive.$$"' EXIT
     archive=$CACHE/archive.$$
-    while read -r version sha; do
-        obtain wolfSSL "$version" "$sha" "$archive" "${WEFT_WOLFSSL_TARBALL:-}" \
-            "https://github.com/wolfSSL/wolfssl/archive/refs/tags/v$version-stable.tar.gz" \
-            "w/wolfssl/wolfssl_$version.orig.tar.gz" || continue
-        prefix=$(prefix_of "$version")
-        build "$version" "$archive" "$prefix" 9>&-
-        printf '%s\n' "$prefix"
-        return 0
-    done < <(pins)
-    [ -n "${WEFT_WOLFSSL_TARBALL:-}" ] && die "$WEFT_WOLFSSL_TARBALL is not one of the archives that are pinned here"
-    die "no source of wolfSSL could be reached; name a downloaded release with WEFT_WOLFSSL_TARBALL"
+    obtain wolfSSL $VERSION $SHA256 "$archive" "${WEFT_WOLFSSL_TARBALL:-}" \
+        "https://github.com/wolfSSL/wolfssl/archive/refs/tags/v$VERSION-stable.tar.gz" "w/wolfssl/wolfssl_$VERSION.orig.tar.gz" || {
+        [ -z "${WEFT_WOLFSSL_TARBALL:-}" ] || die "$WEFT_WOLFSSL_TARBALL is not the archive that is pinned here"
+        die "no source of wolfSSL could be reached; name a downloaded release with WEFT_WOLFSSL_TARBALL"
+    }
+    prefix=$(prefix_of)
+    build "$archive" "$prefix" 9>&-
+    printf '%s\n' "$prefix"
 }
 
 main "$@"
