@@ -5,7 +5,7 @@
  * worked on, its heap is the present one, and what is allocated is charged to its engine. A budget that is used up
  * refuses, and wolfSSL's call fails as with an exhausted heap.
  *
- * A handshake asks 54 times, 43 times for less than half a KiB, and nearly all of it goes with the session. So small
+ * A handshake asks 52 times, 43 times for less than half a KiB, and nearly all of it goes with the session. So small
  * blocks are cut from slabs of the session, which are charged and freed as a whole; the first one lies behind the heap
  * itself. What is given back of them, unless it was cut last, waits in a list for its size. AddressSanitizer would see
  * nothing of that: with it every block is the system's.
