@@ -1,5 +1,6 @@
-# weft_wide_aes: AES-GCM with VAES and VPCLMULQDQ, from scripts/boringssl.sh, which is asked at every configure. Whether the
-# processor has the instructions is asked at run time (core/crypto/gcm.c); elsewhere than on x86-64 it is empty.
+# weft_wide_aes: BoringSSL's AES-GCM with VAES and VPCLMULQDQ, AES key schedule and SHA-256, from scripts/boringssl.sh, which is
+# asked at every configure. Whether the processor has the instructions is asked at run time (core/crypto/gcm.c, aes.c and
+# sha256.c); elsewhere than on x86-64 it is empty.
 add_library(weft_wide_aes INTERFACE)
 set(WEFT_WIDE_AES_ARCHIVE "")
 
@@ -7,7 +8,7 @@ set(weft_can_wide_aes OFF)
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
     set(weft_can_wide_aes ON)
 endif()
-option(WEFT_WIDE_AES "Carry AES-GCM for x86-64 processors with VAES" ${weft_can_wide_aes})
+option(WEFT_WIDE_AES "Carry BoringSSL's AES and SHA-256 for x86-64 processors" ${weft_can_wide_aes})
 
 if(WEFT_WIDE_AES)
     execute_process(
