@@ -27,9 +27,8 @@
 /* A hash behind a few functions, so that what follows is written once. Only whole blocks are given to it. */
 struct hash_calls {
     size_t block, digest, length; /* of a block; of what comes out; of the number of bits in the last block */
-    size_t state;                 /* what is to be wiped */
+    size_t state;                 /* the bytes of a hash: what is to be copied, and wiped */
     int (*init)(union hkdf_hash *hash);
-    void (*copy)(const union hkdf_hash *from, union hkdf_hash *to);
     int (*update)(union hkdf_hash *hash, const uint8_t *blocks, size_t len);
     int (*bytes)(union hkdf_hash *hash, uint8_t *out);
 };
@@ -37,11 +36,6 @@ struct hash_calls {
 static int init_256(union hkdf_hash *hash) { return wc_InitSha256(&hash->sha256); }
 static int init_384(union hkdf_hash *hash) { return wc_InitSha384(&hash->sha384); }
 static int init_direct(union hkdf_hash *hash) { return sha256_begin(hash->words), 0; }
-static void copy_256(const union hkdf_hash *from, union hkdf_hash *to) { to->sha256 = from->sha256; }
-static void copy_384(const union hkdf_hash *from, union hkdf_hash *to) { to->sha384 = from->sha384; }
-static void copy_direct(const union hkdf_hash *from, union hkdf_hash *to) {
-    memcpy(to->words, from->words, sizeof to->words);
-}
 static int update_256(union hkdf_hash *hash, const uint8_t *blocks, size_t len) {
     return wc_Sha256Update(&hash->sha256, blocks, (word32)len);
 }
@@ -56,12 +50,12 @@ static int bytes_384(union hkdf_hash *hash, uint8_t *out) { return wc_Sha384Fina
 static int bytes_direct(union hkdf_hash *hash, uint8_t *out) { return sha256_bytes(hash->words, out), 0; }
 
 static const struct hash_calls hashes[] = {
-    [HKDF_SHA256] = {WC_SHA256_BLOCK_SIZE, WC_SHA256_DIGEST_SIZE, 8, sizeof(wc_Sha256), init_256, copy_256, update_256,
+    [HKDF_SHA256] = {WC_SHA256_BLOCK_SIZE, WC_SHA256_DIGEST_SIZE, 8, sizeof(wc_Sha256), init_256, update_256,
                      bytes_256},
-    [HKDF_SHA384] = {WC_SHA384_BLOCK_SIZE, WC_SHA384_DIGEST_SIZE, 16, sizeof(wc_Sha384), init_384, copy_384, update_384,
+    [HKDF_SHA384] = {WC_SHA384_BLOCK_SIZE, WC_SHA384_DIGEST_SIZE, 16, sizeof(wc_Sha384), init_384, update_384,
                      bytes_384},
-    [HKDF_SHA256_DIRECT] = {SHA256_BLOCK, WC_SHA256_DIGEST_SIZE, 8, 8 * sizeof(uint32_t), init_direct, copy_direct,
-                            update_direct, bytes_direct},
+    [HKDF_SHA256_DIRECT] = {SHA256_BLOCK, WC_SHA256_DIGEST_SIZE, 8, 8 * sizeof(uint32_t), init_direct, update_direct,
+                            bytes_direct},
 };
 
 static bool begin_pad(const struct hash_calls *hash, union hkdf_hash *state, const uint8_t *key, size_t len,
@@ -96,7 +90,7 @@ static bool continue_with(const struct hash_calls *hash, const union hkdf_hash *
     last[rest] = 0x80;
     memset(last + rest + 1, 0, end - rest - 5);
     base_store_u32(last + end - 4, (uint32_t)(8 * (hash->block + len)));
-    hash->copy(from, &state);
+    memcpy(&state, from, hash->state);
     bool ok = (!whole || hash->update(&state, data, whole) == 0) && hash->update(&state, last, end) == 0 &&
               hash->bytes(&state, out) == 0;
     crypto_wipe(last, end);
@@ -104,19 +98,22 @@ static bool continue_with(const struct hash_calls *hash, const union hkdf_hash *
     return ok;
 }
 
-bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out) {
+bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out, size_t out_len) {
     const struct hash_calls *hash = &hashes[hkdf->kind];
     uint8_t digest[HKDF_MOST];
+    assert(out_len <= hash->digest);
     bool ok = continue_with(hash, &hkdf->inner, data, len, digest) &&
-              continue_with(hash, &hkdf->outer, digest, hash->digest, out);
+              continue_with(hash, &hkdf->outer, digest, hash->digest, digest);
+    if (ok)
+        memcpy(out, digest, out_len);
     crypto_wipe(digest, sizeof digest);
     return ok;
 }
 
 bool hkdf_expand(const struct hkdf *hkdf, const char *label, size_t label_len, const uint8_t *context,
                  size_t context_len, uint8_t *out, size_t len) {
-    uint8_t info[11 + HKDF_LABEL + HKDF_MOST], whole[HKDF_MOST];
-    assert(label_len <= HKDF_LABEL && context_len <= HKDF_MOST && len <= hashes[hkdf->kind].digest);
+    uint8_t info[11 + HKDF_LABEL + HKDF_MOST];
+    assert(label_len <= HKDF_LABEL && context_len <= HKDF_MOST);
     /* RFC 8446 7.1: uint16 length, opaque label<7..255>, opaque context<0..255>; then the octet 1 of RFC 5869. */
     info[0] = 0;
     info[1] = (uint8_t)len;
@@ -127,11 +124,7 @@ bool hkdf_expand(const struct hkdf *hkdf, const char *label, size_t label_len, c
     if (context_len)
         memcpy(info + 10 + label_len, context, context_len);
     info[10 + label_len + context_len] = 1;
-    bool ok = hkdf_mac(hkdf, info, 11 + label_len + context_len, whole);
-    if (ok)
-        memcpy(out, whole, len);
-    crypto_wipe(whole, sizeof whole);
-    return ok;
+    return hkdf_mac(hkdf, info, 11 + label_len + context_len, out, len);
 }
 
 bool hkdf_label(const struct hkdf *hkdf, const char *label, uint8_t *out, size_t len) {

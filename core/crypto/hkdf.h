@@ -38,10 +38,10 @@ struct hkdf {
 /* A key of SHA-256 or, if `wide`, SHA-384: at most a block, 64 bytes or 128. Always ended with hkdf_end, when it fails
  * too. */
 bool hkdf_begin(struct hkdf *hkdf, bool wide, const uint8_t *key, size_t len);
-/* The HMAC of `data`: 32 or 48 bytes. */
-bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out);
-/* At most as many bytes as hkdf_mac gives; a label of at most 16 characters, without "tls13 "; a context of at most as
- * many bytes as hkdf_mac gives. */
+/* The HMAC of `data`, or its first bytes: at most 32 or 48. */
+bool hkdf_mac(const struct hkdf *hkdf, const uint8_t *data, size_t len, uint8_t *out, size_t out_len);
+/* At most as many bytes as hkdf_mac gives; a label of at most 16 characters, without "tls13 "; a context of at most 48
+ * bytes. */
 bool hkdf_expand(const struct hkdf *hkdf, const char *label, size_t label_len, const uint8_t *context,
                  size_t context_len, uint8_t *out, size_t len);
 /* The same without a context, as QUIC's labels are. */

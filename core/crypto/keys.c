@@ -92,7 +92,7 @@ bool crypto_initial_secrets(enum crypto_version version, const uint8_t *dcid, si
     struct hkdf hkdf;
     *client = *server = initial;
     bool ok = hkdf_begin(&hkdf, false, versions[version].salt, INITIAL_SALT_SIZE) && /* HKDF-Extract is an HMAC */
-              hkdf_mac(&hkdf, dcid, dcid_len, initial.bytes) && secret_begin(&hkdf, &initial) &&
+              hkdf_mac(&hkdf, dcid, dcid_len, initial.bytes, initial.len) && secret_begin(&hkdf, &initial) &&
               hkdf_label(&hkdf, "client in", client->bytes, 32) && hkdf_label(&hkdf, "server in", server->bytes, 32);
     hkdf_end(&hkdf);
     crypto_wipe(&initial, sizeof initial);

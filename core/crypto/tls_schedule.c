@@ -84,7 +84,7 @@ int tls_on_extract(byte *secret, const byte *salt, word32 salt_len, byte *input,
     }
     struct hkdf hkdf;
     bool ok = hkdf_begin(&hkdf, size == HKDF_MOST, salt, salt_len) &&
-              hkdf_mac(&hkdf, input_len ? input : zeros, input_len ? input_len : size, secret);
+              hkdf_mac(&hkdf, input_len ? input : zeros, input_len ? input_len : size, secret, size);
     hkdf_end(&hkdf);
     if (ok)
         keep(secret, size);

@@ -41,18 +41,14 @@ static uint64_t get_u64(const uint8_t *at) {
 /* HKDF-Expand (RFC 5869 2.3) of one block, and as much of that as is asked for. */
 static bool derive(const struct crypto_tls_config *config, const char *label, const uint8_t *name, const uint8_t *nonce,
                    uint8_t *out, size_t len) {
-    uint8_t info[16 + WOLFSSL_TICKET_NAME_SZ + WOLFSSL_TICKET_IV_SZ + 1] = {0}, whole[HKDF_MOST];
+    uint8_t info[16 + WOLFSSL_TICKET_NAME_SZ + WOLFSSL_TICKET_IV_SZ + 1] = {0};
     strncpy((char *)info, label, 16);
     if (name)
         memcpy(info + 16, name, WOLFSSL_TICKET_NAME_SZ);
     if (nonce)
         memcpy(info + 16 + WOLFSSL_TICKET_NAME_SZ, nonce, WOLFSSL_TICKET_IV_SZ);
     info[sizeof info - 1] = 1;
-    bool ok = hkdf_mac(&config->ticket_secret, info, sizeof info, whole);
-    if (ok)
-        memcpy(out, whole, len);
-    crypto_wipe(whole, sizeof whole);
-    return ok;
+    return hkdf_mac(&config->ticket_secret, info, sizeof info, out, len);
 }
 
 bool tls_ticket_secret_set(struct crypto_tls_config *config, const uint8_t secret[32]) {

@@ -173,13 +173,10 @@ void crypto_reset_token(struct crypto_fleet *fleet, unsigned age, const uint8_t 
     assert(age < 2);
     /* Without a previous secret its tokens are those of the present one: nothing is revealed that was not issued. */
     const struct generation *from = &fleet->at[age && fleet->at[1].set ? 1 : 0];
-    uint8_t full[WC_SHA256_DIGEST_SIZE];
-    bool ok = hkdf_mac(&from->reset, cid, cid_len, full);
+    bool ok = hkdf_mac(&from->reset, cid, cid_len, token, CRYPTO_RESET_TOKEN_SIZE);
     assert(ok); /* software SHA-256 does not fail */
     if (!ok)
-        memset(full, 0, sizeof full);
-    memcpy(token, full, CRYPTO_RESET_TOKEN_SIZE);
-    crypto_wipe(full, sizeof full);
+        memset(token, 0, CRYPTO_RESET_TOKEN_SIZE);
 }
 
 void crypto_fleet_scramble(struct crypto_fleet *fleet, const uint8_t in[16], uint8_t out[16]) {
