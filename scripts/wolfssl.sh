@@ -128,8 +128,9 @@ fit() { # directory
     [ -z "$BIGNUM" ] || fit_bignum "$1"
 }
 
-# Puts s2n-bignum's routines in (wolfssl_bignum.h): for X25519; for the inverse of the nonce when ECDSA signs and that of s
-# when it verifies; and for that of Z when a point of P-256 is made affine.
+# Puts s2n-bignum's routines in (wolfssl_bignum.h): for X25519; for multiples of P-256's base point that are made affine; for
+# the inverse of the nonce when ECDSA signs and that of s when it verifies; and for that of Z when any other point of P-256
+# is made affine.
 fit_bignum() { # directory
     local x25519=wolfcrypt/src/curve25519.c p256=wolfcrypt/src/sp_x86_64.c avx2
     cp "$HERE/wolfssl_bignum.h" "$1/wolfcrypt/src/"
